@@ -4,7 +4,6 @@
 //! entry is protected too: nobody blocks one page of a helpline by listing it.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use sensor_ebpf::abi::DomainEntry;
 
@@ -12,12 +11,10 @@ use super::List;
 use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
 use super::error::Fault;
 use super::name::{label_count, suffixes};
+use super::warning::{Warning, Warnings};
 
 /// Names of all lists together: three times what the largest public collections have.
 pub const NAMES_MAX: usize = 1 << 24;
-
-/// Warnings that are kept; the rest is counted. A person reads the first screen.
-pub const WARNINGS_MAX: usize = 100;
 
 /// A name in a list.
 #[derive(Clone, Copy, Debug)]
@@ -43,56 +40,6 @@ pub(crate) struct Interest {
     pub(crate) block: u64,
     pub(crate) alert: u64,
     pub(crate) protected: u64,
-}
-
-/// Something a policy may say, but hardly means.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Warning {
-    /// A name at or under a protected one is listed; it stays protected.
-    Protected {
-        /// The listed name.
-        name: String,
-        /// The protected name.
-        by: String,
-    },
-    /// A local allow rule and a local block rule have one name; it is allowed.
-    AllowedAndBlocked(String),
-    /// An entry covers a whole top-level domain.
-    TopLevelDomain(String),
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Protected { name, by } => {
-                write!(f, "`{name}` is listed, but protected by `{by}`: it stays allowed")
-            }
-            Self::AllowedAndBlocked(name) => {
-                write!(f, "`{name}` has an allow rule and a block rule: it is allowed")
-            }
-            Self::TopLevelDomain(name) => {
-                write!(f, "`{name}` is a top-level domain: everything under it is covered")
-            }
-        }
-    }
-}
-
-/// The first [`WARNINGS_MAX`] warnings and the count of all.
-#[derive(Clone, Debug, Default)]
-pub struct Warnings {
-    /// The first ones, in order of names.
-    pub shown: Vec<Warning>,
-    /// All of them.
-    pub count: usize,
-}
-
-impl Warnings {
-    fn push(&mut self, warning: Warning) {
-        self.count += 1;
-        if self.shown.len() < WARNINGS_MAX {
-            self.shown.push(warning);
-        }
-    }
 }
 
 /// Names as they are read, unsorted.
@@ -247,7 +194,6 @@ fn too_many() -> Fault {
 #[cfg(test)]
 mod tests {
     use super::super::fixture::load;
-    use super::*;
 
     const POLICY: &str = r#"
         version = "1"
@@ -320,14 +266,5 @@ mod tests {
             ]
         );
         assert_eq!(policy.warnings().count, 5);
-    }
-
-    #[test]
-    fn warnings_are_bounded() {
-        let mut warnings = Warnings::default();
-        for _ in 0..=WARNINGS_MAX {
-            warnings.push(Warning::TopLevelDomain("a".to_owned()));
-        }
-        assert_eq!((warnings.shown.len(), warnings.count), (WARNINGS_MAX, WARNINGS_MAX + 1));
     }
 }

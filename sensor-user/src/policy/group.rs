@@ -1,6 +1,6 @@
 //! Groups of devices: the prefixes they are in, and what each category means to them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 use sensor_ebpf::abi::{GROUPS_MAX, GroupMasks};
@@ -17,6 +17,9 @@ pub const PREFIXES_MAX: usize = 4096;
 
 /// Name of the group of devices that are in no prefix.
 pub const DEFAULT_GROUP: &str = "default";
+
+/// IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 /// A group of one policy; 0 is the default group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -183,10 +186,6 @@ fn parse_prefix(source: &Source, raw: &Spanned<String>) -> Result<IpNet, PolicyE
     }
     Ok(network)
 }
-
-/// IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
-const MAPPED: Ipv6Net =
-    Ipv6Net::new_assert(std::net::Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 fn check_new(
     source: &Source,

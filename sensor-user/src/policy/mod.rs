@@ -21,6 +21,7 @@ mod group;
 mod list;
 pub mod name;
 mod source;
+mod warning;
 mod why;
 
 use self::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID};
@@ -29,11 +30,12 @@ use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_m
 use self::group::{Group, Groups};
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
-pub use self::compile::{NAMES_MAX, WARNINGS_MAX, Warning, Warnings};
+pub use self::compile::NAMES_MAX;
 pub use self::decide::{Decision, Listed, judge};
 pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
+pub use self::warning::{WARNINGS_MAX, Warning, Warnings};
 pub use self::why::{Finding, Why, Witness};
 
 /// Index of the list of names that are in none: what the kernel says of a flow without an entry.

@@ -89,3 +89,31 @@ impl Source {
 fn shown_message(message: &str) -> String {
     message.lines().map(|line| line.replace(char::is_control, "")).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn only_regular_text_files_within_the_limit_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let check = |result: Result<(), Fault>, expected: &str| {
+            let fault = result.unwrap_err().to_string();
+            assert_eq!(fault.replace(&folder.path().display().to_string(), ""), expected);
+        };
+        check(open(folder.path(), 9).map(|_| ()), " is no regular file: name a text file");
+        fs::write(&path, "0123456789").unwrap();
+        assert!(open(&path, 10).is_ok());
+        check(open(&path, 9).map(|_| ()), "/file has more than 9 bytes: split it");
+        fs::write(&path, b"version = \"\xff\"").unwrap();
+        check(Source::read(&path).map(|_| ()), "/file is not UTF-8: save it as UTF-8");
+    }
+
+    #[test]
+    fn a_parser_message_is_one_line_without_control_characters() {
+        assert_eq!(shown_message("a\u{1b}[31m\nb"), "a[31m, b");
+    }
+}
