@@ -3,3 +3,5 @@
 
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 pub mod kernel;
+pub mod policy;
+pub mod replay;
