@@ -1,3 +1,4 @@
 //! daemon.
 
+pub mod config;
 pub mod record;
