@@ -116,6 +116,10 @@ wire_enum! {
         StageMissing = 8 => "stage-missing",
         /// The first packet seen was not a SYN, and no later segment started a hello.
         MidStream = 9 => "mid-stream",
+        /// The name is in a class that is counted and not named.
+        Unlogged = 10 => "unlogged",
+        /// The flow had a name, but the store no longer has it.
+        NameEvicted = 11 => "name-evicted",
     }
 }
 
@@ -321,6 +325,21 @@ pub struct Flow {
     pub reserved: [u8; 11],
 }
 
+/// What of a flow is in its records already. User space alone writes it; it lives in the kernel so
+/// that a daemon that starts again counts nothing twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Recorded {
+    /// Recorded of [`Flow::to_peer`].
+    pub to_peer: Volume,
+    /// Recorded of [`Flow::to_lan`].
+    pub to_lan: Volume,
+    /// [`Flow::first_ns`] of the flow this is of; another flow has taken the key where it differs.
+    pub first_ns: u64,
+    /// When the last record was made, ns of the sensor's clock.
+    pub recorded_ns: u64,
+}
+
 /// A name as records show it: canonical, not terminated.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -519,6 +538,7 @@ mod pod {
     pod!(
         FlowKey,
         Flow,
+        Recorded,
         StoredName,
         DomainKey,
         DomainEntry,
@@ -570,6 +590,7 @@ impl StoredName {
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Flow>() == 96);
+const _: () = assert!(size_of::<Recorded>() == 48);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);

@@ -253,6 +253,24 @@ pub fn display_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// A name off the wire as records keep it: what is not printable ASCII is escaped as [`display_name`]
+/// does, so that a record holds text only and two names never become one.
+pub fn name_of_bytes(bytes: &[u8]) -> String {
+    let latin: String = bytes.iter().copied().map(char::from).collect();
+    if latin.is_ascii() {
+        return display_name(&latin).into_owned();
+    }
+    let mut shown = String::with_capacity(bytes.len() + 16);
+    for byte in bytes {
+        if byte.is_ascii() {
+            shown.push_str(&display_name(char::from(*byte).encode_utf8(&mut [0; 4])));
+        } else {
+            write!(shown, "\\x{byte:02x}").expect("a String takes all that is written");
+        }
+    }
+    shown
+}
+
 /// Enumerations in JSON: their names.
 mod by_name {
     use serde::de::Error as _;

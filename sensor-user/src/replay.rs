@@ -19,7 +19,7 @@ use crate::kernel::events::Rings;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::object::{Clock, Object, Sizes};
 use crate::kernel::test_run::{FRAME_MIN, TEST_IFINDEX};
-use crate::record::display_name;
+use crate::record::name_of_bytes;
 
 /// One name that was read: who asked for it, by its innermost 5-tuple, client to server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,7 +112,7 @@ fn row(pcap: &str, event: &VerdictEvent) -> Row {
         dport,
         proto: protocol_name(protocol),
         kind: NameSource::try_from(event.name_source).map_or("unknown", NameSource::name),
-        name: display_name(event.name.as_bytes()),
+        name: name_of_bytes(event.name.as_bytes()),
     }
 }
 

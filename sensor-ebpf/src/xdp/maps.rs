@@ -5,7 +5,7 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sensor_ebpf::abi::{
     Control, DomainEntry, DomainKey, Flow, FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks,
-    GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, StoredName,
+    GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, Recorded, StoredName,
     VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
@@ -45,6 +45,12 @@ pub(crate) static COUNTERS: PerCpuArray<InterfaceCounters> =
 /// Live flows; `kernel.flows_max`. Preallocated: an allocation per new flow costs four times the insert.
 #[map]
 pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(262_144, 0);
+
+/// What of a long or blocked flow is recorded already. User space alone uses it; it is declared here
+/// so that it is pinned and sized like [`FLOWS`].
+#[map]
+pub(crate) static RECORDED: HashMap<FlowKey, Recorded> =
+    HashMap::with_max_entries(262_144, NO_PREALLOC);
 
 /// Names by their hash; `kernel.names_max`. The least recently used goes first.
 #[map]

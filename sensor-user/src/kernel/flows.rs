@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{HashMap, MapData};
-use sensor_ebpf::abi::{Flow, FlowKey, StoredName};
+use sensor_ebpf::abi::{Flow, FlowKey, Recorded, StoredName};
 
 use super::object::Object;
 use super::{KernelError, syscall};
@@ -13,6 +13,7 @@ use super::{KernelError, syscall};
 pub struct FlowTable {
     flows: HashMap<MapData, FlowKey, Flow>,
     descriptor: OwnedFd,
+    recorded: HashMap<MapData, FlowKey, Recorded>,
     names: HashMap<MapData, u64, StoredName>,
 }
 
@@ -20,7 +21,12 @@ impl FlowTable {
     /// Takes the maps out of the object.
     pub fn open(object: &mut Object) -> Result<Self, KernelError> {
         let descriptor = object.descriptor("FLOWS")?;
-        Ok(Self { flows: object.take("FLOWS")?, descriptor, names: object.take("NAMES")? })
+        Ok(Self {
+            flows: object.take("FLOWS")?,
+            descriptor,
+            recorded: object.take("RECORDED")?,
+            names: object.take("NAMES")?,
+        })
     }
 
     /// The flow as it is now.
@@ -48,6 +54,26 @@ impl FlowTable {
             self.take(&key)?;
         }
         Ok(())
+    }
+
+    /// What of this flow is recorded already.
+    pub fn recorded(&self, key: &FlowKey, flow: &Flow) -> Option<Recorded> {
+        self.recorded.get(key, 0).ok().filter(|recorded| recorded.first_ns == flow.first_ns)
+    }
+
+    /// Remembers what of a flow that lives on is recorded.
+    pub fn remember(&mut self, key: &FlowKey, recorded: &Recorded) -> Result<(), KernelError> {
+        self.recorded.insert(key, recorded, 0).map_err(|source| KernelError::Map {
+            map: "RECORDED",
+            operation: "write",
+            source: source.into(),
+        })
+    }
+
+    /// Forgets it, after the flow's last record.
+    pub fn forget(&mut self, key: &FlowKey) {
+        // Most flows have one record and were never remembered.
+        let _absent = self.recorded.remove(key);
     }
 
     /// The name with this hash, while the store has it.

@@ -132,3 +132,11 @@ pub enum KernelError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
+
+/// `CLOCK_MONOTONIC` in ns, the clock the programs' coarse one is taken from.
+pub fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer; this clock cannot fail.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}

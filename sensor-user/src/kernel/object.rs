@@ -13,11 +13,12 @@ use super::KernelError;
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-xdp"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 11] = [
+const PINNED: [&str; 12] = [
     "STAGES",
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
+    "RECORDED",
     "NAMES",
     "DOMAINS",
     "GROUP_PREFIXES",
@@ -94,6 +95,7 @@ impl Object {
         // Nothing is relocated against the kernel's types, so their 25 ms of parsing are saved.
         loader.btf(None);
         loader.map_max_entries("FLOWS", sizes.flows);
+        loader.map_max_entries("RECORDED", sizes.flows);
         loader.map_max_entries("NAMES", sizes.names);
         loader.map_max_entries("DOMAINS", sizes.domains);
         loader.map_max_entries("VERDICTS", sizes.verdict_ring);

@@ -17,6 +17,7 @@ mod compile;
 mod decide;
 mod error;
 mod file;
+pub mod generations;
 mod group;
 mod list;
 pub mod name;

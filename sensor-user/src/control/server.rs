@@ -1,0 +1,78 @@
+//! The daemon's side of the control socket.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Json, Response};
+use axum::routing::{get, post};
+use tokio::net::UnixListener;
+
+use super::status::{PolicyStatus, Status};
+
+/// What the daemon can be asked.
+pub trait Daemon: Send + Sync + 'static {
+    /// Its state.
+    fn status(&self) -> anyhow::Result<Status>;
+
+    /// Reads the policy file again; on an error the policy in force stays.
+    fn reload_policy(&self) -> anyhow::Result<PolicyStatus>;
+}
+
+/// Owner and group may talk to the daemon.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Opens the socket. One that a dead daemon left behind is replaced.
+pub fn listen(path: &Path) -> io::Result<UnixListener> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another daemon answers on it; stop that one first",
+        ));
+    }
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
+    Ok(listener)
+}
+
+/// Answers until `stopped` is ready.
+pub async fn serve<D: Daemon>(
+    listener: UnixListener,
+    daemon: Arc<D>,
+    stopped: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let router = Router::new()
+        .route("/v1/status", get(status::<D>))
+        .route("/v1/policy/reload", post(reload::<D>))
+        .with_state(daemon);
+    axum::serve(listener, router).with_graceful_shutdown(stopped).await
+}
+
+async fn status<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
+    match daemon.status() {
+        Ok(status) => Json(status).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
+    }
+}
+
+async fn reload<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
+    // Reading lists and filling maps takes seconds at worst: not on a thread that answers others.
+    let reloaded = tokio::task::spawn_blocking(move || daemon.reload_policy()).await;
+    match reloaded {
+        Ok(Ok(policy)) => Json(policy).into_response(),
+        Ok(Err(error)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

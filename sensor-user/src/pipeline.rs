@@ -1,0 +1,271 @@
+//! The data path's threads: rings → samples → records → store. Wiring only.
+//!
+//! Every channel is bounded. When one is full its sender waits; in the end the rings wait, the kernel
+//! counts what they refuse, and the sweep finds those flows later. No wait reaches a verdict.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bytes::Bytes;
+use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
+use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent};
+use tracing::{debug, error, warn};
+
+use crate::assembly::Assembler;
+use crate::clock;
+use crate::kernel::KernelError;
+use crate::kernel::events::Rings;
+use crate::metrics::Metrics;
+use crate::record::Record;
+use crate::store::DayStore;
+
+/// Samples between the rings and assembly: 16 Ki of at most 352 bytes.
+const SAMPLES_MAX: usize = 1 << 14;
+
+/// Batches of records between assembly and the store.
+const BATCHES_MAX: usize = 64;
+
+/// Longest wait for a verdict before the flow-end ring, which wakes nobody, is looked at.
+const RING_WAIT: Duration = Duration::from_millis(10);
+
+/// How often closed flows are looked at for the end of their linger.
+const LINGER_TICK: Duration = Duration::from_millis(50);
+
+/// Records of one transaction: SQLite's best per commit was measured near here.
+const BATCH_RECORDS: usize = 5000;
+
+/// Longest a record waits for others of its transaction.
+const BATCH_WAIT: Duration = Duration::from_millis(200);
+
+/// Wait before a failed transaction is tried again.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Tries of the last transaction at a stop, before its records are given up and counted.
+const LAST_TRIES: u32 = 5;
+
+/// An event off a ring.
+enum Sample {
+    Verdict(Bytes),
+    FlowEnd(Bytes),
+}
+
+/// The running threads.
+pub struct Pipeline {
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Starts the threads.
+pub fn start(
+    rings: Rings,
+    assembler: Assembler,
+    store: DayStore,
+    retention_days: u32,
+    sweep_interval: Duration,
+    metrics: &Arc<Metrics>,
+) -> std::io::Result<Pipeline> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let (samples_in, samples_out) = bounded(SAMPLES_MAX);
+    let (records_in, records_out) = bounded(BATCHES_MAX);
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        thread::Builder::new().name(name.to_owned()).spawn(run)
+    };
+    let read = {
+        let stop = Arc::clone(&stop);
+        move || read_rings(rings, &samples_in, &stop)
+    };
+    let assemble = {
+        let metrics = Arc::clone(metrics);
+        move || assemble(assembler, &samples_out, &records_in, sweep_interval, &metrics)
+    };
+    let keep = {
+        let (stop, metrics) = (Arc::clone(&stop), Arc::clone(metrics));
+        move || keep(store, &records_out, retention_days, &stop, &metrics)
+    };
+    let threads = vec![
+        spawn("rings", Box::new(read))?,
+        spawn("assembly", Box::new(assemble))?,
+        spawn("store", Box::new(keep))?,
+    ];
+    Ok(Pipeline { stop, threads })
+}
+
+impl Pipeline {
+    /// Empties the rings, records every flow so far, commits, and ends: each thread ends when what feeds
+    /// it has ended.
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                error!(thread = name, "a thread of the data path panicked");
+            }
+        }
+    }
+
+    /// True while every thread runs.
+    pub fn is_running(&self) -> bool {
+        !self.threads.iter().any(JoinHandle::is_finished)
+    }
+}
+
+fn read_rings(mut rings: Rings, samples: &Sender<Sample>, stop: &AtomicBool) {
+    loop {
+        let last_round = stop.load(Ordering::Relaxed);
+        while let Some(sample) = rings.next_verdict() {
+            if samples.send(Sample::Verdict(sample)).is_err() {
+                return;
+            }
+        }
+        while let Some(sample) = rings.next_flow_end() {
+            if samples.send(Sample::FlowEnd(sample)).is_err() {
+                return;
+            }
+        }
+        if last_round {
+            return;
+        }
+        rings.wait(RING_WAIT);
+    }
+}
+
+fn assemble(
+    mut assembler: Assembler,
+    samples: &Receiver<Sample>,
+    records: &Sender<Vec<Record>>,
+    sweep_interval: Duration,
+    metrics: &Metrics,
+) {
+    let lingered = tick(LINGER_TICK);
+    let swept = tick(sweep_interval);
+    loop {
+        let done = select! {
+            recv(samples) -> sample => match sample {
+                Ok(sample) => take(&mut assembler, &sample, metrics),
+                // The rings are read to their end.
+                Err(_ended) => break,
+            },
+            recv(lingered) -> _ => assembler.lingered(clock::now()),
+            recv(swept) -> _ => assembler
+                .sweep(clock::now())
+                .map(|live| metrics.live_flows.set(live as u64)),
+        };
+        note_failure(done, metrics);
+        if !pass_on(&mut assembler, records, metrics) {
+            return;
+        }
+    }
+    note_failure(assembler.record_all(clock::now()), metrics);
+    pass_on(&mut assembler, records, metrics);
+}
+
+fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result<(), KernelError> {
+    let clocks = clock::now();
+    match sample {
+        Sample::Verdict(sample) => {
+            let Some(event) = VerdictEvent::decode(sample) else {
+                metrics.undecodable_events.add(1);
+                return Ok(());
+            };
+            metrics.verdict_events.add(1);
+            metrics.verdict_latency.record(clocks.now_ns.saturating_sub(event.time_ns));
+            debug!(verdict = event.verdict, policy = event.policy, "verdict");
+            Ok(())
+        }
+        Sample::FlowEnd(sample) => {
+            let Some(event) = FlowEndEvent::decode(sample) else {
+                metrics.undecodable_events.add(1);
+                return Ok(());
+            };
+            metrics.flow_end_events.add(1);
+            assembler.flow_end(&event, clocks)
+        }
+    }
+}
+
+/// Hands the finished records on; false when nobody takes them any more.
+fn pass_on(assembler: &mut Assembler, records: &Sender<Vec<Record>>, metrics: &Metrics) -> bool {
+    let ready = assembler.take_ready();
+    if ready.is_empty() {
+        return true;
+    }
+    metrics.records_made.add(ready.len() as u64);
+    records.send(ready).is_ok()
+}
+
+fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
+    if let Err(failure) = done {
+        metrics.table_failures.add(1);
+        error!(error = %chain(&failure), "the flow table refused; its flows wait for the next sweep");
+    }
+}
+
+fn keep(
+    mut store: DayStore,
+    records: &Receiver<Vec<Record>>,
+    retention_days: u32,
+    stop: &AtomicBool,
+    metrics: &Metrics,
+) {
+    let mut expired_on = None;
+    while let Ok(mut batch) = records.recv() {
+        let until = std::time::Instant::now() + BATCH_WAIT;
+        while batch.len() < BATCH_RECORDS {
+            match records.recv_deadline(until) {
+                Ok(more) => batch.extend(more),
+                Err(_late_or_ended) => break,
+            }
+        }
+        commit(&mut store, &batch, stop, metrics);
+        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        if expired_on != Some(today) {
+            expired_on = Some(today);
+            if let Err(failure) = store.expire(retention_days, today) {
+                warn!(error = %chain(&failure), "old day files could not be removed");
+            }
+        }
+    }
+}
+
+/// Commits a batch, again and again until the store takes it; at a stop only so often.
+fn commit(
+    store: &mut DayStore,
+    batch: &[Record],
+    stop: &AtomicBool,
+    metrics: &Metrics,
+) {
+    let mut last_tries = 0;
+    loop {
+        let Err(failure) = store.append(batch) else { break };
+        metrics.store_failures.add(1);
+        error!(error = %chain(&failure), records = batch.len(), "the store refused; trying again");
+        last_tries += u32::from(stop.load(Ordering::Relaxed));
+        if last_tries >= LAST_TRIES {
+            metrics.records_lost.add(batch.len() as u64);
+            error!(records = batch.len(), "given up");
+            return;
+        }
+        thread::sleep(RETRY_WAIT);
+    }
+    metrics.records_stored.add(batch.len() as u64);
+    let clocks = clock::now();
+    let now_us = (clocks.now_ns as i64).saturating_add(clocks.wall_offset_ns) / 1000;
+    for record in batch {
+        let latency_us = now_us.saturating_sub(record.end_us);
+        metrics.record_latency.record(u64::try_from(latency_us).unwrap_or(0) * 1000);
+    }
+}
+
+/// An error with what caused it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        cause = next.source();
+    }
+    text
+}
