@@ -1,5 +1,6 @@
 //! daemon.
 
+pub mod cli;
 pub mod config;
 pub mod record;
 pub mod store;
