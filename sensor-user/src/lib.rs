@@ -1,6 +1,7 @@
 //! The user-space half of campus-sensor.
 #![deny(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 pub mod kernel;

@@ -1,0 +1,6 @@
+//! The command line.
+
+pub mod flows;
+pub mod table;
+pub mod time;
+pub mod top;
