@@ -1,10 +1,24 @@
-//! The user-space half of campus-sensor.
+//! The user-space half of campus-sensor, in the order things flow:
+//!
+//! - [`config`] and [`policy`] are read and checked; [`daemon`] puts a sensor together from them;
+//! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
+//! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow, and records to
+//!   the [`store`];
+//! - [`control`] answers the [`cli`]; [`metrics`] and [`clock`] serve all of them;
+//! - [`replay`] runs the same programs over captures.
 #![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests know their numbers"))]
 
+pub mod assembly;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod control;
+pub mod daemon;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 pub mod kernel;
+pub mod metrics;
+pub mod pipeline;
 pub mod policy;
 pub mod record;
 pub mod replay;

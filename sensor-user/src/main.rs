@@ -1,2 +1,7 @@
-//! daemon.
-fn main() {}
+//! `campus-sensor`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sensor_user::cli::run()
+}

@@ -230,12 +230,7 @@ fn keep(
 }
 
 /// Commits a batch, again and again until the store takes it; at a stop only so often.
-fn commit(
-    store: &mut DayStore,
-    batch: &[Record],
-    stop: &AtomicBool,
-    metrics: &Metrics,
-) {
+fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &Metrics) {
     let mut last_tries = 0;
     loop {
         let Err(failure) = store.append(batch) else { break };

@@ -145,8 +145,9 @@ impl Capture {
             bail!("{name}: a pcapng file; `editcap -F pcap {name} OUT.pcap` makes it readable");
         }
         std::io::Seek::rewind(&mut file).with_context(|| name.to_string())?;
-        let reader = PcapReader::new(BufReader::new(file))
-            .map_err(|error| anyhow::anyhow!("{name}: not a pcap file ({error}); `file {name}` tells what it is"))?;
+        let reader = PcapReader::new(BufReader::new(file)).map_err(|error| {
+            anyhow::anyhow!("{name}: not a pcap file ({error}); `file {name}` tells what it is")
+        })?;
         let link = reader.header().datalink;
         if link != DataLink::ETHERNET {
             bail!("{name}: link type {link:?}, only Ethernet frames can be replayed");

@@ -68,7 +68,8 @@ pub fn due(
             return Some(Due::Last(EndReason::ForcedEnd));
         }
         let told = recorded.is_some();
-        return (!told && silence >= timeouts.linger_ns).then_some(Due::SoFar(EndReason::ForcedEnd));
+        return (!told && silence >= timeouts.linger_ns)
+            .then_some(Due::SoFar(EndReason::ForcedEnd));
     }
     if flow.is_closed() {
         return (silence >= timeouts.linger_ns).then_some(Due::Last(EndReason::EndOfFlow));

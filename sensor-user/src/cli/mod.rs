@@ -1,6 +1,203 @@
-//! The command line.
+//! The command line: arguments to calls, errors to exit codes (0 done, 1 failed, 2 wrong usage).
 
 pub mod flows;
 pub mod table;
 pub mod time;
 pub mod top;
+pub mod why;
+
+use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use hyper::Method;
+
+use crate::config::Config;
+use crate::control::client;
+use crate::control::status::{PolicyStatus, Status};
+use crate::{daemon, replay};
+
+/// Where the package puts the configuration.
+const CONFIG_DEFAULT: &str = "/etc/campus-sensor/campus-sensor.toml";
+
+/// eBPF sensor for a campus gateway: names of every flow, blocked by category, recorded.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXAMPLES)]
+struct Arguments {
+    /// Configuration file
+    #[arg(long, global = true, env = "CAMPUS_SENSOR_CONFIG", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+    /// Print JSON, one object a line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  campus-sensor check-config                   print the configuration in force
+  campus-sensor run                            attach and keep records until told to stop
+  campus-sensor status                         what is attached, seen and counted
+  campus-sensor flows --since 1h --verdict block
+  campus-sensor top --by category --since 1d
+  campus-sensor why video.piracy.example --group student
+  campus-sensor replay capture.pcap            names in a capture, nothing attached
+  campus-sensor detach                         take the programs off every interface";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Attach to the configured interfaces and keep records until SIGTERM; SIGHUP reads the policy again
+    Run,
+    /// Check the configuration and its policy, and print every value in force
+    CheckConfig,
+    /// Show what the running sensor sees, counts and keeps
+    Status,
+    /// Read the policy file again; on an error the policy in force stays
+    Reload,
+    /// Show recorded flows, newest first
+    Flows(flows::FlowsArgs),
+    /// Show what was visited most
+    Top(top::TopArgs),
+    /// Explain the verdict for a name
+    Why(why::WhyArgs),
+    /// Read the names in captures through the same programs, without a network
+    Replay {
+        /// Captures in pcap format
+        #[arg(required = true)]
+        pcaps: Vec<PathBuf>,
+    },
+    /// Take the programs off every interface: nothing is enforced or counted any more
+    Detach,
+}
+
+/// Parses, runs, and says in one line what failed.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads our output has had enough of it.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to tell it to when this fails.
+            let _unseen = writeln!(io::stderr(), "campus-sensor: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { config, json, command } = arguments;
+    let json = *json;
+    let mut out = BufWriter::new(io::stdout().lock());
+    match command {
+        Command::Run => {
+            let config = load(config)?;
+            log_to_stderr(&config)?;
+            drop(out);
+            return daemon::run(&config);
+        }
+        Command::CheckConfig => check_config(config, json, &mut out)?,
+        Command::Status => {
+            let status: Status = ask(&load(config)?, Method::GET, "/v1/status")?;
+            if json {
+                write_json(&status, &mut out)?;
+            } else {
+                writeln!(out, "{status}")?;
+            }
+        }
+        Command::Reload => {
+            let policy: PolicyStatus = ask(&load(config)?, Method::POST, "/v1/policy/reload")?;
+            if json {
+                write_json(&policy, &mut out)?;
+            } else {
+                writeln!(out, "policy {} in force: {} names", policy.version, policy.names)?;
+            }
+        }
+        Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Why(args) => why::why(&load(config)?.policy.file, args, json, &mut out)?,
+        Command::Replay { pcaps } => {
+            let failures = replay::replay(pcaps, json, &mut out)?;
+            out.flush()?;
+            if !failures.is_empty() {
+                bail!("{}", failures.join("\ncampus-sensor: "));
+            }
+        }
+        Command::Detach => {
+            let detached = daemon::detach(&load(config)?)?;
+            if json {
+                write_json(&detached, &mut out)?;
+            } else if detached.is_empty() {
+                writeln!(out, "nothing was attached")?;
+            } else {
+                writeln!(out, "detached {}", detached.join(", "))?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(())
+}
+
+fn load(path: &Path) -> anyhow::Result<Config> {
+    Ok(Config::load(path)?)
+}
+
+fn check_config(path: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let config = load(path)?;
+    let policy = crate::policy::Policy::load(&config.policy.file)?;
+    if json {
+        write_json(&config, out)?;
+        return Ok(());
+    }
+    write!(out, "{}", config.effective_toml())?;
+    writeln!(out, "\n# kernel memory, at most:")?;
+    for (map, bytes) in config.kernel_memory() {
+        writeln!(out, "#   {map:<12} {:>8} KiB", bytes / 1024)?;
+    }
+    let (version, names) = (policy.version(), policy.entry_count());
+    writeln!(out, "# policy {version}: {names} names, {} warnings", policy.warnings().count)?;
+    for warning in &policy.warnings().shown {
+        writeln!(out, "#   {warning}")?;
+    }
+    Ok(())
+}
+
+fn ask<T: serde::de::DeserializeOwned>(
+    config: &Config,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start a runtime")?;
+    runtime.block_on(client::ask(&config.control.socket, method, path))
+}
+
+fn write_json(value: &impl serde::Serialize, out: &mut impl Write) -> anyhow::Result<()> {
+    serde_json::to_writer(&mut *out, value)?;
+    writeln!(out)?;
+    Ok(())
+}
+
+fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(config.log.level.name())
+        .context("set the log level")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

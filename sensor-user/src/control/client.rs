@@ -47,5 +47,6 @@ pub async fn ask<T: DeserializeOwned>(
     if status != StatusCode::OK {
         bail!("{}", String::from_utf8_lossy(&body));
     }
-    serde_json::from_slice(&body).with_context(|| format!("the daemon on {shown} is another version"))
+    serde_json::from_slice(&body)
+        .with_context(|| format!("the daemon on {shown} is another version"))
 }

@@ -208,6 +208,25 @@ pub fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelE
     Ok(detached)
 }
 
+/// True where links of this interface are pinned.
+pub fn is_attached(pins: &Path, interface: &str) -> bool {
+    entries(&links_dir(pins)).is_ok_and(|links| links.iter().any(|link| is_of(link, interface)))
+}
+
+/// Takes the programs off one interface.
+pub fn detach_interface(pins: &Path, interface: &str) -> Result<(), KernelError> {
+    for link in entries(&links_dir(pins))?.iter().filter(|link| is_of(link, interface)) {
+        remove_pin(link)?;
+    }
+    Ok(())
+}
+
+/// Links are named `INTERFACE.PROGRAM`; an interface's name may have dots itself.
+fn is_of(link: &Path, interface: &str) -> bool {
+    let name = link.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    name.rsplit_once('.').is_some_and(|(of, _)| of == interface)
+}
+
 fn links_dir(pins: &Path) -> PathBuf {
     pins.join("links")
 }

@@ -2,6 +2,7 @@
 //! the old one is taken out.
 
 use std::collections::HashMap as StdHashMap;
+use std::io;
 use std::net::IpAddr;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -53,12 +54,23 @@ impl PolicyTables {
 
     /// Fills the next generation, puts it in force and clears the one before. Returns the generation.
     ///
-    /// On an error the policy in force stays; what was filled is cleared by the next push.
-    pub fn push(&mut self, control: &ControlCell, image: &PolicyImage) -> Result<u32, KernelError> {
+    /// `note` is called with the generation before its first verdict. On an error the policy in force
+    /// stays; what was filled is cleared by the next push.
+    pub fn push(
+        &mut self,
+        control: &ControlCell,
+        image: &PolicyImage,
+        note: impl FnOnce(u32) -> io::Result<()>,
+    ) -> Result<u32, KernelError> {
         let in_force = control.policy();
         let next = in_force.wrapping_add(1).max(1);
         self.clear_all_but(in_force)?;
         self.fill(next, image, control.hash_key())?;
+        note(next).map_err(|source| KernelError::Map {
+            map: "DOMAINS",
+            operation: "note the generation of",
+            source: source.into(),
+        })?;
         control.publish(next);
         self.clear_all_but(next)?;
         Ok(next)

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
 use ipnet::IpNet;
 use sensor_ebpf::abi::Flow;
@@ -50,7 +50,7 @@ pub struct Judged {
 /// The last generations, shared by whoever pushes a policy and whoever makes records.
 #[derive(Default)]
 pub struct Generations {
-    meanings: RwLock<VecDeque<Arc<Meaning>>>,
+    meanings: RwLock<VecDeque<Meaning>>,
     file: Option<PathBuf>,
     boot: String,
 }
@@ -58,7 +58,7 @@ pub struct Generations {
 impl Generations {
     /// Reads what an earlier daemon of this boot left. An unreadable file is an error; a missing one is not.
     pub fn open(file: &Path, boot: &str) -> io::Result<Self> {
-        let mut meanings: VecDeque<Arc<Meaning>> = match std::fs::read(file) {
+        let mut meanings: VecDeque<Meaning> = match std::fs::read(file) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => VecDeque::new(),
             Err(error) => return Err(error),
@@ -91,7 +91,7 @@ impl Generations {
         };
         let mut meanings = self.meanings.write().unwrap_or_else(PoisonError::into_inner);
         meanings.retain(|known| known.generation != generation);
-        meanings.push_back(Arc::new(meaning));
+        meanings.push_back(meaning);
         while meanings.len() > GENERATIONS_MAX {
             meanings.pop_front();
         }
