@@ -141,11 +141,11 @@ fn write_table(reader: &Reader, query: Query, out: &mut impl Write) -> anyhow::R
 
 const COLUMNS: [Column; 8] = [
     Column::Word("time (UTC)"),
-    Column::Text("device"),
-    Column::Text("name"),
+    Column::Text("device", 16),
+    Column::Text("name", 24),
     Column::Word("verdict"),
-    Column::Text("category"),
-    Column::Text("group"),
+    Column::Text("category", 10),
+    Column::Text("group", 9),
     Column::Number("bytes"),
     Column::Number("packets"),
 ];

@@ -19,8 +19,8 @@ pub const TABLE_WIDTH: u16 = 100;
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub enum Column {
-    /// Text that may be broken over lines.
-    Text(&'static str),
+    /// Text that may be broken over lines, and the columns it has at least, its gap included.
+    Text(&'static str, u16),
     /// Text that is kept on its line; only for what is short.
     Word(&'static str),
     /// A number, aligned right and kept on its line.
@@ -46,8 +46,8 @@ pub fn write_table(
     for (column, layout) in columns.iter().zip(table.column_iter_mut()) {
         layout.set_padding((0, 1));
         match column {
-            Column::Text(_) => {
-                layout.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(10)));
+            Column::Text(_, least) => {
+                layout.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*least)));
             }
             Column::Word(_) => {
                 layout.set_constraint(ColumnConstraint::ContentWidth);
@@ -67,7 +67,7 @@ pub fn write_table(
 impl Column {
     const fn title(self) -> &'static str {
         match self {
-            Self::Text(title) | Self::Word(title) | Self::Number(title) => title,
+            Self::Text(title, _) | Self::Word(title) | Self::Number(title) => title,
         }
     }
 }

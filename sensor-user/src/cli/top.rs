@@ -124,7 +124,7 @@ fn top_at(
         return Ok(());
     }
     let columns = [
-        Column::Text(args.by.title()),
+        Column::Text(args.by.title(), 10),
         Column::Number("flows ended"),
         Column::Number("packets"),
         Column::Number("bytes"),

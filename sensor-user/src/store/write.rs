@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
-use rusqlite::{Connection, OptionalExtension as _, Params, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Params, Statement, Transaction, params};
 use tracing::{info, warn};
 
 use super::schema::{self, Found};
@@ -28,6 +28,13 @@ const IDS_MAX: usize = 1 << 16;
 
 /// Sensors and boots kept in memory: one, and one more for each restart of the machine that day.
 const ORIGINS_MAX: usize = 64;
+
+/// Page cache of an open day, KiB: the index by device is written all over.
+const CACHE_KIB: i64 = 16 << 10;
+
+/// Pages of 4 KiB after which the journal is carried over into the file: 16 MiB, so that a page many
+/// batches write to is carried over once.
+const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// Largest counter of a record: 8 PiB, or so many packets.
 const COUNTER_MAX: u64 = 1 << 53;
@@ -226,6 +233,8 @@ impl DayFile {
         let found = schema::inspect(&connection, &path)?;
         connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
         connection.pragma_update(None, "synchronous", "normal").map_err(failed)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB).map_err(failed)?;
+        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES).map_err(failed)?;
         connection.set_prepared_statement_cache_capacity(32);
         match found {
             Found::Current => {}
@@ -240,10 +249,11 @@ impl DayFile {
     fn append(&mut self, records: &[&Record]) -> rusqlite::Result<u64> {
         let midnight_us = start_of(self.day);
         let transaction = self.connection.transaction()?;
+        let mut insert_flow = transaction.prepare_cached(INSERT_FLOW)?;
         let mut rollup: HashMap<RollupKey, Sums> = HashMap::new();
         let mut stored = 0;
         for record in records {
-            let Some(mut key) = self.ids.insert(&transaction, record)? else {
+            let Some(mut key) = self.ids.insert(&transaction, &mut insert_flow, record)? else {
                 continue;
             };
             key.hour = (record.end_us - midnight_us).div_euclid(HOUR_US);
@@ -253,6 +263,7 @@ impl DayFile {
         for (key, sums) in &rollup {
             sums.insert(&transaction, key)?;
         }
+        drop(insert_flow);
         transaction.commit()?;
         Ok(stored)
     }
@@ -383,6 +394,16 @@ impl Dictionary {
     }
 }
 
+/// Stores a record unless it is there.
+const INSERT_FLOW: &str = "
+    INSERT INTO flows (origin, sequence, flow_id, start_us, end_us, device, device_port, peer,
+        peer_port, protocol, interface, packets_to_peer, bytes_to_peer, packets_to_lan,
+        bytes_to_lan, name, name_source, no_name, verdict, categories, list, policy, device_group,
+        end_reason, initiator)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
+        ?20, ?21, ?22, ?23, ?24, ?25)
+    ON CONFLICT (origin, sequence) DO NOTHING";
+
 /// Ids known without asking.
 #[derive(Debug, Default)]
 struct Ids {
@@ -400,6 +421,7 @@ impl Ids {
     fn insert(
         &mut self,
         transaction: &Transaction<'_>,
+        insert_flow: &mut Statement<'_>,
         record: &Record,
     ) -> rusqlite::Result<Option<RollupKey>> {
         let origin = self.origin(transaction, &record.sensor, &record.boot)?;
@@ -421,16 +443,7 @@ impl Ids {
             |text: &str| known(&mut self.labels, text, || LABELS.id(transaction, [text]));
         let verdict = label(record.verdict.text())?;
         let device_group = record.group.as_deref().map(&mut label).transpose()?;
-        let mut statement = transaction.prepare_cached(
-            "INSERT INTO flows (origin, sequence, flow_id, start_us, end_us, device, device_port,
-                 peer, peer_port, protocol, interface, packets_to_peer, bytes_to_peer,
-                 packets_to_lan, bytes_to_lan, name, name_source, no_name, verdict, categories,
-                 list, policy, device_group, end_reason, initiator)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)
-             ON CONFLICT (origin, sequence) DO NOTHING",
-        )?;
-        let rows = statement.execute(params![
+        let rows = insert_flow.execute(params![
             origin,
             record.sequence.cast_signed(),
             record.flow_id.cast_signed(),
