@@ -181,8 +181,9 @@ impl Lab {
 
     fn translate_addresses(&self) -> Result<()> {
         let rules = format!(
-            "table inet nat {{ chain postrouting {{ type nat hook postrouting priority srcnat; \
-             oifname {WAN_INTERFACE} masquerade; }} }}"
+            "add table inet nat\n\
+             add chain inet nat postrouting {{ type nat hook postrouting priority srcnat; }}\n\
+             add rule inet nat postrouting oifname {WAN_INTERFACE} masquerade\n"
         );
         self.gateway.run("nft", &[&rules]).map(drop)
     }

@@ -17,6 +17,9 @@ use crate::process::{self, Finished, Running};
 /// Names the binary under test; `cargo xtask` sets it.
 pub const BINARY_VARIABLE: &str = "CAMPUS_SENSOR_BIN";
 
+const CONFIG: &str = "campus-sensor.toml";
+const POLICY: &str = "policy.toml";
+
 /// The verifier reads every program; on a busy machine that takes seconds.
 const START: Duration = Duration::from_mins(1);
 /// A daemon that takes longer to stop than this is stuck.
@@ -65,6 +68,15 @@ impl Setup {
             flow: flow.map(|(key, value)| (key.to_owned(), value)).to_vec(),
             extra: String::new(),
         }
+    }
+
+    /// The policy of a directory such as `rules/`: its `policy.toml`, and a copy of what lies beside it.
+    pub fn with_rules(directory: &Path) -> Result<Self> {
+        let mut files = read_texts(directory)?;
+        let policy = files.iter().position(|(name, _)| name == POLICY);
+        let policy = policy.with_context(|| format!("no {POLICY} in {}", directory.display()))?;
+        let (_, policy) = files.swap_remove(policy);
+        Ok(Self { files, ..Self::with_policy(&policy) })
     }
 }
 
@@ -179,7 +191,7 @@ impl Sensor {
     }
 
     pub fn policy_path(&self) -> PathBuf {
-        self.directory.join("policy.toml")
+        self.directory.join(POLICY)
     }
 
     pub fn store_directory(&self) -> PathBuf {
@@ -228,10 +240,31 @@ pub fn binary() -> Result<PathBuf> {
         .context("no campus-sensor was built beside this program: cargo build -p sensor-user")
 }
 
+/// Every file of a directory tree, by its path from there.
+fn read_texts(root: &Path) -> Result<Vec<(String, String)>> {
+    let mut texts = Vec::new();
+    let mut directories = vec![root.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let entries = fs::read_dir(&directory);
+        for entry in entries.with_context(|| format!("read {}", directory.display()))? {
+            let path = entry.context("read a directory entry")?.path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path);
+            let text = text.with_context(|| format!("read {}", path.display()))?;
+            let name = path.strip_prefix(root).context("a path below the root")?;
+            texts.push((name.to_string_lossy().into_owned(), text));
+        }
+    }
+    Ok(texts)
+}
+
 fn write_files(directory: &Path, bpffs: &Path, setup: &Setup) -> Result<()> {
     let texts = [
-        ("campus-sensor.toml".to_owned(), configuration(directory, bpffs, setup)),
-        ("policy.toml".to_owned(), setup.policy.clone()),
+        (CONFIG.to_owned(), configuration(directory, bpffs, setup)),
+        (POLICY.to_owned(), setup.policy.clone()),
     ];
     for (name, text) in texts.iter().chain(&setup.files) {
         let path = directory.join(name);
@@ -262,7 +295,7 @@ bpffs = "{bpffs}"
 {flow}
 
 [policy]
-file = "{directory}/policy.toml"
+file = "{directory}/{POLICY}"
 
 [store]
 dir = "{directory}/store"
@@ -279,7 +312,7 @@ level = "debug"
 }
 
 fn config_in(directory: &Path) -> PathBuf {
-    directory.join("campus-sensor.toml")
+    directory.join(CONFIG)
 }
 
 /// Distributions mount it at boot; containers often do not.
