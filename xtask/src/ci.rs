@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::setup::{self, Need, Toolchain};
@@ -44,7 +44,7 @@ fn checks<'a>(toolchain: &'a Toolchain, corpus: Option<&'a Path>) -> Vec<Check<'
         ("tidy", Box::new(tidy::check)),
         ("clippy", cargo(lints)),
         ("doc", Box::new(|| document(toolchain))),
-        ("test", Box::new(|| test::run_suites(&[], false))),
+        ("test", Box::new(test)),
         ("verify", Box::new(verify::run)),
     ];
     if let Some(corpus) = corpus {
@@ -57,6 +57,14 @@ fn document(toolchain: &Toolchain) -> Result<()> {
     let mut doc = cargo::cargo(toolchain);
     doc.args(["doc", "--quiet", "--workspace", "--no-deps", "--document-private-items"]);
     cargo::succeed(doc.env("RUSTDOCFLAGS", "-Dwarnings"))
+}
+
+fn test() -> Result<()> {
+    let faults = test::run_suites(&[], false)?;
+    if !faults.is_empty() {
+        bail!("{}", faults.join(", "));
+    }
+    Ok(())
 }
 
 /// Stops at the first failure: what comes later costs more.

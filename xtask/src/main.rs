@@ -61,7 +61,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            ui::error(&format!("{error:#}"));
+            if !error.is::<ui::AlreadySaid>() {
+                ui::error(&format!("{error:#}"));
+            }
             ExitCode::FAILURE
         }
     }

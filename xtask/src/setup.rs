@@ -202,7 +202,7 @@ fn build_linker(steps: &mut Steps) -> Result<PathBuf> {
     // What it leaves in the target directory is of no use to anything else.
     let target = root.join("target");
     install.env("LLVM_PREFIX", LLVM_PREFIX).env("CARGO_TARGET_DIR", &target);
-    run_logged(&mut install, "build the BPF linker, once (about a minute)", steps)?;
+    run_logged(&mut install, "build the BPF linker, once (one to four minutes)", steps)?;
     fs::remove_dir_all(&target).context("remove the linker's target directory")?;
     cached_linker().context("the linker was built but does not run")
 }

@@ -58,13 +58,13 @@ impl Suite {
     /// dependencies once more for another choice of packages.
     fn commands(self) -> Vec<Vec<&'static str>> {
         let integration = |filter| {
-            let target = ["--workspace", "--test", "integration", "--", filter];
-            vec![[&target[..], &["--test-threads=1"]].concat()]
+            vec![vec!["--workspace", "--test", "integration", "--", filter, "--test-threads=1"]]
         };
         match self {
-            Self::Host => {
-                vec![vec!["--workspace", "--lib", "--bins"], vec!["--workspace", "--doc"]]
-            }
+            Self::Host => vec![
+                vec!["--workspace", "--lib", "--bins", "--", "--quiet"],
+                vec!["--workspace", "--doc", "--", "--quiet"],
+            ],
             Self::Kernel => integration("kernel::"),
             Self::Live => integration("live::"),
         }
@@ -95,11 +95,13 @@ struct Report {
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    run_suites(&options.suites, options.full)
+    let faults = run_suites(&options.suites, options.full)?;
+    if faults.is_empty() { Ok(()) } else { Err(ui::AlreadySaid.into()) }
 }
 
-/// Runs the suites named, or all; the last line printed is the sum of what they reported.
-pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<()> {
+/// Runs the suites named, or all; the last line printed is the sum of what they reported. Returns what
+/// was wrong, one line a suite, as printed.
+pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
     let suites = if named.is_empty() { Suite::value_variants() } else { named };
     if let Some(suite) = suites.iter().find(|suite| suite.needs_root() && !is_root()) {
         let name = suite.name();
@@ -117,7 +119,7 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<()> {
     };
     let run = |&suite| run_suite(suite, &toolchain, binary.as_ref(), full);
     let reports = suites.iter().map(run).collect::<Result<Vec<_>>>()?;
-    conclude(&reports)
+    Ok(conclude(&reports))
 }
 
 fn run_suite(
@@ -132,7 +134,7 @@ fn run_suite(
     let mut fault = None;
     for args in suite.commands() {
         let mut test = cargo::cargo(toolchain);
-        test.arg("test").args(["--quiet", "--no-fail-fast"]).args(args);
+        test.arg("test").arg("--no-fail-fast").args(args);
         if let Some(binary) = binary {
             test.env(BINARY_VARIABLE, binary);
         }
@@ -166,32 +168,25 @@ fn count_while_running(command: &mut Command) -> Result<(Tally, bool)> {
     Ok((tally, child.wait().context("wait for cargo test")?.success()))
 }
 
-fn conclude(reports: &[Report]) -> Result<()> {
+fn conclude(reports: &[Report]) -> Vec<String> {
     let mut total = Tally::default();
-    let mut rows = vec![["suite", "passed", "failed", "minutes", ""].map(str::to_owned).to_vec()];
-    for report in reports {
-        total += report.tally;
-        rows.push(vec![
-            report.suite.name().to_owned(),
-            report.tally.passed.to_string(),
-            report.tally.failed.to_string(),
-            ui::minutes(report.took),
-            report.fault.clone().unwrap_or_default(),
-        ]);
+    let mut faults = Vec::new();
+    let mut rows = vec![["suite", "passed", "failed", "minutes"].map(str::to_owned).to_vec()];
+    for Report { suite, tally, took, fault } in reports {
+        total += *tally;
+        faults.extend(fault.iter().map(|fault| format!("suite {}: {fault}", suite.name())));
+        let [passed, failed] = [tally.passed, tally.failed].map(|count| count.to_string());
+        rows.push(vec![suite.name().to_owned(), passed, failed, ui::minutes(*took)]);
     }
     ui::line(&ui::table(&rows));
-    let bad: Vec<_> = reports.iter().filter(|report| report.fault.is_some()).collect();
-    let verdict = if bad.is_empty() { "ok" } else { "FAILED" };
+    for fault in &faults {
+        ui::error(fault);
+    }
+    let verdict = if faults.is_empty() { "ok" } else { "FAILED" };
     let Tally { passed, failed } = total;
     ui::line(&format!("\ntest result: {verdict}. {passed} passed; {failed} failed"));
     ui::line(&format!("{passed} passed, {failed} failed"));
-    if bad.is_empty() {
-        return Ok(());
-    }
-    let bad = bad.iter().map(|report| {
-        format!("{}: {}", report.suite.name(), report.fault.as_deref().unwrap_or_default())
-    });
-    bail!("{}", bad.collect::<Vec<_>>().join(", "))
+    faults
 }
 
 /// `test result: ok. 3 passed; 0 failed; …`

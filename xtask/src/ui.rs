@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 use std::env;
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,18 @@ fn paint(text: &str, colour: Colour) -> String {
     };
     format!("\x1b[{code}m{text}\x1b[0m")
 }
+
+/// A failure that was printed where it happened, because something else must come last.
+#[derive(Debug)]
+pub(crate) struct AlreadySaid;
+
+impl fmt::Display for AlreadySaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("failed, as said above")
+    }
+}
+
+impl std::error::Error for AlreadySaid {}
 
 /// A numbered sequence of steps.
 pub(crate) struct Steps {
