@@ -197,14 +197,62 @@ wire_enum! {
     }
 }
 
-/// One flow of one device. An IPv4 address is IPv4-mapped (RFC 4291 section 2.5.5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// An IPv6 address, or an IPv4-mapped one (RFC 4291 section 2.5.5.2), as two words in network byte order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(C)]
+pub struct Address(pub [u64; 2]);
+
+// The word arithmetic below puts the IPv4 address into the upper half of a little-endian word.
+#[cfg(target_endian = "big")]
+compile_error!("campus-sensor runs on little-endian machines");
+
+impl Address {
+    /// From the four bytes of an IPv4 address as they lie in memory.
+    #[inline(always)]
+    pub const fn from_ipv4_word(word: u32) -> Self {
+        Self([0, (word as u64) << 32 | 0xffff_0000])
+    }
+
+    /// From sixteen bytes in network order.
+    pub const fn from_octets(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h]),
+            u64::from_ne_bytes([i, j, k, l, m, n, o, p]),
+        ])
+    }
+
+    /// Sixteen bytes in network order.
+    pub const fn octets(self) -> [u8; 16] {
+        let [a, b, c, d, e, f, g, h] = self.0[0].to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.0[1].to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+}
+
+impl From<core::net::IpAddr> for Address {
+    fn from(address: core::net::IpAddr) -> Self {
+        Self::from_octets(match address {
+            core::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            core::net::IpAddr::V6(v6) => v6.octets(),
+        })
+    }
+}
+
+impl From<Address> for core::net::IpAddr {
+    fn from(address: Address) -> Self {
+        core::net::Ipv6Addr::from(address.octets()).to_canonical()
+    }
+}
+
+/// One flow of one device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct FlowKey {
     /// Address on the LAN side; where both ends or neither are, the sender of the first packet seen.
-    pub lan_address: [u8; 16],
+    pub lan_address: Address,
     /// Address of the other end.
-    pub peer_address: [u8; 16],
+    pub peer_address: Address,
     /// Port on the LAN side; 0 where the protocol has none.
     pub lan_port: u16,
     /// Port of the other end; 0 where the protocol has none.
@@ -280,8 +328,8 @@ pub struct StoredName {
     /// Bytes used of `bytes`.
     pub length: u16,
     /// Always 0.
-    pub reserved: [u8; 6],
-    /// The name.
+    pub reserved: u16,
+    /// The name; what lies beyond `length` is left over.
     pub bytes: [u8; NAME_BUFFER],
 }
 
@@ -325,14 +373,26 @@ pub struct GroupMasks {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct GroupPrefix {
-    /// Generation of the policy, big endian.
-    pub policy: [u8; 4],
-    /// Address, IPv4-mapped where it is IPv4.
-    pub address: [u8; 16],
+    /// Generation of the policy, big endian: prefixes are matched from the first bit on.
+    pub policy: u32,
+    /// Address in network byte order, IPv4-mapped where it is IPv4.
+    pub address: [u32; 4],
 }
 
 /// Bits of [`GroupPrefix`] before the address.
 pub const GROUP_PREFIX_LEAD: u32 = 32;
+
+impl GroupPrefix {
+    /// The key that looks `address` up in the policy of generation `policy`.
+    #[inline(always)]
+    pub const fn new(policy: u32, address: Address) -> Self {
+        let [first, second] = address.0;
+        Self {
+            policy: policy.to_be(),
+            address: [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32],
+        }
+    }
+}
 
 /// Control cell: one array element user space maps and stores into.
 #[derive(Clone, Copy, Debug, Default)]
@@ -410,12 +470,8 @@ pub struct VerdictEvent {
     pub from_peer: u8,
     /// Always 0.
     pub reserved: u8,
-    /// Bytes used of `name`.
-    pub name_length: u16,
-    /// Always 0.
-    pub reserved2: u16,
-    /// The name, canonical.
-    pub name: [u8; NAME_BUFFER],
+    /// The name.
+    pub name: StoredName,
 }
 
 /// Event of the flow-end ring.
@@ -446,9 +502,75 @@ wire_enum! {
     }
 }
 
+#[cfg(all(feature = "user", not(target_arch = "bpf")))]
+mod pod {
+    use super::*;
+
+    /// Marks map types as plain data for user space.
+    macro_rules! pod {
+        ($($name:ident),+ $(,)?) => {
+            $(
+                // SAFETY: `repr(C)`, integers and arrays of them only: any bytes are a valid value.
+                unsafe impl aya::Pod for $name {}
+            )+
+        };
+    }
+
+    pod!(
+        FlowKey,
+        Flow,
+        StoredName,
+        DomainKey,
+        DomainEntry,
+        GroupMasks,
+        GroupPrefix,
+        Control,
+        Interface,
+        InterfaceCounters,
+    );
+}
+
+impl VerdictEvent {
+    /// Reads an event off the ring; `None` where its size or version is another.
+    #[must_use]
+    pub fn decode(sample: &[u8]) -> Option<Self> {
+        decode(sample).filter(|event: &Self| event.abi == ABI_VERSION)
+    }
+}
+
+impl FlowEndEvent {
+    /// Reads an event off the ring; `None` where its size or version is another.
+    #[must_use]
+    pub fn decode(sample: &[u8]) -> Option<Self> {
+        decode(sample).filter(|event: &Self| event.abi == ABI_VERSION)
+    }
+}
+
+/// Types of which any bytes are a valid value.
+trait Plain: Copy {}
+impl Plain for VerdictEvent {}
+impl Plain for FlowEndEvent {}
+
+fn decode<T: Plain>(sample: &[u8]) -> Option<T> {
+    if sample.len() != size_of::<T>() {
+        return None;
+    }
+    // SAFETY: the length was checked, and `Plain` types are valid for any bytes.
+    Some(unsafe { sample.as_ptr().cast::<T>().read_unaligned() })
+}
+
+impl StoredName {
+    /// The bytes in use.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        let length = usize::from(self.length).min(NAME_MAX);
+        self.bytes.get(..length).unwrap_or_default()
+    }
+}
+
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Flow>() == 96);
-const _: () = assert!(size_of::<StoredName>() == 264);
+const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
 const _: () = assert!(size_of::<GroupMasks>() == 24);

@@ -1,5 +1,28 @@
-//! The data path of campus-sensor.
+//! The data path of campus-sensor: what crosses to user space, and parsers that are the same source
+//! in the kernel and on the host.
+//!
+//! In the order a packet meets it: [`cursor`] reads bytes, [`parse`] makes a packet of a frame,
+//! [`flow`] finds what it belongs to, [`tls`] and [`http`] read the name, [`name`] makes it canonical
+//! and hashes it, [`policy`] decides, [`reset`] answers. The programs that run these in the kernel are
+//! the binary of this crate, in `xdp/`.
+//!
+//! The library never names aya-ebpf, std or a clock, and its parsers cannot panic: every read is
+//! checked, every loop is bounded.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![warn(missing_docs)]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "lengths and offsets of a packet fit 32 bits; masks make the rest explicit"
+)]
 
 pub mod abi;
+pub mod cursor;
+pub mod flow;
+pub mod http;
+pub mod name;
+pub mod parse;
+pub mod policy;
+pub mod reset;
+pub mod step;
+pub mod tls;

@@ -1,1 +1,81 @@
+//! The programs the kernel runs, a packet's way through them in file order: [`entry`] counts every
+//! packet and finds its flow; [`handshake`] reads a name, [`judge`] decides about it, [`reject`] acts;
+//! [`client_reset`] tells the client on behalf of XDP; [`egress`] counts the other direction.
+//!
+//! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", allow(internal_features, reason = "atomic adds of a chosen kind"))]
+#![cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "only the kernel runs these"))]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "helpers and packets give 64-bit values that were bounded"
+)]
+
+mod account;
+mod client_reset;
+mod clock;
+mod egress;
+mod entry;
+mod events;
+mod flows;
+mod handshake;
+mod judge;
+mod maps;
+mod reject;
+mod rewrite;
+mod steps;
+
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+/// LAN ingress: every packet's first stop. The fast path ends here.
+#[xdp(frags)]
+pub fn sensor(ctx: XdpContext) -> u32 {
+    entry::run(&ctx)
+}
+
+/// Tail-called for a segment that could start a hello or a request.
+#[xdp(frags)]
+pub fn handshake(ctx: XdpContext) -> u32 {
+    handshake::run(&ctx)
+}
+
+/// Tail-called with a name.
+#[xdp(frags)]
+pub fn judge(ctx: XdpContext) -> u32 {
+    judge::run(&ctx)
+}
+
+/// Tail-called for a packet that does not pass.
+#[xdp(frags)]
+pub fn reject(ctx: XdpContext) -> u32 {
+    reject::run(&ctx)
+}
+
+/// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server.
+#[classifier]
+pub fn client_reset(ctx: TcContext) -> i32 {
+    client_reset::run(&ctx)
+}
+
+/// TC egress: what goes to the LAN.
+#[classifier]
+pub fn egress(ctx: TcContext) -> i32 {
+    egress::run(&ctx)
+}
+
+/// Helpers for GPL programs only (`bpf_ktime_get_coarse_ns`) want this word; the source is
+/// Apache-2.0 OR MIT, both of which may be combined with it.
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

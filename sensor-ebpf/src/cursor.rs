@@ -1,0 +1,236 @@
+//! Bounds-checked readers: the parsers' only `unsafe`, the same source on the host and in BPF.
+//!
+//! [`Cursor`] reads headers in place: one check for a whole header, in the form the verifier can follow
+//! (a pointer compared with the packet's end). [`Window`] reads payload that was copied to a fixed buffer,
+//! by an index that is checked against the length and then masked, so that it is in bounds on every path.
+
+use core::marker::PhantomData;
+
+/// The packet ended before the header did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated;
+
+/// Keeps `value` within `mask` in a way the compiler cannot reason away before the verifier has seen it.
+#[inline(always)]
+pub fn bound<const MASK: u32>(value: u32) -> u32 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut bounded = u64::from(value);
+        // SAFETY: one arithmetic instruction on a register, no memory is touched.
+        unsafe {
+            core::arch::asm!("{0} &= {1}", inout(reg) bounded, const MASK,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        bounded as u32
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        value & MASK
+    }
+}
+
+/// The unread rest of a packet.
+///
+/// ```
+/// use sensor_ebpf::cursor::{Cursor, Truncated};
+/// let frame = [0x12, 0x34, 0x56];
+/// let mut cursor = Cursor::new(&frame);
+/// assert_eq!(cursor.header::<2>().unwrap().u16::<0>(), 0x1234);
+/// assert_eq!(cursor.header::<2>().err(), Some(Truncated));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Cursor<'a> {
+    start: *const u8,
+    end: *const u8,
+    offset: usize,
+    packet: PhantomData<&'a [u8]>,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor over `start..end`, as the kernel hands packets to a program.
+    ///
+    /// # Safety
+    /// `start..end` must be readable for `'a`.
+    #[inline(always)]
+    pub const unsafe fn from_raw(start: usize, end: usize) -> Self {
+        Self { start: start as *const u8, end: end as *const u8, offset: 0, packet: PhantomData }
+    }
+
+    /// A cursor over a slice.
+    #[must_use]
+    pub const fn new(packet: &'a [u8]) -> Self {
+        let range = packet.as_ptr_range();
+        Self { start: range.start, end: range.end, offset: 0, packet: PhantomData }
+    }
+
+    /// Bytes read so far.
+    #[inline(always)]
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// Forgets by which way the offset, which is below 512, came to be: the verifier then walks what
+    /// follows once, not once for every chain of headers before it.
+    #[inline(always)]
+    pub fn converge(&mut self) {
+        self.offset = bound::<511>(self.offset as u32) as usize;
+    }
+
+    /// Takes the next `N` bytes.
+    #[inline(always)]
+    pub fn header<const N: usize>(&mut self) -> Result<Header<'a, N>, Truncated> {
+        // A check of a single byte compiles to a comparison the verifier learns nothing from.
+        const { assert!(N >= 2) };
+        let at = self.start.wrapping_add(self.offset);
+        if at.wrapping_add(N) > self.end {
+            return Err(Truncated);
+        }
+        self.offset += N;
+        Ok(Header { at, packet: PhantomData })
+    }
+
+    /// Passes over `count` bytes, which the caller has bounded; the next [`Self::header`] checks them.
+    #[inline(always)]
+    pub const fn skip(&mut self, count: usize) {
+        self.offset += count;
+    }
+}
+
+/// `N` bytes that are known to be there. Integers are read from network byte order.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a, const N: usize> {
+    at: *const u8,
+    packet: PhantomData<&'a [u8]>,
+}
+
+impl<const N: usize> Header<'_, N> {
+    /// Reads a `T` at `AT` without asking for alignment: BPF loads it in one instruction.
+    #[inline(always)]
+    fn load<T: Copy, const AT: usize>(&self) -> T {
+        const { assert!(AT + size_of::<T>() <= N) };
+        let at = self.at.wrapping_add(AT).cast::<T>();
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: `at..at + size_of::<T>()` lies within the checked header, any bytes are a valid
+        // integer, and BPF on the supported machines loads unaligned words. `read_unaligned` would
+        // be split into single bytes.
+        unsafe {
+            *at
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: `at..at + size_of::<T>()` lies within the checked header, and any bytes are a
+        // valid integer.
+        unsafe {
+            at.read_unaligned()
+        }
+    }
+
+    /// The byte at `AT`.
+    #[inline(always)]
+    pub fn u8<const AT: usize>(&self) -> u8 {
+        self.load::<u8, AT>()
+    }
+
+    /// The big-endian integer at `AT`.
+    #[inline(always)]
+    pub fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_be(self.load::<u16, AT>())
+    }
+
+    /// The big-endian integer at `AT`.
+    #[inline(always)]
+    pub fn u32<const AT: usize>(&self) -> u32 {
+        u32::from_be(self.load::<u32, AT>())
+    }
+
+    /// Four bytes at `AT` in memory order.
+    #[inline(always)]
+    pub fn word32<const AT: usize>(&self) -> u32 {
+        self.load::<u32, AT>()
+    }
+
+    /// Eight bytes at `AT` in memory order.
+    #[inline(always)]
+    pub fn word64<const AT: usize>(&self) -> u64 {
+        self.load::<u64, AT>()
+    }
+}
+
+/// Bytes of payload that are looked at: the longest hello or head that is read in one piece.
+pub const WINDOW: usize = 4096;
+
+/// The first bytes of a segment's payload, copied out of the packet.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Window {
+    /// The payload; what lies beyond `length` is left over from earlier packets.
+    pub bytes: [u8; WINDOW],
+    /// Bytes used.
+    pub length: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+impl Window {
+    /// The first [`WINDOW`] bytes of `payload`.
+    #[must_use]
+    pub fn new(payload: &[u8]) -> Self {
+        let mut bytes = [0; WINDOW];
+        let length = payload.len().min(WINDOW);
+        bytes[..length].copy_from_slice(&payload[..length]);
+        Self { bytes, length: length as u32, reserved: 0 }
+    }
+
+    /// The byte at `at`.
+    #[inline(always)]
+    pub fn u8(&self, at: u32) -> Result<u8, Truncated> {
+        if at >= self.length {
+            return Err(Truncated);
+        }
+        Ok(self.masked(at))
+    }
+
+    /// The big-endian integer at `at`.
+    #[inline(always)]
+    pub fn u16(&self, at: u32) -> Result<u32, Truncated> {
+        if at + 1 >= self.length {
+            return Err(Truncated);
+        }
+        Ok(u32::from(self.masked(at)) << 8 | u32::from(self.masked(at + 1)))
+    }
+
+    /// The byte at `at`, wrapped into the window.
+    #[inline(always)]
+    fn masked(&self, at: u32) -> u8 {
+        let index = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
+        // SAFETY: the mask keeps the index below `WINDOW`, the length of the array.
+        unsafe { *self.bytes.as_ptr().add(index) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_checked_as_a_whole() {
+        let frame = [1, 2, 3, 4, 5];
+        let mut cursor = Cursor::new(&frame);
+        assert_eq!(cursor.header::<4>().unwrap().u32::<0>(), 0x0102_0304);
+        assert_eq!(cursor.offset(), 4);
+        assert_eq!(cursor.header::<2>().err(), Some(Truncated));
+        cursor.skip(9);
+        assert_eq!(cursor.header::<2>().err(), Some(Truncated));
+    }
+
+    #[test]
+    fn a_window_ends_at_its_length() {
+        let mut window = Window::new(&[0xaa; WINDOW + 9]);
+        assert_eq!(window.length as usize, WINDOW);
+        assert_eq!(window.u8(WINDOW as u32), Err(Truncated));
+        window.length = 3;
+        assert_eq!(window.u8(2), Ok(0xaa));
+        assert_eq!(window.u8(3), Err(Truncated));
+        assert_eq!(window.u16(1), Ok(0xaaaa));
+        assert_eq!(window.u16(2), Err(Truncated));
+    }
+}

@@ -1,0 +1,100 @@
+//! From a frame to a flow's packet: Ethernet, IP and transport, in wire order.
+
+mod link;
+mod network;
+mod transport;
+
+use crate::abi::{Accounting, Address};
+use crate::cursor::{Cursor, Truncated};
+
+pub use network::{EXTENSION_BYTES_MAX, EXTENSION_HEADERS_MAX};
+pub use transport::{ACK, FIN, ICMP, ICMPV6, PSH, RST, SYN, TCP, UDP, URG};
+
+/// Why a frame belongs to no flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// A header ended after the frame did.
+    Truncated,
+    /// A header contradicts itself.
+    Malformed,
+    /// More IPv6 extension headers than the walk allows.
+    ExtensionHeaders,
+    /// Not IPv4 or IPv6.
+    NotIp,
+    /// A fragment.
+    Fragment,
+}
+
+impl Skip {
+    /// How the frame is accounted.
+    #[inline(always)]
+    pub const fn accounting(self) -> Accounting {
+        match self {
+            Self::Truncated => Accounting::Truncated,
+            Self::Malformed => Accounting::Malformed,
+            Self::ExtensionHeaders => Accounting::ExtensionHeaders,
+            Self::NotIp => Accounting::NotIp,
+            Self::Fragment => Accounting::Fragment,
+        }
+    }
+}
+
+impl From<Truncated> for Skip {
+    #[inline(always)]
+    fn from(Truncated: Truncated) -> Self {
+        Self::Truncated
+    }
+}
+
+/// What the headers of one packet say. Offsets count from the frame's first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Sender.
+    pub source: Address,
+    /// Receiver.
+    pub destination: Address,
+    /// Sender's port; 0 where the protocol has none.
+    pub source_port: u16,
+    /// Receiver's port; 0 where the protocol has none.
+    pub destination_port: u16,
+    /// IP protocol number of the transport.
+    pub protocol: u8,
+    /// TCP flags; 0 for other protocols.
+    pub tcp_flags: u8,
+    /// 4 or 6.
+    pub ip_version: u8,
+    /// Time to live, or hop limit.
+    pub hop_limit: u8,
+    /// Offset of the IP header.
+    pub network: u32,
+    /// Offset of the transport header.
+    pub transport: u32,
+    /// Offset of the payload.
+    pub payload: u32,
+    /// Bytes of payload, without Ethernet padding.
+    pub payload_length: u32,
+    /// TCP sequence number.
+    pub sequence: u32,
+    /// TCP acknowledgement number.
+    pub acknowledgement: u32,
+}
+
+impl Packet {
+    /// Reads the headers of a frame of `frame_length` bytes, of which `cursor` sees the first part.
+    #[inline(always)]
+    pub fn parse(mut cursor: Cursor<'_>, frame_length: u32) -> Result<Self, Skip> {
+        let ether_type = link::parse(&mut cursor)?;
+        let mut packet = network::parse(&mut cursor, ether_type, frame_length)?;
+        transport::parse(&mut cursor, &mut packet)?;
+        Ok(packet)
+    }
+
+    /// True for the first packet of a TCP connection.
+    #[inline(always)]
+    pub const fn opens_connection(&self) -> bool {
+        self.protocol == TCP && self.tcp_flags & (SYN | ACK | RST) == SYN
+    }
+}
+
+#[cfg(test)]
+mod tests;

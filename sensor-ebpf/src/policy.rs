@@ -1,0 +1,27 @@
+//! From what a name is to what happens to it.
+
+use crate::abi::{GroupMasks, Verdict};
+
+/// The verdict for a name with these categories in a group with these masks.
+///
+/// `categories` are those of the deepest listed suffix; 0 where none is listed.
+///
+/// ```
+/// use sensor_ebpf::{abi::{GroupMasks, Verdict}, policy::decide};
+/// let masks = GroupMasks { block: 0b0110, alert: 0b1000, allow: 0b0100 };
+/// assert_eq!(decide(0b0010, &masks), Verdict::Block);
+/// assert_eq!(decide(0b0110, &masks), Verdict::Allow); // allow beats block at one name
+/// assert_eq!(decide(0b1000, &masks), Verdict::Alert);
+/// ```
+#[inline(always)]
+pub const fn decide(categories: u64, masks: &GroupMasks) -> Verdict {
+    if categories & masks.allow != 0 {
+        Verdict::Allow
+    } else if categories & masks.block != 0 {
+        Verdict::Block
+    } else if categories & masks.alert != 0 {
+        Verdict::Alert
+    } else {
+        Verdict::Allow
+    }
+}

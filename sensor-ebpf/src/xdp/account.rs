@@ -1,0 +1,53 @@
+//! Counting what was seen: every packet once as seen, once by where it went.
+
+use sensor_ebpf::abi::{Accounting, Direction, Happening, Interface, InterfaceCounters};
+
+use crate::maps::{COUNTERS, INTERFACES};
+
+/// The watched interface with this index.
+#[inline(always)]
+pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
+    INTERFACES.get(ifindex).copied().filter(|interface| interface.side != 0)
+}
+
+/// A row of the counters, this CPU's own: plain adds suffice, a hook does not nest in itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Row(*mut InterfaceCounters);
+
+impl Row {
+    /// Number of the row in the map.
+    #[inline(always)]
+    pub(crate) fn number(interface: Interface, direction: Direction) -> u32 {
+        u32::from(interface.slot) * 2 + direction as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn find(number: u32) -> Option<Self> {
+        COUNTERS.get_ptr_mut(number).map(Self)
+    }
+
+    /// Counts everything the program is run for.
+    #[inline(always)]
+    pub(crate) fn saw(self, packets: u64, bytes: u64) {
+        // SAFETY: the pointer is a live map value, and nobody else writes this CPU's copy.
+        let seen = unsafe { &mut (*self.0).seen };
+        seen.packets += packets;
+        seen.bytes += bytes;
+    }
+
+    /// Counts where it went.
+    #[inline(always)]
+    pub(crate) fn account(self, accounting: Accounting, packets: u64, bytes: u64) {
+        // SAFETY: as above; the index is a variant of the enumeration the array is sized by.
+        let volume = unsafe { &mut *(&raw mut (*self.0).accounted[0]).add(accounting as usize) };
+        volume.packets += packets;
+        volume.bytes += bytes;
+    }
+
+    /// Counts something that happened beside the accounting.
+    #[inline(always)]
+    pub(crate) fn happened(self, happening: Happening) {
+        // SAFETY: as above; the index is a variant of the enumeration the array is sized by.
+        unsafe { *(&raw mut (*self.0).happened[0]).add(happening as usize) += 1 };
+    }
+}

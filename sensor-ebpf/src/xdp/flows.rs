@@ -1,0 +1,141 @@
+//! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
+
+use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Volume};
+use sensor_ebpf::flow::mark;
+use sensor_ebpf::parse::{Packet, TCP};
+
+use crate::account::Row;
+use crate::events;
+use crate::maps::{FLOWS, STAGING, Staging};
+
+/// `BPF_NOEXIST`: of two CPUs that make the same flow, one does.
+const NOEXIST: u64 = 1;
+
+/// A packet's flow.
+#[derive(Clone, Copy)]
+pub(crate) struct Sight {
+    pub(crate) key: FlowKey,
+    pub(crate) flow: *mut Flow,
+    /// The sender is the flow's LAN side.
+    pub(crate) from_lan: bool,
+}
+
+/// The flow of `key`, if it lives.
+#[inline(always)]
+pub(crate) fn find(key: &FlowKey) -> Option<*mut Flow> {
+    FLOWS.get_ptr_mut(key)
+}
+
+/// This CPU's and hook's scratch memory.
+#[inline(always)]
+pub(crate) fn staging(hook: Direction) -> Option<&'static mut Staging> {
+    // SAFETY: per-CPU memory with one element a hook; a hook does not nest in itself, and each use
+    // is over before the next begins.
+    STAGING.get_ptr_mut(hook as u32).map(|staging| unsafe { &mut *staging })
+}
+
+/// Makes a flow, or finds the one another CPU made meanwhile. `None`: the table is full.
+#[inline(always)]
+pub(crate) fn make(
+    key: &FlowKey,
+    packet: &Packet,
+    from_lan: bool,
+    ifindex: u32,
+    hook: Direction,
+    now_ns: u64,
+) -> Option<*mut Flow> {
+    let staging = staging(hook)?;
+    staging.flow = Flow::first(packet, from_lan, ifindex, now_ns);
+    // A failure shows in the look-up that follows.
+    let _made = FLOWS.insert(key, &staging.flow, NOEXIST);
+    find(key)
+}
+
+/// Adds a packet, and says so when it closed the connection.
+#[inline(always)]
+pub(crate) fn add(
+    sight: &Sight,
+    packet: &Packet,
+    volume: Volume,
+    hook: Direction,
+    row: Row,
+    now_ns: u64,
+) {
+    // SAFETY: the pointer is a live map value; counters are added to atomically, the other fields
+    // are single stores that may race with the other direction without harm.
+    let flow = unsafe { &mut *sight.flow };
+    let direction = if sight.from_lan { &mut flow.to_peer } else { &mut flow.to_lan };
+    atomic_add(&mut direction.packets, volume.packets);
+    atomic_add(&mut direction.bytes, volume.bytes);
+    flow.last_ns = now_ns;
+    if packet.protocol != TCP {
+        return;
+    }
+    if sight.from_lan {
+        flow.lan_tcp_flags |= packet.tcp_flags;
+    } else {
+        flow.peer_tcp_flags |= packet.tcp_flags;
+    }
+    if flow.is_closed() && flow.marks & mark::END_SENT == 0 {
+        flow.marks |= mark::END_SENT;
+        tell_end(&sight.key, flow, FlowEnd::Closed, Happening::FlowEndLost, hook, row, now_ns);
+    }
+}
+
+/// Starts a new flow in the place of an old one whose connection is over.
+///
+/// Without room in the ring the two share a record: the old volumes stay.
+#[inline(always)]
+pub(crate) fn replace(
+    sight: &Sight,
+    packet: &Packet,
+    ifindex: u32,
+    hook: Direction,
+    row: Row,
+    now_ns: u64,
+) {
+    // SAFETY: the pointer is a live map value.
+    let flow = unsafe { &mut *sight.flow };
+    let told =
+        tell_end(&sight.key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
+    let volumes = (flow.to_peer, flow.to_lan, flow.first_ns);
+    *flow = Flow::first(packet, sight.from_lan, ifindex, now_ns);
+    if !told {
+        (flow.to_peer, flow.to_lan, flow.first_ns) = volumes;
+    }
+}
+
+#[inline(always)]
+fn tell_end(
+    key: &FlowKey,
+    flow: &Flow,
+    end: FlowEnd,
+    lost: Happening,
+    hook: Direction,
+    row: Row,
+    now_ns: u64,
+) -> bool {
+    let told = staging(hook)
+        .is_some_and(|staging| events::flow_end(&mut staging.end, end, key, flow, now_ns).is_ok());
+    if !told {
+        row.happened(lost);
+    }
+    told
+}
+
+/// Both hooks add to one flow, on any CPU.
+#[inline(always)]
+fn atomic_add(counter: &mut u64, amount: u64) {
+    #[cfg(target_arch = "bpf")]
+    {
+        use core::intrinsics::{AtomicOrdering, atomic_xadd};
+        // SAFETY: the reference is to an aligned, live map value. The result is used nowhere, so
+        // this is one `lock *(u64 *)(r += …)`.
+        let _before =
+            unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, amount) };
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        *counter += amount;
+    }
+}

@@ -1,0 +1,127 @@
+//! Every map, its size and why. Sizes that the configuration sets are replaced at load time.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::LpmTrie;
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use sensor_ebpf::abi::{
+    Control, DomainEntry, DomainKey, Flow, FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks,
+    GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, StoredName,
+    VerdictEvent,
+};
+use sensor_ebpf::cursor::Window;
+use sensor_ebpf::http::HeadReader;
+use sensor_ebpf::name::SuffixReader;
+use sensor_ebpf::tls::HelloReader;
+
+/// `BPF_F_NO_PREALLOC`: memory grows with use.
+const NO_PREALLOC: u32 = 1;
+
+/// `BPF_F_MMAPABLE`: user space stores into it without a system call.
+const MMAPABLE: u32 = 1 << 10;
+
+/// Tail-call targets of [`STAGES`].
+pub(crate) mod stage {
+    /// Reads a name.
+    pub(crate) const HANDSHAKE: u32 = 0;
+    /// Decides about a name.
+    pub(crate) const JUDGE: u32 = 1;
+    /// Acts on a packet that does not pass.
+    pub(crate) const REJECT: u32 = 2;
+}
+
+/// The stages behind the fast path.
+#[map]
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(4, 0);
+
+/// Watched interfaces, by interface index: an array, because every packet looks here.
+#[map]
+pub(crate) static INTERFACES: Array<Interface> = Array::with_max_entries(IFINDEX_MAX + 1, 0);
+
+/// Two rows an interface: ingress, egress.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<InterfaceCounters> =
+    PerCpuArray::with_max_entries(INTERFACES_MAX * 2, 0);
+
+/// Live flows; `kernel.flows_max`. Preallocated: an allocation per new flow costs four times the insert.
+#[map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(262_144, 0);
+
+/// Names by their hash; `kernel.names_max`. The least recently used goes first.
+#[map]
+pub(crate) static NAMES: LruHashMap<u64, StoredName> = LruHashMap::with_max_entries(65_536, 0);
+
+/// Listed names of the policy in force and of the one being filled; `kernel.domains_max`.
+#[map]
+pub(crate) static DOMAINS: HashMap<DomainKey, DomainEntry> =
+    HashMap::with_max_entries(262_144, NO_PREALLOC);
+
+/// Addresses to groups, of both policies.
+#[map]
+pub(crate) static GROUP_PREFIXES: LpmTrie<GroupPrefix, u32> = LpmTrie::with_max_entries(65_536, 0);
+
+/// Masks of the groups: the row is the generation's lowest bit times [`GROUPS_MAX`] plus the group.
+#[map]
+pub(crate) static GROUPS: Array<GroupMasks> = Array::with_max_entries(GROUPS_MAX * 2, 0);
+
+/// One cell: what user space tells the programs.
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::with_max_entries(1, MMAPABLE);
+
+/// Verdicts; `kernel.verdict_ring_kib`. Apart from flow ends, so that neither can crowd out the other.
+#[map]
+pub(crate) static VERDICTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Flow ends; `kernel.flow_end_ring_kib`.
+#[map]
+pub(crate) static FLOW_ENDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// What the stages hand to each other, and what is too large for the stack.
+#[repr(C)]
+pub(crate) struct Examination {
+    pub(crate) window: Window,
+    pub(crate) hello: HelloReader,
+    pub(crate) head: HeadReader,
+    pub(crate) suffixes: SuffixReader,
+    /// Becomes the event; its key, name and name source are filled on the way.
+    pub(crate) event: VerdictEvent,
+    /// Offset of the payload in the packet.
+    pub(crate) payload: u32,
+    /// Bytes of payload.
+    pub(crate) payload_length: u32,
+    /// A [`sensor_ebpf::flow::Probe`].
+    pub(crate) probe: u32,
+    /// How a reader ended, see [`crate::handshake`].
+    pub(crate) outcome: u32,
+    /// Counter row of the interface.
+    pub(crate) counters: u32,
+    /// 1 where the interface is a tap.
+    pub(crate) tap: u32,
+}
+
+/// One a CPU: XDP programs do not nest.
+#[map]
+pub(crate) static EXAMINATIONS: PerCpuArray<Examination> = PerCpuArray::with_max_entries(1, 0);
+
+/// What a hook needs to make or end a flow.
+#[repr(C)]
+pub(crate) struct Staging {
+    pub(crate) flow: Flow,
+    pub(crate) end: FlowEndEvent,
+}
+
+/// One a CPU and hook: a cloned packet runs egress inside ingress.
+#[map]
+pub(crate) static STAGING: PerCpuArray<Staging> = PerCpuArray::with_max_entries(2, 0);
+
+/// The control cell, `None` only before the map exists.
+#[inline(always)]
+pub(crate) fn control() -> Option<&'static Control> {
+    CONTROL.get(0)
+}
+
+/// This CPU's examination.
+#[inline(always)]
+pub(crate) fn examination() -> Option<&'static mut Examination> {
+    // SAFETY: per-CPU memory of a hook that does not nest; each program takes the reference once.
+    EXAMINATIONS.get_ptr_mut(0).map(|examination| unsafe { &mut *examination })
+}

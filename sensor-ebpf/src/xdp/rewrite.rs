@@ -1,0 +1,124 @@
+//! Writing a reset over the headers of the segment it answers. Ethernet, tags and IP options stay.
+
+use sensor_ebpf::cursor::bound;
+use sensor_ebpf::parse::Packet;
+use sensor_ebpf::reset::{self, TCP_HEADER};
+
+/// Headers end within this: two VLAN tags, the longest IPv6 walk, a TCP header.
+const HEADERS_MASK: u32 = 511;
+
+/// Writes `tcp` over the packet in `data..end` and fits the IP header to it. With a hop limit the
+/// packet is turned round: its addresses swap places.
+///
+/// `None`: the packet is shorter than its headers.
+#[inline(always)]
+pub(crate) fn headers(
+    data: usize,
+    end: usize,
+    segment: &Packet,
+    tcp: [u32; 5],
+    turn: Option<u8>,
+) -> Option<()> {
+    let network = data + bound::<HEADERS_MASK>(segment.network) as usize;
+    let transport = data + bound::<HEADERS_MASK>(segment.transport) as usize;
+    if data + 14 > end || transport + TCP_HEADER as usize > end {
+        return None;
+    }
+    let header_length = segment.transport - segment.network;
+    if segment.ip_version == 4 {
+        if network + 20 > end {
+            return None;
+        }
+        // SAFETY: twenty bytes from `network` on were checked against the end of the packet.
+        unsafe { ipv4(network, header_length, turn) };
+    } else {
+        if network + 40 > end {
+            return None;
+        }
+        // SAFETY: forty bytes from `network` on were checked against the end of the packet.
+        unsafe { ipv6(network, header_length, turn) };
+    }
+    if turn.is_some() {
+        // SAFETY: fourteen bytes from `data` on were checked against the end of the packet.
+        unsafe { swap_ethernet(data) };
+    }
+    let [ports, sequence, acknowledgement, flags, checksum] = tcp;
+    let word = |at: usize| (transport + at) as *mut u32;
+    // SAFETY: twenty bytes from `transport` on were checked against the end of the packet.
+    unsafe {
+        *word(0) = ports;
+        *word(4) = sequence;
+        *word(8) = acknowledgement;
+        *word(12) = flags;
+        *word(16) = checksum;
+    }
+    Some(())
+}
+
+/// Sets the length to that of a bare TCP header, and turns the addresses round.
+///
+/// # Safety
+/// Twenty bytes from `header` on must be writable.
+#[inline(always)]
+unsafe fn ipv4(header: usize, header_length: u32, turn: Option<u8>) {
+    let word16 = |at: usize| (header + at) as *mut u16;
+    let word32 = |at: usize| (header + at) as *mut u32;
+    let total_length = ((header_length + TCP_HEADER) as u16).to_be();
+    // SAFETY: all offsets are below twenty.
+    unsafe {
+        let mut checksum = reset::replace(*word16(10), *word16(2), total_length);
+        *word16(2) = total_length;
+        if let Some(hop_limit) = turn {
+            // Time to live and protocol share a word.
+            let [_, protocol] = (*word16(8)).to_ne_bytes();
+            let turned = u16::from_ne_bytes([hop_limit, protocol]);
+            checksum = reset::replace(checksum, *word16(8), turned);
+            *word16(8) = turned;
+            let source = *word32(12);
+            *word32(12) = *word32(16);
+            *word32(16) = source;
+        }
+        *word16(10) = checksum;
+    }
+}
+
+/// Sets the length to that of the extension headers and a bare TCP header, and turns the addresses round.
+///
+/// # Safety
+/// Forty bytes from `header` on must be writable.
+#[inline(always)]
+unsafe fn ipv6(header: usize, header_length: u32, turn: Option<u8>) {
+    let word64 = |at: usize| (header + at) as *mut u64;
+    let payload_length = (header_length - 40 + TCP_HEADER) as u16;
+    // SAFETY: all offsets are below forty.
+    unsafe {
+        *((header + 4) as *mut u16) = payload_length.to_be();
+        if let Some(hop_limit) = turn {
+            *((header + 7) as *mut u8) = hop_limit;
+            let source = (*word64(8), *word64(16));
+            *word64(8) = *word64(24);
+            *word64(16) = *word64(32);
+            *word64(24) = source.0;
+            *word64(32) = source.1;
+        }
+    }
+}
+
+/// Swaps the two Ethernet addresses.
+///
+/// # Safety
+/// Fourteen bytes from `header` on must be writable.
+#[inline(always)]
+unsafe fn swap_ethernet(header: usize) {
+    let half = |at: usize| (header + at) as *mut u16;
+    // SAFETY: all offsets are below twelve.
+    unsafe {
+        let destination = (*half(0), *half(2), *half(4));
+        *half(0) = *half(6);
+        *half(2) = *half(8);
+        *half(4) = *half(10);
+        *half(6) = destination.0;
+        *half(8) = destination.1;
+        *half(10) = destination.2;
+    }
+}

@@ -1,0 +1,129 @@
+//! The control cell: one mapped array element the programs read on every decision.
+
+use std::os::fd::AsRawFd as _;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use sensor_ebpf::abi::{ABI_VERSION, Control};
+use sensor_ebpf::name::HashKey;
+
+use super::KernelError;
+use super::object::Object;
+
+/// The mapped cell.
+pub struct ControlCell {
+    cell: *mut Control,
+}
+
+// SAFETY: the cell is shared with the kernel anyway; user space writes it through atomics.
+unsafe impl Send for ControlCell {}
+// SAFETY: as above.
+unsafe impl Sync for ControlCell {}
+
+/// One page holds the cell.
+const MAPPED: usize = 4096;
+
+impl ControlCell {
+    /// Maps the cell. A fresh one gets a random hash key; a pinned one keeps its own, since the
+    /// tables were filled with it.
+    pub fn open(object: &Object) -> Result<Self, KernelError> {
+        let pins = object.pins.clone();
+        // The mapping outlives its descriptor.
+        let fd = object.descriptor("CONTROL")?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new shared mapping of the array's single page.
+        let cell = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                MAPPED,
+                protection,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if cell == libc::MAP_FAILED {
+            return Err(KernelError::Map {
+                map: "CONTROL",
+                operation: "map",
+                source: std::io::Error::last_os_error().into(),
+            });
+        }
+        let control = Self { cell: cell.cast() };
+        let found = control.read().abi;
+        match (found, pins) {
+            (ABI_VERSION, _) => {}
+            (0, _) => control.initialise()?,
+            (_, pins) => {
+                return Err(KernelError::OtherAbi {
+                    dir: pins.unwrap_or_default(),
+                    found,
+                    expected: ABI_VERSION,
+                });
+            }
+        }
+        Ok(control)
+    }
+
+    fn initialise(&self) -> Result<(), KernelError> {
+        let mut random = [0_u8; 16];
+        // SAFETY: the buffer is as long as said.
+        let got = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
+        if got != random.len() as isize {
+            return Err(KernelError::Preflight("getrandom gave no random bytes".to_owned()));
+        }
+        let value = u128::from_ne_bytes(random);
+        let control = Control {
+            abi: ABI_VERSION,
+            hash_key: value as u64,
+            hash_multiplier: (value >> 64) as u64 | 1,
+            ..Control::default()
+        };
+        // SAFETY: the mapping is a page, and no program is attached yet.
+        unsafe { self.cell.write_volatile(control) };
+        Ok(())
+    }
+
+    fn read(&self) -> Control {
+        // SAFETY: the mapping is a page and any bytes are a valid cell.
+        unsafe { self.cell.read_volatile() }
+    }
+
+    /// Key of the name hash.
+    pub fn hash_key(&self) -> HashKey {
+        let control = self.read();
+        HashKey { start: control.hash_key, multiplier: control.hash_multiplier }
+    }
+
+    /// Generation of the policy in force; 0 before the first.
+    pub fn policy(&self) -> u32 {
+        self.read().policy
+    }
+
+    /// Puts a policy in force: one store that publishes all its tables.
+    pub fn publish(&self, policy: u32) {
+        // SAFETY: the field is aligned and lives as long as the mapping.
+        let cell = unsafe { AtomicU32::from_ptr(&raw mut (*self.cell).policy) };
+        cell.store(policy, Ordering::Release);
+    }
+
+    /// Has every judged name told, not only blocked and alerted ones.
+    pub fn report_all(&self) {
+        // SAFETY: the field is aligned and lives as long as the mapping.
+        let cell = unsafe { AtomicU32::from_ptr(&raw mut (*self.cell).report_all) };
+        cell.store(1, Ordering::Release);
+    }
+
+    /// Sets the clock of a replay.
+    pub fn set_replay_clock(&self, now_ns: u64) {
+        // SAFETY: the field is aligned and lives as long as the mapping.
+        let cell = unsafe { AtomicU64::from_ptr(&raw mut (*self.cell).replay_clock_ns) };
+        cell.store(now_ns, Ordering::Release);
+    }
+}
+
+impl Drop for ControlCell {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this length, and nobody holds a reference into it.
+        unsafe { libc::munmap(self.cell.cast(), MAPPED) };
+    }
+}

@@ -1,0 +1,121 @@
+//! Counters of every watched interface, added up over the CPUs.
+
+use aya::maps::{Array, MapData, PerCpuArray};
+use sensor_ebpf::abi::{
+    ACCOUNTINGS, Accounting, Direction, HAPPENINGS, Happening, IFINDEX_MAX, INTERFACES_MAX,
+    Interface, InterfaceCounters, Side, Volume,
+};
+
+use super::KernelError;
+use super::object::Object;
+
+/// Which interfaces are watched, and what was counted on them.
+pub struct Counters {
+    interfaces: Array<MapData, Interface>,
+    counters: PerCpuArray<MapData, InterfaceCounters>,
+}
+
+/// Totals of one interface and direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Totals(InterfaceCounters);
+
+impl Default for Totals {
+    fn default() -> Self {
+        Self(InterfaceCounters {
+            seen: Volume::default(),
+            accounted: [Volume::default(); ACCOUNTINGS],
+            happened: [0; HAPPENINGS],
+        })
+    }
+}
+
+impl Totals {
+    /// Everything the program was run for.
+    pub const fn seen(&self) -> Volume {
+        self.0.seen
+    }
+
+    /// What went this way.
+    pub fn accounted(&self, accounting: Accounting) -> Volume {
+        self.0.accounted.get(accounting as usize).copied().unwrap_or_default()
+    }
+
+    /// How often this happened.
+    pub fn happened(&self, happening: Happening) -> u64 {
+        self.0.happened.get(happening as usize).copied().unwrap_or_default()
+    }
+
+    /// True where everything seen went somewhere: the first part of conservation.
+    pub fn is_conserved(&self) -> bool {
+        let mut sum = Volume::default();
+        for accounted in &self.0.accounted {
+            add(&mut sum, *accounted);
+        }
+        sum == self.0.seen
+    }
+
+    fn add(&mut self, other: &InterfaceCounters) {
+        add(&mut self.0.seen, other.seen);
+        for (sum, other) in self.0.accounted.iter_mut().zip(&other.accounted) {
+            add(sum, *other);
+        }
+        for (sum, other) in self.0.happened.iter_mut().zip(&other.happened) {
+            *sum += other;
+        }
+    }
+}
+
+fn add(sum: &mut Volume, other: Volume) {
+    sum.packets += other.packets;
+    sum.bytes += other.bytes;
+}
+
+impl Counters {
+    /// Takes the maps out of the object.
+    pub fn open(object: &mut Object) -> Result<Self, KernelError> {
+        Ok(Self { interfaces: object.take("INTERFACES")?, counters: object.take("COUNTERS")? })
+    }
+
+    /// Watches an interface, or stops watching it with [`Side::Unwatched`].
+    pub fn watch(
+        &mut self,
+        name: &str,
+        ifindex: u32,
+        slot: u16,
+        zone: u16,
+        side: Side,
+    ) -> Result<(), KernelError> {
+        if ifindex > IFINDEX_MAX {
+            return Err(KernelError::IfindexTooHigh {
+                name: name.to_owned(),
+                index: ifindex,
+                max: IFINDEX_MAX,
+            });
+        }
+        debug_assert!(u32::from(slot) < INTERFACES_MAX);
+        let interface = Interface { slot, zone, side: side as u8, reserved: [0; 3] };
+        self.interfaces
+            .set(ifindex, interface, 0)
+            .map_err(|source| map_error("INTERFACES", "write", source))
+    }
+
+    /// What was counted in one row.
+    pub fn totals(&self, slot: u16, direction: Direction) -> Result<Totals, KernelError> {
+        let row = u32::from(slot) * 2 + direction as u32;
+        let values =
+            self.counters.get(&row, 0).map_err(|source| map_error("COUNTERS", "read", source))?;
+        let mut totals = Totals::default();
+        for value in values.iter() {
+            totals.add(value);
+        }
+        Ok(totals)
+    }
+}
+
+fn map_error(
+    map: &'static str,
+    operation: &'static str,
+    source: aya::maps::MapError,
+) -> KernelError {
+    KernelError::Map { map, operation, source: source.into() }
+}

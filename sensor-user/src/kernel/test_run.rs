@@ -1,0 +1,60 @@
+//! The loaded programs on frames from memory, by `BPF_PROG_TEST_RUN`: replay, parity tests, benches.
+
+use aya::programs::{TestRun as _, TestRunOptions};
+
+use super::KernelError;
+use super::object::Object;
+
+/// Shortest frame the kernel runs a program on.
+pub const FRAME_MIN: usize = 14;
+
+/// Room for a frame and what a program may add.
+const FRAME_OUT: usize = 1 << 17;
+
+/// Outcome of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The XDP or TC action.
+    pub action: u32,
+    /// The frame after the program.
+    pub frame: Vec<u8>,
+}
+
+/// XDP actions by number.
+pub mod action {
+    /// `XDP_DROP`.
+    pub const DROP: u32 = 1;
+    /// `XDP_PASS`.
+    pub const PASS: u32 = 2;
+    /// `XDP_TX`.
+    pub const TX: u32 = 3;
+}
+
+/// Interface index test frames arrive at: the loopback device of this network namespace.
+pub const TEST_IFINDEX: u32 = 1;
+
+impl Object {
+    /// Runs the XDP entry program on one frame.
+    pub fn run_xdp(&mut self, frame: &[u8]) -> Result<Outcome, KernelError> {
+        let mut out = vec![0; FRAME_OUT];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let result = self.xdp("sensor")?.test_run(options).map_err(|source| {
+            KernelError::TestRun { program: "sensor", length: frame.len(), source: source.into() }
+        })?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Outcome { action: result.return_value, frame: out })
+    }
+
+    /// Runs the XDP entry program `repeat` times on one frame, keeping nothing.
+    pub fn repeat_xdp(&mut self, frame: &[u8], repeat: u32) -> Result<u32, KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let result = self.xdp("sensor")?.test_run(options).map_err(|source| {
+            KernelError::TestRun { program: "sensor", length: frame.len(), source: source.into() }
+        })?;
+        Ok(result.return_value)
+    }
+}
