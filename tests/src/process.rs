@@ -16,8 +16,9 @@ use crate::signal;
 /// For commands that answer at once on any machine.
 pub const SHORT: Duration = Duration::from_secs(20);
 
-/// Between two looks at something that gives no notice.
-const POLL: Duration = Duration::from_millis(5);
+/// Between two looks at something that gives no notice: a tenth of the time waited so far, within these.
+const POLL_MIN: Duration = Duration::from_millis(5);
+const POLL_MAX: Duration = Duration::from_millis(200);
 
 /// What a program that ended said.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ pub fn wait_until<T>(
         if start.elapsed() > limit {
             bail!("{what}: not within {limit:?}");
         }
-        thread::sleep(POLL);
+        thread::sleep((start.elapsed() / 10).clamp(POLL_MIN, POLL_MAX));
     }
 }
 
@@ -150,7 +151,7 @@ fn wait(child: &mut Child, limit: Duration) -> Result<Option<ExitStatus>> {
         if start.elapsed() > limit {
             return Ok(None);
         }
-        thread::sleep(POLL);
+        thread::sleep((start.elapsed() / 10).clamp(POLL_MIN, POLL_MAX));
     }
 }
 

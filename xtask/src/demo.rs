@@ -1,18 +1,18 @@
 //! The sensor at work, from the outside: what clients get with it, without its daemon, and what it wrote down.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use sensor_lab::clients::{Answer, Client, Outcome, Request, Scheme};
-use sensor_lab::lab::{Family, LAN_INTERFACE, Lab};
+use sensor_lab::lab::{Family, LAN_INTERFACE, Lab, is_root};
 use sensor_lab::process;
 use sensor_lab::sensor::{Sensor, Setup};
 use sensor_lab::servers::{WebServer, page_of};
 
 use crate::cargo::{self, Profile};
-use crate::setup::{Need, ensure};
+use crate::setup::{Need, ensure, ensure_lab};
 use crate::ui::{self, Colour, Steps};
 use crate::workspace;
 
@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// Only the lab: every page loads, which shows what the sensor changes.
     #[arg(long)]
     without_sensor: bool,
+    /// Show this binary, an installed one say, and build none.
+    #[arg(long, value_name = "FILE", conflicts_with = "without_sensor")]
+    sensor: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,12 +97,18 @@ const EXPLAINED: &str = "www.pornography.example";
 const RECORDS: Duration = Duration::from_secs(15);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if !is_root() {
+        bail!(
+            "the demo makes network namespaces and loads programs into the kernel: run it as root"
+        );
+    }
     let start = Instant::now();
-    let result = if options.without_sensor { show_lab() } else { show_sensor() };
+    let sensor = options.sensor.as_deref();
+    let result = if options.without_sensor { show_lab() } else { show_sensor(sensor) };
     let missed = result?;
     let took = ui::seconds(start.elapsed());
     if missed > 0 {
-        bail!("{missed} requests did not end as expected: see the lines marked above");
+        bail!("{missed} things were not as expected: see the lines marked above");
     }
     let text = format!("Everything as expected, in {took}. The lab is gone.");
     ui::line(&ui::colour(&text, Colour::Green));
@@ -107,19 +116,26 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn show_lab() -> Result<usize> {
-    ensure(Need::BuildAndLab)?;
+    ensure_lab()?;
     let mut steps = Steps::new(3);
     let site = Site::build(&mut steps)?;
     steps.announce("ask, with no sensor on the gateway");
     count_missed(ASKS.iter().map(|ask| site.show(ask, Expected::Page)))
 }
 
-fn show_sensor() -> Result<usize> {
-    let toolchain = ensure(Need::BuildAndLab)?;
+fn show_sensor(built: Option<&Path>) -> Result<usize> {
     let mut steps = Steps::new(8);
-    let step = steps.next("build campus-sensor (the first time takes minutes)");
-    let binary = cargo::build_sensor(&toolchain, Profile::Dev)?;
-    step.done("built");
+    let binary = if let Some(built) = built {
+        ensure_lab()?;
+        steps.announce(&format!("take {}", built.display()));
+        built.canonicalize().with_context(|| format!("find {}", built.display()))?
+    } else {
+        let toolchain = ensure(Need::BuildAndLab)?;
+        let step = steps.next("build campus-sensor (the first time takes minutes)");
+        let binary = cargo::build_sensor(&toolchain, Profile::Dev)?;
+        step.done("built");
+        binary
+    };
 
     let site = Site::build(&mut steps)?;
     let step =
@@ -140,22 +156,26 @@ fn show_sensor() -> Result<usize> {
     missed += site.show_what_arrived()?;
 
     steps.announce("what the sensor wrote down: campus-sensor flows, status, why");
-    show_records(&sensor)?;
-    Ok(missed)
+    Ok(missed + show_records(&sensor)?)
 }
 
-fn show_records(sensor: &Sensor) -> Result<()> {
-    let names = || ASKS.iter().map(|ask| ask.name);
+/// Prints what the sensor tells of the flows it saw; how many names it has no record of.
+fn show_records(sensor: &Sensor) -> Result<usize> {
+    let mut names: Vec<_> = ASKS.iter().map(|ask| ask.name).collect();
     let mut flows = String::new();
     let complete = process::wait_until("a record of every name", RECORDS, || {
         flows = sensor.cli(&["flows"])?;
-        Ok(names().all(|name| flows.contains(name)).then_some(()))
+        names.retain(|name| !flows.contains(name));
+        Ok(names.is_empty().then_some(()))
     });
     show_output("campus-sensor flows", &flows);
-    complete?;
+    if let Err(error) = complete {
+        let text = format!("      {error:#}; none of {}", names.join(", "));
+        ui::line(&ui::colour(&text, Colour::Red));
+    }
     show_output("campus-sensor status", &sensor.cli(&["status"])?);
     show_output(&format!("campus-sensor why {EXPLAINED}"), &sensor.cli(&["why", EXPLAINED])?);
-    Ok(())
+    Ok(names.len())
 }
 
 fn show_output(command: &str, output: &str) {

@@ -109,6 +109,15 @@ pub(crate) fn ensure(need: Need) -> Result<Toolchain> {
     Ok(Toolchain { compiler: Compiler::Debian, linker })
 }
 
+/// What the lab alone takes: no compiler.
+pub(crate) fn ensure_lab() -> Result<()> {
+    let missing = missing(LAB_PACKAGES)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install_packages(&missing, &mut Steps::new(2))
+}
+
 /// The ordinary way, if all of it is there.
 fn nightly() -> Option<Toolchain> {
     let sysroot = output("rustup", &["run", "nightly", "rustc", "--print", "sysroot"])?;
