@@ -23,7 +23,7 @@ pub struct WebServer {
 
 /// One request that reached the server, from its access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Arrival {
     pub scheme: String,
     pub host: String,
     pub path: String,
@@ -75,15 +75,15 @@ impl WebServer {
 
     /// What has reached the server so far. A request is logged when its answer has been sent, so the
     /// last one may lag behind its client: see [`Self::wait_for`].
-    pub fn requests(&self) -> Result<Vec<Request>> {
+    pub fn arrivals(&self) -> Result<Vec<Arrival>> {
         let log = fs::read_to_string(self.directory.join("access.log")).context("read the log")?;
-        log.lines().map(parse_request).collect()
+        log.lines().map(parse_arrival).collect()
     }
 
     /// The first request for `host` to arrive within `limit`.
-    pub fn wait_for(&self, host: &str, limit: Duration) -> Result<Request> {
+    pub fn wait_for(&self, host: &str, limit: Duration) -> Result<Arrival> {
         process::wait_until(&format!("a request for {host}"), limit, || {
-            Ok(self.requests()?.into_iter().find(|request| request.host == host))
+            Ok(self.arrivals()?.into_iter().find(|arrival| arrival.host == host))
         })
     }
 }
@@ -169,14 +169,14 @@ fn openssl(args: &[&[&str]]) -> Result<()> {
     process::run(std::process::Command::new("openssl").args(args.concat())).map(drop)
 }
 
-fn parse_request(line: &str) -> Result<Request> {
+fn parse_arrival(line: &str) -> Result<Arrival> {
     let value: Value =
         serde_json::from_str(line).with_context(|| format!("read the log line {line:?}"))?;
     let text = |key: &str| {
         let text = value.get(key).and_then(Value::as_str);
         text.map(str::to_owned).with_context(|| format!("no {key} in the log line {line:?}"))
     };
-    Ok(Request {
+    Ok(Arrival {
         scheme: text("scheme")?,
         host: text("host")?,
         path: text("path")?,
@@ -187,20 +187,20 @@ fn parse_request(line: &str) -> Result<Request> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, parse_request};
+    use super::{Arrival, parse_arrival};
 
     #[test]
     fn a_log_line_is_a_request() {
         let line = r#"{"scheme":"https","host":"a.example","path":"/x","from":"10.77.2.1","sni":"a.example"}"#;
-        let expected = Request {
+        let expected = Arrival {
             scheme: "https".into(),
             host: "a.example".into(),
             path: "/x".into(),
             from: "10.77.2.1".into(),
             sni: "a.example".into(),
         };
-        assert_eq!(parse_request(line).unwrap(), expected);
-        let error = parse_request(r#"{"scheme":"http"}"#).unwrap_err().to_string();
+        assert_eq!(parse_arrival(line).unwrap(), expected);
+        let error = parse_arrival(r#"{"scheme":"http"}"#).unwrap_err().to_string();
         assert!(error.starts_with("no host in the log line"), "{error}");
     }
 }

@@ -250,11 +250,11 @@ impl Site {
 
     /// No byte of a request for a blocked name may have come through.
     fn show_what_arrived(&self) -> Result<usize> {
-        let requests = self.web.requests()?;
+        let arrivals = self.web.arrivals()?;
         let is_blocked =
             |host: &str| ASKS.iter().any(|ask| ask.name == host && ask.expected == Expected::Reset);
-        let blocked = requests.iter().filter(|request| is_blocked(&request.host)).count();
-        let all = requests.len();
+        let blocked = arrivals.iter().filter(|arrival| is_blocked(&arrival.host)).count();
+        let all = arrivals.len();
         let text = format!("the server has answered {all} requests, {blocked} for blocked names");
         let colour = if blocked == 0 { Colour::Dim } else { Colour::Red };
         ui::line(&ui::colour(&format!("      {text}"), colour));
