@@ -1,0 +1,126 @@
+//! A configuration as `check-config` prints it, and what it costs.
+
+use std::fmt::{Display, Write as _};
+use std::mem::size_of;
+use std::path::Path;
+
+use sensor_ebpf::abi::{DomainEntry, DomainKey, Flow, FlowKey, StoredName};
+
+use super::Config;
+use super::check::{BPFFS_DEFAULT, POLICY_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT};
+use super::knobs::{self, Knob};
+
+/// Column comments start in, for lines that leave room.
+const COMMENT_COLUMN: usize = 44;
+
+impl Config {
+    /// Every key with the value in force, as a file that loads to this very configuration.
+    /// Comments tell unit, default and bounds.
+    pub fn effective_toml(&self) -> String {
+        let mut file = File(String::new());
+        file.table("[sensor]");
+        file.text("name", &self.sensor.name, "1 to 63 of a-z, 0-9 and -; default: the host's name");
+        for interface in &self.interface {
+            file.table("[[interface]]");
+            file.text("name", &interface.name, "at most 15 bytes; required");
+            file.text("side", interface.side.name(), "lan or tap; default lan");
+            file.text("mode", interface.mode.name(), "auto, native or generic; default auto");
+            file.number(knobs::ZONE, u32::from(interface.zone));
+        }
+        file.table("[kernel]");
+        file.path("bpffs", &self.kernel.bpffs, BPFFS_DEFAULT);
+        file.number(knobs::FLOWS, self.kernel.flows_max);
+        file.number(knobs::NAMES, self.kernel.names_max);
+        file.number(knobs::DOMAINS, self.kernel.domains_max);
+        file.number(knobs::VERDICT_RING, self.kernel.verdict_ring_kib);
+        file.number(knobs::FLOW_END_RING, self.kernel.flow_end_ring_kib);
+        file.table("[flow]");
+        file.number(knobs::IDLE_TIMEOUT, self.flow.idle_timeout_s);
+        file.number(knobs::TCP_IDLE_TIMEOUT, self.flow.tcp_idle_timeout_s);
+        file.number(knobs::ACTIVE_TIMEOUT, self.flow.active_timeout_s);
+        file.number(knobs::LINGER, self.flow.linger_ms);
+        file.number(knobs::BLOCKED_HOLD, self.flow.blocked_hold_s);
+        file.number(knobs::SWEEP_INTERVAL, self.flow.sweep_interval_ms);
+        file.table("[policy]");
+        file.path("file", &self.policy.file, POLICY_DEFAULT);
+        file.table("[store]");
+        file.path("dir", &self.store.dir, STORE_DEFAULT);
+        file.number(knobs::RETENTION, self.store.retention_days);
+        file.table("[control]");
+        file.path("socket", &self.control.socket, SOCKET_DEFAULT);
+        file.table("[log]");
+        file.text(
+            "level",
+            self.log.level.name(),
+            "error, warn, info, debug or trace; default info",
+        );
+        file.0
+    }
+
+    /// Bytes of kernel memory each sized map takes, all of it taken at load.
+    ///
+    /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
+    /// 16 bytes for each of its buckets, of which there are as many as the next power of two. A ring
+    /// costs its size and three pages. Maps without a size here cost less than 3 MiB.
+    pub fn kernel_memory(&self) -> Vec<(&'static str, u64)> {
+        let Self { kernel, .. } = self;
+        vec![
+            ("flows", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Flow>())),
+            ("names", hash_map(kernel.names_max, size_of::<u64>(), size_of::<StoredName>())),
+            (
+                "domains",
+                hash_map(kernel.domains_max, size_of::<DomainKey>(), size_of::<DomainEntry>()),
+            ),
+            ("verdicts", ring(kernel.verdict_ring_kib)),
+            ("flow_ends", ring(kernel.flow_end_ring_kib)),
+        ]
+    }
+}
+
+/// Bytes of a preallocated hash map: `htab_map_mem_usage` of the kernel, less a few per CPU.
+fn hash_map(entries: u32, key: usize, value: usize) -> u64 {
+    const ELEMENT_HEAD: usize = 48;
+    const BUCKET: u64 = 16;
+    let element = ELEMENT_HEAD + key.next_multiple_of(8) + value.next_multiple_of(8);
+    let entries = u64::from(entries);
+    entries * element as u64 + entries.next_power_of_two() * BUCKET
+}
+
+/// Bytes of a ring: its data and three pages, of 4 KiB where we run.
+fn ring(size_kib: u32) -> u64 {
+    u64::from(size_kib) * 1024 + 3 * 4096
+}
+
+/// A file being written.
+struct File(String);
+
+impl File {
+    fn table(&mut self, name: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(name);
+        self.0.push('\n');
+    }
+
+    fn line(&mut self, key: &str, value: impl Display, comment: impl Display) {
+        let line = format!("{key} = {value}");
+        writeln!(self.0, "{line:<COMMENT_COLUMN$} # {comment}")
+            .expect("a String takes all that is written");
+    }
+
+    fn text(&mut self, key: &str, value: &str, comment: &str) {
+        self.line(key, toml::Value::from(value), comment);
+    }
+
+    fn path(&mut self, key: &str, value: &Path, default: &str) {
+        // Paths came from TOML, which is UTF-8.
+        let value = toml::Value::from(value.to_string_lossy().into_owned());
+        self.line(key, value, format_args!("default {default}"));
+    }
+
+    fn number(&mut self, knob: Knob, value: u32) {
+        let Knob { key, unit, default, min, max, .. } = knob;
+        self.line(key, value, format_args!("{unit}; default {default}, {min}..={max}"));
+    }
+}

@@ -1,0 +1,80 @@
+//! Every number that can be configured: its unit, its default and its bounds.
+//!
+//! `mod.rs` says the same in the doc of each field, for people; a test holds the two together.
+
+/// A number of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Knob {
+    /// Table of the file it is in.
+    pub(super) table: &'static str,
+    /// Key within the table.
+    pub(super) key: &'static str,
+    /// What it counts.
+    pub(super) unit: &'static str,
+    /// Value where the file has none.
+    pub(super) default: u32,
+    /// Smallest value.
+    pub(super) min: u32,
+    /// Largest value.
+    pub(super) max: u32,
+}
+
+/// A row of the tables below.
+const fn knob(
+    table: &'static str,
+    key: &'static str,
+    unit: &'static str,
+    default: u32,
+    (min, max): (u32, u32),
+) -> Knob {
+    Knob { table, key, unit, default, min, max }
+}
+
+// The zone is 16 bits of the flow key.
+pub(super) const ZONE: Knob = knob("interface", "zone", "zone number", 0, (0, 65_535));
+
+// 16 Mi flows are 3.2 GiB: more than any gateway this is for has to give.
+pub(super) const FLOWS: Knob = knob("kernel", "flows_max", "flows", 262_144, (1_024, 16_777_216));
+// A campus sees some tens of thousands of names an hour; 4 Mi are 1.3 GiB.
+pub(super) const NAMES: Knob = knob("kernel", "names_max", "names", 65_536, (1_024, 4_194_304));
+// The largest public collection has about 5 M names, and two policies have to fit.
+pub(super) const DOMAINS: Knob =
+    knob("kernel", "domains_max", "names", 262_144, (1_024, 16_777_216));
+// Below a page of 64 KiB machines; above, a backlog no reader catches up with.
+pub(super) const VERDICT_RING: Knob =
+    knob("kernel", "verdict_ring_kib", "KiB", 1_024, (64, 65_536));
+pub(super) const FLOW_END_RING: Knob =
+    knob("kernel", "flow_end_ring_kib", "KiB", 4_096, (64, 65_536));
+
+// Shorter than 5 s splits the pauses of ordinary DNS and QUIC traffic into flows.
+pub(super) const IDLE_TIMEOUT: Knob = knob("flow", "idle_timeout_s", "s", 60, (5, 3_600));
+// TCP may be silent for hours; the kernel's own keep-alive starts after two.
+pub(super) const TCP_IDLE_TIMEOUT: Knob = knob("flow", "tcp_idle_timeout_s", "s", 600, (5, 86_400));
+// A day's file closes at midnight: a flow must not owe it a record for longer than a day.
+pub(super) const ACTIVE_TIMEOUT: Knob = knob("flow", "active_timeout_s", "s", 300, (10, 86_400));
+// Stragglers are a round trip or a retransmission away.
+pub(super) const LINGER: Knob = knob("flow", "linger_ms", "ms", 2_000, (0, 60_000));
+// Below 30 s a retransmission may outlive the memory of its flow.
+pub(super) const BLOCKED_HOLD: Knob = knob("flow", "blocked_hold_s", "s", 180, (30, 3_600));
+// A sweep reads the whole table.
+pub(super) const SWEEP_INTERVAL: Knob =
+    knob("flow", "sweep_interval_ms", "ms", 1_000, (100, 60_000));
+
+pub(super) const RETENTION: Knob = knob("store", "retention_days", "days", 30, (1, 3_650));
+
+/// All of them, in the order of the file.
+pub(super) const KNOBS: [Knob; 13] = [
+    ZONE,
+    FLOWS,
+    NAMES,
+    DOMAINS,
+    VERDICT_RING,
+    FLOW_END_RING,
+    IDLE_TIMEOUT,
+    TCP_IDLE_TIMEOUT,
+    ACTIVE_TIMEOUT,
+    LINGER,
+    BLOCKED_HOLD,
+    SWEEP_INTERVAL,
+    RETENTION,
+];

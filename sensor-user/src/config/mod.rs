@@ -1,0 +1,243 @@
+//! The configuration: one TOML file, every key optional but the interfaces.
+//!
+//! What is read is checked once, here; whoever holds a [`Config`] holds one that is within bounds.
+//! Nothing is guessed: an unknown key or a value out of bounds is an error that names file, line
+//! and remedy.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+mod check;
+mod effective;
+mod error;
+mod knobs;
+mod raw;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Problem};
+
+/// Bytes read of a configuration file: 64 interfaces and every key are under 10 KiB.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A configuration within its bounds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Who this sensor is.
+    pub sensor: Sensor,
+    /// What it watches: 1 to 64 interfaces.
+    pub interface: Vec<Interface>,
+    /// What it keeps in the kernel.
+    pub kernel: Kernel,
+    /// When flows end.
+    pub flow: Flow,
+    /// What may pass.
+    pub policy: Policy,
+    /// Where records are kept.
+    pub store: Store,
+    /// Where the command line finds the daemon.
+    pub control: Control,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// `[sensor]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Sensor {
+    /// Name in every record, 1 to 63 of a-z, 0-9 and `-`; default: the first label of the host's name.
+    pub name: String,
+}
+
+/// `[[interface]]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Name as `ip link` shows it, at most 15 bytes; required, and named once.
+    pub name: String,
+    /// What is behind it; default `lan`.
+    pub side: Side,
+    /// How XDP is attached; default `auto`.
+    pub mode: AttachMode,
+    /// Zone of its flows: equal addresses in two zones are two devices; zone number, default 0, 0..=65535.
+    pub zone: u16,
+}
+
+/// `[kernel]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kernel {
+    /// Directory of the BPF file system where links and maps are pinned, absolute and without dots;
+    /// default `/sys/fs/bpf/campus-sensor`.
+    pub bpffs: PathBuf,
+    /// Flows known at one time, about 200 bytes of kernel memory each; flows, default 262144,
+    /// 1024..=16777216.
+    pub flows_max: u32,
+    /// Distinct names kept for records, about 340 bytes each; names, default 65536, 1024..=4194304.
+    pub names_max: u32,
+    /// Listed names, of two policies while one replaces the other, about 100 bytes each; names,
+    /// default 262144, 1024..=16777216.
+    pub domains_max: u32,
+    /// Ring of verdict events, a power of two; KiB, default 1024, 64..=65536.
+    pub verdict_ring_kib: u32,
+    /// Ring of flow-end events, a power of two; KiB, default 4096, 64..=65536.
+    pub flow_end_ring_kib: u32,
+}
+
+/// `[flow]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// Silence that ends a flow which is not an established TCP connection; s, default 60, 5..=3600.
+    pub idle_timeout_s: u32,
+    /// Silence that ends an established TCP connection, never shorter than the other; s,
+    /// default 600, 5..=86400.
+    pub tcp_idle_timeout_s: u32,
+    /// How often a long flow gets a record; s, default 300, 10..=86400.
+    pub active_timeout_s: u32,
+    /// How long after FIN or RST stragglers still belong to the flow; ms, default 2000, 0..=60000.
+    pub linger_ms: u32,
+    /// How long a blocked flow is remembered after its last packet; s, default 180, 30..=3600.
+    pub blocked_hold_s: u32,
+    /// How often the flow table is swept; ms, default 1000, 100..=60000.
+    pub sweep_interval_ms: u32,
+}
+
+/// `[policy]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Policy {
+    /// Policy file, absolute; default `/etc/campus-sensor/policy.toml`.
+    pub file: PathBuf,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Store {
+    /// Directory of the day files, absolute; default `/var/lib/campus-sensor`.
+    pub dir: PathBuf,
+    /// Full days kept before today; days, default 30, 1..=3650.
+    pub retention_days: u32,
+}
+
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Control {
+    /// Socket the command line talks to, absolute, at most 107 bytes;
+    /// default `/run/campus-sensor/control.sock`.
+    pub socket: PathBuf,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Log {
+    /// Least serious level that is logged; default `info`.
+    pub level: LogLevel,
+}
+
+/// What is behind an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Devices of the campus.
+    Lan,
+    /// A mirror port: both directions arrive, nothing is enforced.
+    Tap,
+}
+
+impl Side {
+    /// The name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Tap => "tap",
+        }
+    }
+}
+
+impl From<Side> for sensor_ebpf::abi::Side {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Lan => Self::Lan,
+            Side::Tap => Self::Tap,
+        }
+    }
+}
+
+/// How XDP is attached to an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AttachMode {
+    /// In the driver where it can, else in the stack.
+    Auto,
+    /// In the driver or not at all.
+    Native,
+    /// In the stack.
+    Generic,
+}
+
+impl AttachMode {
+    /// The name in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// How serious a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Something needs attention.
+    Warn,
+    /// Something changed.
+    Info,
+    /// For whoever looks into a problem; the first level that may show addresses and names.
+    Debug,
+    /// For whoever develops.
+    Trace,
+}
+
+impl LogLevel {
+    /// The name in the file, which is the filter `tracing` takes.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a file. The host's name stands in for a sensor without one.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Read { path: path.to_owned(), source };
+        let mut text = String::new();
+        let bytes = File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+            .map_err(unreadable)?;
+        if bytes as u64 > FILE_BYTES_MAX {
+            return Err(unreadable(std::io::Error::other("it is larger than 1 MiB")));
+        }
+        // A sandbox may hide it; the stand-in for an empty name is good enough there.
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self::parse(&text, path, &host_name)
+    }
+
+    /// Checks the text of a file. `path` is for messages only.
+    pub fn parse(text: &str, path: &Path, host_name: &str) -> Result<Self, ConfigError> {
+        let mut problems = error::Problems::of(text);
+        let raw: raw::RawConfig = match toml::from_str(text) {
+            Ok(raw) => raw,
+            Err(error) => return Err(problems.syntax(&error, path)),
+        };
+        let config = check::check(raw, host_name, &mut problems);
+        problems.finish(path, config)
+    }
+}

@@ -1,0 +1,86 @@
+//! The file as it is written: optional everywhere, unchecked, with the place of every value.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::{AttachMode, LogLevel, Side};
+
+/// A value that may be absent, with its place in the file.
+type Optional<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawConfig {
+    pub(super) sensor: RawSensor,
+    pub(super) interface: Vec<Spanned<RawInterface>>,
+    pub(super) kernel: RawKernel,
+    pub(super) flow: RawFlow,
+    pub(super) policy: RawPolicy,
+    pub(super) store: RawStore,
+    pub(super) control: RawControl,
+    pub(super) log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSensor {
+    pub(super) name: Optional<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawInterface {
+    pub(super) name: Optional<String>,
+    pub(super) side: Option<Side>,
+    pub(super) mode: Option<AttachMode>,
+    pub(super) zone: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawKernel {
+    pub(super) bpffs: Optional<PathBuf>,
+    pub(super) flows_max: Optional<i64>,
+    pub(super) names_max: Optional<i64>,
+    pub(super) domains_max: Optional<i64>,
+    pub(super) verdict_ring_kib: Optional<i64>,
+    pub(super) flow_end_ring_kib: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawFlow {
+    pub(super) idle_timeout_s: Optional<i64>,
+    pub(super) tcp_idle_timeout_s: Optional<i64>,
+    pub(super) active_timeout_s: Optional<i64>,
+    pub(super) linger_ms: Optional<i64>,
+    pub(super) blocked_hold_s: Optional<i64>,
+    pub(super) sweep_interval_ms: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPolicy {
+    pub(super) file: Optional<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawStore {
+    pub(super) dir: Optional<PathBuf>,
+    pub(super) retention_days: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawControl {
+    pub(super) socket: Optional<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLog {
+    pub(super) level: Option<LogLevel>,
+}

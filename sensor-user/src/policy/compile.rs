@@ -1,0 +1,270 @@
+//! Names to entries: what the lists say, joined by name, sorted, in one text.
+//!
+//! An entry carries the categories of every list that has its name. Under a protected name every
+//! entry is protected too: nobody blocks one page of a helpline by listing it.
+
+use std::collections::HashMap;
+
+use sensor_ebpf::abi::DomainEntry;
+
+use super::List;
+use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
+use super::error::Fault;
+use super::name::{label_count, suffixes};
+use super::warning::{Warning, Warnings};
+
+/// Names of all lists together: three times what the largest public collections have.
+pub const NAMES_MAX: usize = 1 << 24;
+
+/// A name in a list.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    start: u32,
+    /// In the list's file, or in the policy file for local rules.
+    pub(crate) line: u32,
+    pub(crate) list: u16,
+    length: u8,
+}
+
+/// A listed name, with the first of its rows.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    categories: u64,
+    row: u32,
+    list: u16,
+}
+
+/// Which categories any group blocks, tells or protects.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interest {
+    pub(crate) block: u64,
+    pub(crate) alert: u64,
+    pub(crate) protected: u64,
+}
+
+/// Names as they are read, unsorted.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    text: String,
+    rows: Vec<Row>,
+}
+
+impl Names {
+    /// Adds a canonical name of a list.
+    pub(crate) fn add(&mut self, name: &str, list: u16, line: u32) -> Result<(), Fault> {
+        let (Ok(start), Ok(length)) = (u32::try_from(self.text.len()), u8::try_from(name.len()))
+        else {
+            return Err(too_many());
+        };
+        if self.rows.len() == NAMES_MAX {
+            return Err(too_many());
+        }
+        self.text.push_str(name);
+        self.rows.push(Row { start, line, list, length });
+        Ok(())
+    }
+
+    /// Joins equal names to entries.
+    pub(crate) fn compile(self, lists: &[List], interest: Interest) -> (Table, Warnings) {
+        let Self { text, mut rows } = self;
+        let name = |row: &Row| name_of(&text, row);
+        rows.sort_unstable_by(|a, b| {
+            name(a).cmp(name(b)).then(a.list.cmp(&b.list)).then(a.line.cmp(&b.line))
+        });
+        rows.dedup_by(|later, first| later.list == first.list && name(later) == name(first));
+        let mut entries = Vec::new();
+        let mut first = 0;
+        for same in rows.chunk_by(|a, b| name(a) == name(b)) {
+            let mask = |row: &Row| lists.get(usize::from(row.list)).map_or(0, |list| list.mask);
+            let categories = same.iter().fold(0, |union, row| union | mask(row));
+            let list = deciding_list(same, mask, interest);
+            entries.push(Entry { categories, row: first, list });
+            first += u32::try_from(same.len()).unwrap_or(u32::MAX);
+        }
+        let mut table = Table { text, rows, entries };
+        let warnings = table.warn();
+        let warnings = table.protect(interest.protected, warnings);
+        (table, warnings)
+    }
+}
+
+/// The compiled names, sorted.
+#[derive(Debug)]
+pub(crate) struct Table {
+    text: String,
+    rows: Vec<Row>,
+    entries: Vec<Entry>,
+}
+
+impl Table {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Names in order, with what the kernel is told of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, DomainEntry)> {
+        self.entries.iter().map(|entry| (self.name(entry), domain_entry(entry)))
+    }
+
+    /// The entry of exactly this name.
+    pub(crate) fn get(&self, name: &str) -> Option<(&str, DomainEntry)> {
+        let entry = self.entries.get(self.find(name)?)?;
+        Some((self.name(entry), domain_entry(entry)))
+    }
+
+    /// The rows of exactly this name, by list.
+    pub(crate) fn rows(&self, name: &str) -> &[Row] {
+        let Some(index) = self.find(name) else { return &[] };
+        let start = |index: usize| self.entries.get(index).map(|entry| entry.row as usize);
+        let end = start(index + 1).unwrap_or(self.rows.len());
+        start(index).and_then(|start| self.rows.get(start..end)).unwrap_or_default()
+    }
+
+    fn find(&self, name: &str) -> Option<usize> {
+        self.entries.binary_search_by(|entry| self.name(entry).cmp(name)).ok()
+    }
+
+    fn name(&self, entry: &Entry) -> &str {
+        self.rows.get(entry.row as usize).map_or("", |row| name_of(&self.text, row))
+    }
+
+    /// Warns of entries that are allowed on their own account but hardly meant.
+    fn warn(&self) -> Warnings {
+        let mut warnings = Warnings::default();
+        for (name, entry) in self.iter() {
+            if label_count(name) == 1 {
+                warnings.push(Warning::TopLevelDomain(name.to_owned()));
+            }
+            let both = LOCAL_ALLOW | LOCAL_BLOCK;
+            if entry.categories & both == both {
+                warnings.push(Warning::AllowedAndBlocked(name.to_owned()));
+            }
+        }
+        warnings
+    }
+
+    /// Gives entries at and under a protected name its categories and its list.
+    fn protect(&mut self, protected: u64, mut warnings: Warnings) -> Warnings {
+        let is_protected = |(_, entry): &(&str, DomainEntry)| entry.categories & protected != 0;
+        let by_name: HashMap<&str, DomainEntry> = self.iter().filter(is_protected).collect();
+        if by_name.is_empty() {
+            return warnings;
+        }
+        let mut changes = Vec::new();
+        for (index, (name, entry)) in self.iter().enumerate() {
+            let mut found = suffixes(name).filter_map(|suffix| by_name.get_key_value(suffix));
+            let Some((by, protector)) = found.next() else { continue };
+            if entry.categories & !(protected | LOCAL_ALLOW) != 0 {
+                warnings.push(Warning::Protected { name: name.to_owned(), by: (*by).to_owned() });
+            }
+            changes.push((index, protector.categories & protected, protector.list));
+        }
+        for (index, categories, list) in changes {
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.categories |= categories;
+                entry.list = list;
+            }
+        }
+        warnings
+    }
+}
+
+/// The list records name: of the rows of one name, the first that matters most.
+fn deciding_list(rows: &[Row], mask: impl Fn(&Row) -> u64, interest: Interest) -> u16 {
+    let order = [interest.protected, LOCAL_ALLOW, LOCAL_BLOCK, interest.block, interest.alert];
+    let first = |wanted: u64| rows.iter().find(|row| mask(row) & wanted != 0);
+    let deciding = order.into_iter().find_map(first).or(rows.first());
+    deciding.map_or(0, |row| row.list)
+}
+
+fn name_of<'text>(text: &'text str, row: &Row) -> &'text str {
+    let start = row.start as usize;
+    text.get(start..start + usize::from(row.length)).unwrap_or_default()
+}
+
+fn domain_entry(entry: &Entry) -> DomainEntry {
+    DomainEntry { categories: entry.categories, list: entry.list, reserved: [0; 6] }
+}
+
+fn too_many() -> Fault {
+    let remedy = "drop lists that no group blocks";
+    Fault::TooMany { what: "names in all lists", max: NAMES_MAX, remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::load;
+
+    const POLICY: &str = r#"
+        version = "1"
+        default_group = "all"
+        category = [
+            { id = "drugs", title = "", covers = "" },
+            { id = "piracy", title = "", covers = "" },
+            { id = "help", title = "", covers = "" },
+        ]
+        list = [
+            { id = "mixed", file = "mixed.txt", categories = ["drugs", "piracy"] },
+            { id = "piracy", file = "piracy.txt", categories = ["piracy"] },
+            { id = "drugs", file = "drugs.txt", categories = ["drugs"] },
+            { id = "help", file = "help.txt", categories = ["help"], protected = true },
+        ]
+        group = [{ name = "all", block = ["drugs"] }]
+        allow = [{ name = "both.example", reason = "x" }]
+        block = [{ name = "both.example", reason = "x" }, { name = "x.help.example", reason = "x" }]
+    "#;
+
+    fn policy() -> super::super::Policy {
+        load(&[
+            ("policy.toml", POLICY),
+            ("mixed.txt", "mixed.example\n"),
+            ("piracy.txt", "a.example\nmixed.example\na.example\nexample\nwww.a.help.example"),
+            ("drugs.txt", "A.example.\nhelp.example"),
+            ("help.txt", "a.help.example\nhelp.example\n"),
+        ])
+        .unwrap()
+    }
+
+    #[test]
+    fn entries_join_what_lists_say() {
+        let policy = policy();
+        let entries: Vec<_> = policy
+            .entries()
+            .map(|(name, entry)| {
+                let categories = policy.category_names(entry.categories).join("+");
+                format!("{name} {categories} {}", policy.list_name(entry.list))
+            })
+            .collect();
+        assert_eq!(
+            entries,
+            [
+                "a.example drugs+piracy drugs",
+                "a.help.example help help",
+                "both.example local-block+local-allow local-allow",
+                "example piracy piracy",
+                "help.example drugs+help help",
+                "mixed.example drugs+piracy mixed",
+                "www.a.help.example piracy+help help",
+                "x.help.example help+local-block help",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_told() {
+        let policy = policy();
+        let warnings: Vec<_> = policy.warnings().shown.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            warnings,
+            [
+                "`both.example` has an allow rule and a block rule: it is allowed",
+                "`example` is a top-level domain: everything under it is covered",
+                "`help.example` is listed, but protected by `help.example`: it stays allowed",
+                "`www.a.help.example` is listed, but protected by `a.help.example`: \
+                    it stays allowed",
+                "`x.help.example` is listed, but protected by `help.example`: it stays allowed",
+            ]
+        );
+        assert_eq!(policy.warnings().count, 5);
+    }
+}

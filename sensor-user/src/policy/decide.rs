@@ -1,0 +1,338 @@
+//! What the kernel says of a name, said in user space: the reference it is compared with.
+//!
+//! The deepest listed suffix of the name decides alone. Of its categories one the group allows
+//! beats one it blocks, and that beats one it is told of. A name with no listed suffix may pass.
+
+use sensor_ebpf::abi::{DomainEntry, GroupMasks, Verdict};
+
+use super::name::{label_count, suffixes};
+use super::{GroupId, Policy};
+
+/// A listed name that covers another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed<'policy> {
+    /// The name.
+    pub name: &'policy str,
+    /// Its labels.
+    pub depth: usize,
+    /// What is known of it.
+    pub entry: DomainEntry,
+}
+
+/// What was decided for a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'policy> {
+    /// What happens to the flow.
+    pub verdict: Verdict,
+    /// The entry that decided, if any name above is listed.
+    pub listed: Option<Listed<'policy>>,
+}
+
+impl Decision<'_> {
+    /// Categories of the entry that decided.
+    pub fn categories(&self) -> u64 {
+        self.listed.map_or(0, |listed| listed.entry.categories)
+    }
+
+    /// List of the entry that decided; 0 without one.
+    pub fn list(&self) -> u16 {
+        self.listed.map_or(super::NO_LIST, |listed| listed.entry.list)
+    }
+}
+
+impl Policy {
+    /// Decides a name as a packet carries it: case and one final dot are no difference.
+    pub fn decide(&self, name: &str, group: GroupId) -> Decision<'_> {
+        let lower = name.to_ascii_lowercase();
+        let name = lower.strip_suffix('.').unwrap_or(&lower);
+        let listed = self.covering(name).next();
+        let masks = self.masks(group);
+        let verdict = listed.map_or(Verdict::Allow, |listed| judge(listed.entry.categories, masks));
+        Decision { verdict, listed }
+    }
+
+    /// The entries that cover a canonical name, deepest first.
+    pub(crate) fn covering(&self, name: &str) -> impl Iterator<Item = Listed<'_>> {
+        suffixes(name).filter_map(|suffix| {
+            let (name, entry) = self.table.get(suffix)?;
+            Some(Listed { name, depth: label_count(name), entry })
+        })
+    }
+}
+
+/// What a group does with an entry of these categories.
+pub const fn judge(categories: u64, masks: GroupMasks) -> Verdict {
+    if categories & masks.allow != 0 {
+        Verdict::Allow
+    } else if categories & masks.block != 0 {
+        Verdict::Block
+    } else if categories & masks.alert != 0 {
+        Verdict::Alert
+    } else {
+        Verdict::Allow
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::load;
+    use super::*;
+
+    const POLICY: &str = r#"
+        version = "1"
+        default_group = "student"
+        category = [
+            { id = "drugs", title = "", covers = "" },
+            { id = "piracy", title = "", covers = "" },
+            { id = "news", title = "", covers = "" },
+            { id = "vpn", title = "", covers = "" },
+            { id = "help", title = "", covers = "" },
+            { id = "set", title = "", covers = "", includes = ["drugs", "piracy"] },
+        ]
+        list = [
+            { id = "drugs", file = "drugs", categories = ["drugs"] },
+            { id = "piracy", file = "piracy", categories = ["piracy"] },
+            { id = "news", file = "news", categories = ["news"] },
+            { id = "vpn", file = "vpn", categories = ["vpn"] },
+            { id = "help", file = "help", categories = ["help"], protected = true },
+        ]
+        allow = [
+            { name = "study.drugs.example", reason = "x" },
+            { name = "local.example", reason = "x" },
+            { name = "piracy.test", reason = "x" },
+            { name = "both.example", reason = "x" },
+        ]
+        block = [
+            { name = "blocked.example", reason = "x" },
+            { name = "games.local.example", reason = "x" },
+            { name = "both.example", reason = "x" },
+            { name = "drugs-help.test", reason = "x" },
+            { name = "org", reason = "x" },
+        ]
+
+        [[group]]
+        name = "student"
+        block = ["set", "vpn"]
+        alert = ["news"]
+
+        [[group]]
+        name = "staff"
+        block = ["drugs"]
+        alert = ["piracy"]
+        allow = ["vpn"]
+    "#;
+
+    const LISTS: &[(&str, &str)] = &[
+        ("policy.toml", POLICY),
+        ("drugs", "drugs.example\nmixed.example\nvery.study.drugs.example\nbad.drugs-help.test"),
+        ("piracy", "piracy.example\nmixed.example\npiracy.test\nb.a.piracy.test\nxn--4ca.example"),
+        ("news", "news.example\nmixed.news.example\nuk\nvpn.news.example"),
+        ("vpn", "vpn.example\nvpn.news.example"),
+        ("help", "drugs-help.test\nhelp.drugs.example\nhelp.uk"),
+    ];
+
+    /// Name; then verdict, deciding entry and list for students; the same for staff.
+    type Row = (&'static str, [&'static str; 3], [&'static str; 3]);
+
+    const NONE: [&str; 3] = ["allow", "", "none"];
+
+    const ROWS: &[Row] = &[
+        // Not listed.
+        ("unlisted.example", NONE, NONE),
+        ("example", NONE, NONE),
+        ("", NONE, NONE),
+        (".", NONE, NONE),
+        // The name itself and everything under it.
+        ("drugs.example", ["block", "drugs.example", "drugs"], ["block", "drugs.example", "drugs"]),
+        (
+            "a.drugs.example",
+            ["block", "drugs.example", "drugs"],
+            ["block", "drugs.example", "drugs"],
+        ),
+        (
+            "a.b.c.d.drugs.example",
+            ["block", "drugs.example", "drugs"],
+            ["block", "drugs.example", "drugs"],
+        ),
+        // Labels are whole.
+        ("notdrugs.example", NONE, NONE),
+        ("not-drugs.example", NONE, NONE),
+        ("drugs.example.test", NONE, NONE),
+        ("drugs.examples", NONE, NONE),
+        ("rugs.example", NONE, NONE),
+        ("ample", NONE, NONE),
+        // Case and one final dot are no difference.
+        ("DRUGS.Example", ["block", "drugs.example", "drugs"], ["block", "drugs.example", "drugs"]),
+        (
+            "drugs.example.",
+            ["block", "drugs.example", "drugs"],
+            ["block", "drugs.example", "drugs"],
+        ),
+        ("drugs.example..", NONE, NONE),
+        // Groups differ.
+        (
+            "piracy.example",
+            ["block", "piracy.example", "piracy"],
+            ["alert", "piracy.example", "piracy"],
+        ),
+        ("vpn.example", ["block", "vpn.example", "vpn"], ["allow", "vpn.example", "vpn"]),
+        ("news.example", ["alert", "news.example", "news"], ["allow", "news.example", "news"]),
+        ("a.news.example", ["alert", "news.example", "news"], ["allow", "news.example", "news"]),
+        // Several categories at one name: allow, then block, then alert.
+        ("mixed.example", ["block", "mixed.example", "drugs"], ["block", "mixed.example", "drugs"]),
+        (
+            "w.mixed.example",
+            ["block", "mixed.example", "drugs"],
+            ["block", "mixed.example", "drugs"],
+        ),
+        (
+            "vpn.news.example",
+            ["block", "vpn.news.example", "vpn"],
+            ["allow", "vpn.news.example", "vpn"],
+        ),
+        (
+            "mixed.news.example",
+            ["alert", "mixed.news.example", "news"],
+            ["allow", "mixed.news.example", "news"],
+        ),
+        // A deeper entry decides alone, whichever way.
+        (
+            "study.drugs.example",
+            ["allow", "study.drugs.example", "local-allow"],
+            ["allow", "study.drugs.example", "local-allow"],
+        ),
+        (
+            "my.study.drugs.example",
+            ["allow", "study.drugs.example", "local-allow"],
+            ["allow", "study.drugs.example", "local-allow"],
+        ),
+        (
+            "very.study.drugs.example",
+            ["block", "very.study.drugs.example", "drugs"],
+            ["block", "very.study.drugs.example", "drugs"],
+        ),
+        (
+            "so.very.study.drugs.example",
+            ["block", "very.study.drugs.example", "drugs"],
+            ["block", "very.study.drugs.example", "drugs"],
+        ),
+        (
+            "games.local.example",
+            ["block", "games.local.example", "local-block"],
+            ["block", "games.local.example", "local-block"],
+        ),
+        (
+            "local.example",
+            ["allow", "local.example", "local-allow"],
+            ["allow", "local.example", "local-allow"],
+        ),
+        (
+            "b.a.piracy.test",
+            ["block", "b.a.piracy.test", "piracy"],
+            ["alert", "b.a.piracy.test", "piracy"],
+        ),
+        (
+            "a.piracy.test",
+            ["allow", "piracy.test", "local-allow"],
+            ["allow", "piracy.test", "local-allow"],
+        ),
+        // Local rules: allow beats block and lists at one name.
+        (
+            "piracy.test",
+            ["allow", "piracy.test", "local-allow"],
+            ["allow", "piracy.test", "local-allow"],
+        ),
+        (
+            "both.example",
+            ["allow", "both.example", "local-allow"],
+            ["allow", "both.example", "local-allow"],
+        ),
+        (
+            "www.blocked.example",
+            ["block", "blocked.example", "local-block"],
+            ["block", "blocked.example", "local-block"],
+        ),
+        // A whole top-level domain.
+        ("any.org", ["block", "org", "local-block"], ["block", "org", "local-block"]),
+        ("a.uk", ["alert", "uk", "news"], ["allow", "uk", "news"]),
+        // Protected names, and what is listed at and under them.
+        ("help.uk", ["allow", "help.uk", "help"], ["allow", "help.uk", "help"]),
+        ("www.help.uk", ["allow", "help.uk", "help"], ["allow", "help.uk", "help"]),
+        (
+            "drugs-help.test",
+            ["allow", "drugs-help.test", "help"],
+            ["allow", "drugs-help.test", "help"],
+        ),
+        (
+            "bad.drugs-help.test",
+            ["allow", "bad.drugs-help.test", "help"],
+            ["allow", "bad.drugs-help.test", "help"],
+        ),
+        (
+            "x.bad.drugs-help.test",
+            ["allow", "bad.drugs-help.test", "help"],
+            ["allow", "bad.drugs-help.test", "help"],
+        ),
+        (
+            "help.drugs.example",
+            ["allow", "help.drugs.example", "help"],
+            ["allow", "help.drugs.example", "help"],
+        ),
+        (
+            "nothelp.drugs.example",
+            ["block", "drugs.example", "drugs"],
+            ["block", "drugs.example", "drugs"],
+        ),
+        // Only the last 16 labels are looked up.
+        (
+            "1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17.drugs.example",
+            ["block", "drugs.example", "drugs"],
+            ["block", "drugs.example", "drugs"],
+        ),
+        // International names are compared in their ASCII form.
+        (
+            "xn--4ca.example",
+            ["block", "xn--4ca.example", "piracy"],
+            ["alert", "xn--4ca.example", "piracy"],
+        ),
+    ];
+
+    #[test]
+    fn the_table_of_decisions() {
+        let policy = load(LISTS).unwrap();
+        let check = |name: &str, group: &str, expected: [&str; 3]| {
+            let decision = policy.decide(name, policy.group_named(group).unwrap());
+            let entry = decision.listed.map_or("", |listed| listed.name);
+            let found = [decision.verdict.name(), entry, policy.list_name(decision.list())];
+            assert_eq!(found, expected, "{name:?} for {group}");
+        };
+        for (name, student, staff) in ROWS {
+            check(name, "student", *student);
+            check(name, "staff", *staff);
+            check(name, "default", *student);
+        }
+    }
+
+    #[test]
+    fn only_protected_names_are_unlogged() {
+        let policy = load(LISTS).unwrap();
+        let group = GroupId::default();
+        for (name, expected) in [
+            ("www.help.uk", true),
+            ("bad.drugs-help.test", true),
+            ("a.uk", false),
+            ("local.example", false),
+            ("unlisted.example", false),
+        ] {
+            let categories = policy.decide(name, group).categories();
+            assert_eq!(policy.is_unlogged(categories), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_group_of_another_policy_is_the_default_group() {
+        let policy = load(LISTS).unwrap();
+        assert_eq!(policy.decide("vpn.example", GroupId(99)).verdict, Verdict::Block);
+        assert_eq!(policy.group_name(GroupId(99)), "unknown");
+    }
+}

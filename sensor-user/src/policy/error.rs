@@ -1,0 +1,229 @@
+//! What can be wrong with a policy, where, and how to mend it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::name::NameError;
+
+/// Characters shown of a text that is wrong: enough to find it, too few to flood a terminal.
+const SHOWN_CHARACTERS_MAX: usize = 80;
+
+/// A file, and a line in it where one is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as the policy names it.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: Option<u32>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}", self.file.display()),
+            None => write!(f, "{}", self.file.display()),
+        }
+    }
+}
+
+/// The first fault of a policy: `file:line: what is wrong: what to do`.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {fault}")]
+pub struct PolicyError {
+    /// Where.
+    pub place: Place,
+    /// What. Boxed, so that the way without errors carries no weight.
+    pub fault: Box<Fault>,
+}
+
+impl PolicyError {
+    /// A fault at a line.
+    pub(crate) fn at_line(file: &Path, line: u32, fault: Fault) -> Self {
+        let place = Place { file: file.to_path_buf(), line: Some(line) };
+        Self { place, fault: Box::new(fault) }
+    }
+
+    /// A fault of a whole file.
+    pub(crate) fn of_file(file: &Path, fault: Fault) -> Self {
+        let place = Place { file: file.to_path_buf(), line: None };
+        Self { place, fault: Box::new(fault) }
+    }
+}
+
+/// What is wrong. Texts quoted from a file are shortened and escaped by [`shown`].
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The file cannot be opened or read.
+    #[error("cannot read {} ({error}): relative paths start at the folder of the policy file",
+        path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A folder, a pipe or a device.
+    #[error("{} is no regular file: name a text file", .0.display())]
+    NotAFile(PathBuf),
+    /// Larger than is read.
+    #[error("{} has more than {max_bytes} bytes: split it", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        max_bytes: u64,
+    },
+    /// A TOML file that is no text.
+    #[error("{} is not UTF-8: save it as UTF-8", .0.display())]
+    NotText(PathBuf),
+    /// A line of a list that is no text.
+    #[error("is not UTF-8: save the file as UTF-8, or write names in their xn-- form")]
+    NotUtf8,
+    /// TOML or its schema; the message is the parser's.
+    #[error("{0}: rules/README.md shows the grammar")]
+    Toml(String),
+    /// A text that is no name.
+    #[error("`{text}` {error}")]
+    Name {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        error: NameError,
+    },
+    /// A line no name fits in.
+    #[error("is longer than {0} bytes: write one name a line")]
+    LineTooLong(usize),
+    /// Several words on a line.
+    #[error("`{0}` is more than one name: write one name a line, comments after `#`")]
+    MoreThanAName(String),
+    /// More of something than fits.
+    #[error("more than {max} {what}: {remedy}")]
+    TooMany {
+        /// What is counted.
+        what: &'static str,
+        /// The limit.
+        max: usize,
+        /// How to stay under it.
+        remedy: &'static str,
+    },
+    /// Two declarations of one id.
+    #[error("{what} `{id}` is declared twice: rename or remove one")]
+    Duplicate {
+        /// Kind of the thing.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// A reference to nothing.
+    #[error("there is no {what} `{id}`: declare it, or write one of {known}")]
+    Unknown {
+        /// Kind of the thing.
+        what: &'static str,
+        /// The id written.
+        id: String,
+        /// The ids there are.
+        known: String,
+    },
+    /// An id that would not survive in metrics and records.
+    #[error("`{0}` is no id: use 1 to {max} of a-z, 0-9 and hyphen", max = super::file::ID_BYTES_MAX)]
+    Id(String),
+    /// An id with a meaning of its own.
+    #[error("{what} `{id}` is reserved: choose another name")]
+    Reserved {
+        /// Kind of the thing.
+        what: &'static str,
+        /// The id written.
+        id: String,
+    },
+    /// A version that would not survive in records.
+    #[error("`{0}` is no version: use 1 to {max} printable ASCII characters without spaces",
+        max = super::file::VERSION_BYTES_MAX)]
+    Version(String),
+    /// A list that says nothing.
+    #[error("list `{0}` has no category: name at least one in `categories`")]
+    NoCategory(String),
+    /// A local rule without a reason.
+    #[error("`{0}` has no reason: say why, and who asked for it")]
+    NoReason(String),
+    /// A set in a set.
+    #[error("category `{set}` includes `{member}`, which includes others: name its members here")]
+    NestedSet {
+        /// The outer set.
+        set: String,
+        /// The inner one.
+        member: String,
+    },
+    /// One category told two things by one group.
+    #[error(
+        "group `{group}` names category `{category}` twice: keep it in one of block, alert, allow"
+    )]
+    NamedTwice {
+        /// The group.
+        group: String,
+        /// The category.
+        category: String,
+    },
+    /// A protected category a group wants to act on.
+    #[error("group `{group}` may not act on `{category}`, which is protected: remove it")]
+    ProtectedActedOn {
+        /// The group.
+        group: String,
+        /// The category as the group names it.
+        category: String,
+    },
+    /// A protected category filled by a list that is not.
+    #[error("list `{list}` shares a category with protected list `{protected}`: give one its own")]
+    ProtectedShared {
+        /// The list that is not protected.
+        list: String,
+        /// The one that is.
+        protected: String,
+    },
+    /// Not a prefix.
+    #[error("`{0}` is no prefix: write an address and a length, such as 10.20.0.0/16")]
+    Prefix(String),
+    /// Address bits beyond the length.
+    #[error("prefix {given} has bits beyond its length: write {network}")]
+    PrefixHostBits {
+        /// As written.
+        given: String,
+        /// As probably meant.
+        network: String,
+    },
+    /// An IPv6 prefix with IPv4 addresses in it.
+    #[error(
+        "prefix {0} covers IPv4-mapped addresses: write the IPv4 prefix itself, \
+        and 2000::/3 or fc00::/7 for IPv6"
+    )]
+    PrefixMapped(String),
+    /// Equal prefixes.
+    #[error("prefix {prefix} is already in group `{group}`: remove one")]
+    PrefixTwice {
+        /// The prefix.
+        prefix: String,
+        /// The group that has it.
+        group: String,
+    },
+}
+
+/// A text of a file as it may be printed: without control characters, and short.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown: String =
+        text.chars().take(SHOWN_CHARACTERS_MAX).flat_map(char::escape_debug).collect();
+    if text.chars().nth(SHOWN_CHARACTERS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shown_texts_are_short_and_printable() {
+        assert_eq!(shown("a\u{1b}[31m"), "a\\u{1b}[31m");
+        assert_eq!(shown(&"x".repeat(100)).chars().count(), SHOWN_CHARACTERS_MAX + 1);
+    }
+}

@@ -1,0 +1,311 @@
+//! Groups of devices: the prefixes they are in, and what each category means to them.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
+use sensor_ebpf::abi::{GROUPS_MAX, GroupMasks};
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::category::{Categories, LOCAL_ALLOW, LOCAL_BLOCK};
+use super::error::{Fault, PolicyError, shown};
+use super::file::check_id;
+use super::source::Source;
+
+/// Prefixes of one policy: one a subnet of a large site, and small enough to be scanned.
+pub const PREFIXES_MAX: usize = 4096;
+
+/// Name of the group of devices that are in no prefix.
+pub const DEFAULT_GROUP: &str = "default";
+
+/// IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+
+/// A group of one policy; 0 is the default group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct GroupId(pub u16);
+
+/// A group in a policy file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawGroup {
+    name: Spanned<String>,
+    #[serde(default)]
+    prefixes: Vec<Spanned<String>>,
+    #[serde(default)]
+    block: Vec<Spanned<String>>,
+    #[serde(default)]
+    alert: Vec<Spanned<String>>,
+    #[serde(default)]
+    allow: Vec<Spanned<String>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) name: String,
+    pub(crate) masks: GroupMasks,
+    pub(crate) prefixes: Vec<IpNet>,
+}
+
+/// All groups, the default group first.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    groups: Vec<Group>,
+    /// Longest first, so that the first that contains an address is the longest that does.
+    prefixes: Vec<(IpNet, GroupId)>,
+}
+
+impl Groups {
+    /// Checks and numbers what a policy file declares.
+    pub(crate) fn declare(
+        source: &Source,
+        raw: &[RawGroup],
+        default_group: &Spanned<String>,
+        categories: &Categories,
+        protected: u64,
+    ) -> Result<Self, PolicyError> {
+        let mut groups: Vec<Group> = Vec::with_capacity(raw.len() + 1);
+        let mut prefixes: Vec<(IpNet, GroupId)> = Vec::new();
+        groups.push(Group {
+            name: DEFAULT_GROUP.to_owned(),
+            masks: GroupMasks::default(),
+            prefixes: Vec::new(),
+        });
+        for group in raw {
+            let id = next_id(source, group, &groups)?;
+            let masks = masks(source, group, categories, protected)?;
+            let first = prefixes.len();
+            for prefix in &group.prefixes {
+                let network = parse_prefix(source, prefix)?;
+                check_new(source, prefix, network, &prefixes, raw)?;
+                prefixes.push((network, id));
+            }
+            let own = prefixes.iter().skip(first).map(|(network, _)| *network).collect();
+            groups.push(Group { name: group.name.get_ref().clone(), masks, prefixes: own });
+        }
+        let named = |group: &&Group| group.name == *default_group.get_ref();
+        let Some(masks) = groups.iter().skip(1).find(named).map(|group| group.masks) else {
+            let known: Vec<_> = groups.iter().skip(1).map(|group| group.name.as_str()).collect();
+            let (id, known) = (shown(default_group.get_ref()), known.join(", "));
+            let fault = Fault::Unknown { what: "group", id, known };
+            return Err(source.fail(&default_group.span(), fault));
+        };
+        if let Some(default) = groups.first_mut() {
+            default.masks = masks;
+        }
+        prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+        Ok(Self { groups, prefixes })
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        (0..).map(GroupId).zip(&self.groups)
+    }
+
+    pub(crate) fn get(&self, id: GroupId) -> Option<&Group> {
+        self.groups.get(usize::from(id.0))
+    }
+
+    /// The group of the longest prefix that has the address.
+    pub(crate) fn of(&self, address: IpAddr) -> GroupId {
+        let address = address.to_canonical();
+        let longest = self.prefixes.iter().find(|(network, _)| network.contains(&address));
+        longest.map_or(GroupId::default(), |(_, group)| *group)
+    }
+}
+
+fn next_id(source: &Source, raw: &RawGroup, groups: &[Group]) -> Result<GroupId, PolicyError> {
+    let name = raw.name.get_ref();
+    let fail = |fault| Err(source.fail(&raw.name.span(), fault));
+    check_id(source, &raw.name)?;
+    if name == DEFAULT_GROUP {
+        return fail(Fault::Reserved { what: "group", id: name.clone() });
+    }
+    if groups.iter().any(|group| group.name == *name) {
+        return fail(Fault::Duplicate { what: "group", id: name.clone() });
+    }
+    match u16::try_from(groups.len()) {
+        Ok(id) if u32::from(id) < GROUPS_MAX => Ok(GroupId(id)),
+        _ => {
+            let max = GROUPS_MAX as usize - 1;
+            fail(Fault::TooMany { what: "groups", max, remedy: "join groups with equal rules" })
+        }
+    }
+}
+
+fn masks(
+    source: &Source,
+    raw: &RawGroup,
+    categories: &Categories,
+    protected: u64,
+) -> Result<GroupMasks, PolicyError> {
+    let mut named = 0;
+    let mut mask = |ids: &[Spanned<String>]| {
+        let mut mask = 0;
+        for id in ids {
+            let category = categories.find(source, id)?;
+            let (group, category_id) = (raw.name.get_ref().clone(), id.get_ref().clone());
+            if named & category.bit != 0 {
+                let fault = Fault::NamedTwice { group, category: category_id };
+                return Err(source.fail(&id.span(), fault));
+            }
+            if category.with_included & protected != 0 {
+                let fault = Fault::ProtectedActedOn { group, category: category_id };
+                return Err(source.fail(&id.span(), fault));
+            }
+            named |= category.bit;
+            mask |= category.with_included;
+        }
+        Ok(mask)
+    };
+    Ok(GroupMasks {
+        block: mask(&raw.block)? | LOCAL_BLOCK,
+        alert: mask(&raw.alert)?,
+        allow: mask(&raw.allow)? | LOCAL_ALLOW | protected,
+    })
+}
+
+/// A prefix, or an address as the prefix of itself.
+fn parse_prefix(source: &Source, raw: &Spanned<String>) -> Result<IpNet, PolicyError> {
+    let text = raw.get_ref();
+    let parsed = text.parse::<IpNet>();
+    let Ok(network) = parsed.or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
+        return Err(source.fail(&raw.span(), Fault::Prefix(shown(text))));
+    };
+    if network.trunc() != network {
+        let fault = Fault::PrefixHostBits {
+            given: network.to_string(),
+            network: network.trunc().to_string(),
+        };
+        return Err(source.fail(&raw.span(), fault));
+    }
+    // The kernel keeps IPv4 addresses mapped into IPv6, where such a prefix would catch them too.
+    if let IpNet::V6(network) = network
+        && (network.contains(&MAPPED) || MAPPED.contains(&network))
+    {
+        return Err(source.fail(&raw.span(), Fault::PrefixMapped(network.to_string())));
+    }
+    Ok(network)
+}
+
+fn check_new(
+    source: &Source,
+    raw: &Spanned<String>,
+    network: IpNet,
+    prefixes: &[(IpNet, GroupId)],
+    groups: &[RawGroup],
+) -> Result<(), PolicyError> {
+    let fail = |fault| Err(source.fail(&raw.span(), fault));
+    if let Some((_, id)) = prefixes.iter().find(|(taken, _)| *taken == network) {
+        let group = groups.get(usize::from(id.0).wrapping_sub(1));
+        let group = group.map_or(DEFAULT_GROUP, |group| group.name.get_ref()).to_owned();
+        return fail(Fault::PrefixTwice { prefix: network.to_string(), group });
+    }
+    if prefixes.len() == PREFIXES_MAX {
+        let remedy = "join neighbouring prefixes";
+        return fail(Fault::TooMany { what: "prefixes", max: PREFIXES_MAX, remedy });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{check_error, load};
+
+    const GROUPS: &str = r#"
+        version = "1"
+        default_group = "student"
+
+        [[group]]
+        name = "student"
+        prefixes = ["10.0.0.0/8", "2001:db8::/32"]
+
+        [[group]]
+        name = "staff"
+        prefixes = ["10.20.0.0/16", "10.0.0.7", "2001:db8:20::/48"]
+
+        [[group]]
+        name = "lab"
+        prefixes = ["10.20.30.0/24"]
+    "#;
+
+    #[test]
+    fn the_longest_prefix_names_the_group() {
+        let policy = load(&[("policy.toml", GROUPS)]).unwrap();
+        for (address, group) in [
+            ("10.1.2.3", "student"),
+            ("10.0.0.7", "staff"),
+            ("10.0.0.8", "student"),
+            ("10.20.0.1", "staff"),
+            ("10.20.30.1", "lab"),
+            ("10.20.31.1", "staff"),
+            ("::ffff:10.20.30.1", "lab"),
+            ("192.0.2.1", "default"),
+            ("2001:db8::1", "student"),
+            ("2001:db8:20::1", "staff"),
+            ("2001:db9::1", "default"),
+        ] {
+            let id = policy.group_of(address.parse().unwrap());
+            assert_eq!(policy.group_name(id), group, "{address}");
+        }
+    }
+
+    #[test]
+    fn the_default_group_has_the_masks_it_names() {
+        let policy = load(&[("policy.toml", GROUPS)]).unwrap();
+        let groups: Vec<_> = policy.groups().collect();
+        assert_eq!(groups[0].1, "default");
+        assert_eq!(groups[0].2, groups[1].2);
+        assert!(groups[0].3.is_empty());
+    }
+
+    #[test]
+    fn faults_of_groups() {
+        let group = |extra: &str| format!("group = [{{ name = \"staff\", {extra} }}]");
+        check_error(
+            "group = [{ name = \"staff\" }, { name = \"staff\" }]",
+            "policy.toml:3: group `staff` is declared twice: rename or remove one",
+        );
+        check_error(
+            "group = [{ name = \"default\" }]",
+            "policy.toml:3: group `default` is reserved: choose another name",
+        );
+        check_error(
+            "group = [{ name = \"student\" }]",
+            "policy.toml:2: there is no group `staff`: declare it, or write one of student",
+        );
+        check_error(
+            "group = [\n{ name = \"staff\", prefixes = [\"10.0.0.0/8\"] },\n\
+                { name = \"student\", prefixes = [\n\"10.0.0.0/8\"] }]",
+            "policy.toml:6: prefix 10.0.0.0/8 is already in group `staff`: remove one",
+        );
+        check_error(
+            &group("prefixes = [\"10.20.1.0/16\"]"),
+            "policy.toml:3: prefix 10.20.1.0/16 has bits beyond its length: write 10.20.0.0/16",
+        );
+        check_error(
+            &group("prefixes = [\"10.20\"]"),
+            "policy.toml:3: `10.20` is no prefix: \
+                write an address and a length, such as 10.20.0.0/16",
+        );
+        check_error(
+            &group("prefixes = [\"::/0\"]"),
+            "policy.toml:3: prefix ::/0 covers IPv4-mapped addresses: \
+                write the IPv4 prefix itself, and 2000::/3 or fc00::/7 for IPv6",
+        );
+        check_error(
+            &group("block = [\"guns\"]"),
+            "policy.toml:3: there is no category `guns`: declare it, or write one of ",
+        );
+        let category = "category = [{ id = \"a\", title = \"\", covers = \"\" }]\n";
+        check_error(
+            &format!("{category}{}", group("block = [\"a\"], allow = [\"a\"]")),
+            "policy.toml:4: group `staff` names category `a` twice: \
+                keep it in one of block, alert, allow",
+        );
+        let many: Vec<_> = (0..256).map(|number| format!("{{ name = \"g{number}\" }}")).collect();
+        check_error(
+            &format!("group = [{}]", many.join(", ")),
+            "policy.toml:3: more than 255 groups: join groups with equal rules",
+        );
+    }
+}

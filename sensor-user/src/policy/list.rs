@@ -1,0 +1,157 @@
+//! Plain lists: one name a line, `#` starts a comment.
+//!
+//! A comment line `# date: 2026-01-31` before the first name says how old the list is; without one
+//! the file's own time does. A line that is no name refuses the whole list: a list that is half
+//! understood blocks half of what its author meant.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+
+use jiff::civil::Date;
+
+use super::error::{Fault, PolicyError, shown};
+use super::name;
+use super::source::Opened;
+
+/// Bytes of one list file: the largest public list, 4.6 M names, has about 100 MB.
+pub(crate) const LIST_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of one line: a name has at most 255, the rest is room for a comment.
+const LINE_BYTES_MAX: usize = 1024;
+
+/// Reads a list line by line and hands each name with its line to `take`; returns the list's day.
+pub(crate) fn read(
+    path: &Path,
+    opened: Opened,
+    mut take: impl FnMut(&str, u32) -> Result<(), Fault>,
+) -> Result<Option<Date>, PolicyError> {
+    let mut reader = BufReader::new(opened.file.take(LIST_BYTES_MAX));
+    let mut bytes = Vec::with_capacity(LINE_BYTES_MAX);
+    let mut dated = None;
+    let mut names: u32 = 0;
+    for line in 1u32.. {
+        let fail = |fault| PolicyError::at_line(path, line, fault);
+        bytes.clear();
+        // One byte more than a line may have tells a long line from one that just fits.
+        (&mut reader)
+            .take(LINE_BYTES_MAX as u64 + 1)
+            .read_until(b'\n', &mut bytes)
+            .map_err(|error| fail(Fault::Unreadable { path: path.to_path_buf(), error }))?;
+        if bytes.is_empty() {
+            break;
+        }
+        if bytes.len() > LINE_BYTES_MAX {
+            return Err(fail(Fault::LineTooLong(LINE_BYTES_MAX)));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_error| fail(Fault::NotUtf8))?;
+        if names == 0 {
+            dated = dated.or_else(|| date_of(text));
+        }
+        if let Some(name) = name_of(text).map_err(fail)? {
+            take(&name, line).map_err(fail)?;
+            names += 1;
+        }
+    }
+    Ok(dated.or(opened.written))
+}
+
+/// The name on a line, if it has one.
+fn name_of(line: &str) -> Result<Option<std::borrow::Cow<'_, str>>, Fault> {
+    let line = line.strip_prefix('\u{feff}').unwrap_or(line);
+    let text = line.split('#').next().unwrap_or_default().trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if text.contains(char::is_whitespace) {
+        return Err(Fault::MoreThanAName(shown(text)));
+    }
+    match name::listed(text) {
+        Ok(name) => Ok(Some(name)),
+        Err(error) => Err(Fault::Name { text: shown(text), error }),
+    }
+}
+
+/// The day a header comment names.
+fn date_of(line: &str) -> Option<Date> {
+    line.trim().strip_prefix('#')?.trim_start().strip_prefix("date:")?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::source::open;
+    use super::*;
+
+    fn check(text: &[u8], expected: Result<&[(&str, u32)], &str>) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("list.txt");
+        fs::write(&path, text).unwrap();
+        let mut names = Vec::new();
+        let read = read(&path, open(&path, LIST_BYTES_MAX).unwrap(), |name, line| {
+            names.push((name.to_owned(), line));
+            Ok(())
+        });
+        let place = folder.path().display().to_string();
+        match (read, expected) {
+            (Ok(_), Ok(expected)) => {
+                let names: Vec<_> = names.iter().map(|(name, line)| (&**name, *line)).collect();
+                assert_eq!(names, expected);
+            }
+            (Err(error), Err(expected)) => {
+                assert_eq!(error.to_string().replace(&place, ""), expected);
+            }
+            (read, expected) => panic!("{read:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn lines_are_names_or_comments() {
+        check(b"", Ok(&[]));
+        check(b"# only a comment\n\n", Ok(&[]));
+        check(b"a.example\r\n\tB.example.  # why\n", Ok(&[("a.example", 1), ("b.example", 2)]));
+        check("\u{feff}*.ä.example".as_bytes(), Ok(&[("xn--4ca.example", 1)]));
+        let mut longest = format!("a.example #{}", "x".repeat(LINE_BYTES_MAX)).into_bytes();
+        longest.truncate(LINE_BYTES_MAX);
+        check(&longest, Ok(&[("a.example", 1)]));
+    }
+
+    #[test]
+    fn a_line_that_is_no_name_refuses_the_list() {
+        check(
+            b"a.example\n0.0.0.0 b.example\n",
+            Err("/list.txt:2: `0.0.0.0 b.example` is more than one name: \
+                write one name a line, comments after `#`"),
+        );
+        check(
+            b"# x\n\nhttps://b.example/\n",
+            Err("/list.txt:3: `https://b.example/` contains ':': \
+                write the bare host name, without scheme, port or path"),
+        );
+        check(
+            b"192.0.2.1",
+            Err("/list.txt:1: `192.0.2.1` is an address: lists hold names only, remove the line"),
+        );
+        check(
+            b"a.example\n\xff.example\n",
+            Err("/list.txt:2: is not UTF-8: \
+                save the file as UTF-8, or write names in their xn-- form"),
+        );
+        check(
+            &[b'a'; LINE_BYTES_MAX + 1],
+            Err("/list.txt:1: is longer than 1024 bytes: write one name a line"),
+        );
+    }
+
+    #[test]
+    fn the_header_says_how_old_a_list_is() {
+        for (line, expected) in [
+            ("# date: 2026-01-31\n", Some("2026-01-31")),
+            ("#date:2026-01-31", Some("2026-01-31")),
+            ("# date: yesterday", None),
+            ("date: 2026-01-31", None),
+        ] {
+            assert_eq!(date_of(line).map(|date| date.to_string()).as_deref(), expected, "{line}");
+        }
+    }
+}

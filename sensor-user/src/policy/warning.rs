@@ -1,0 +1,70 @@
+//! What a policy may say, but hardly means: told when it is loaded, and no reason to refuse it.
+
+use std::fmt;
+
+/// Warnings that are kept; the rest is counted. A person reads the first screen.
+pub const WARNINGS_MAX: usize = 100;
+
+/// Something a policy may say, but hardly means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// A name at or under a protected one is listed; it stays protected.
+    Protected {
+        /// The listed name.
+        name: String,
+        /// The protected name.
+        by: String,
+    },
+    /// A local allow rule and a local block rule have one name; it is allowed.
+    AllowedAndBlocked(String),
+    /// An entry covers a whole top-level domain.
+    TopLevelDomain(String),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Protected { name, by } => {
+                write!(f, "`{name}` is listed, but protected by `{by}`: it stays allowed")
+            }
+            Self::AllowedAndBlocked(name) => {
+                write!(f, "`{name}` has an allow rule and a block rule: it is allowed")
+            }
+            Self::TopLevelDomain(name) => {
+                write!(f, "`{name}` is a top-level domain: everything under it is covered")
+            }
+        }
+    }
+}
+
+/// The first [`WARNINGS_MAX`] warnings and the count of all.
+#[derive(Clone, Debug, Default)]
+pub struct Warnings {
+    /// The first ones, in order of names.
+    pub shown: Vec<Warning>,
+    /// All of them.
+    pub count: usize,
+}
+
+impl Warnings {
+    pub(crate) fn push(&mut self, warning: Warning) {
+        self.count += 1;
+        if self.shown.len() < WARNINGS_MAX {
+            self.shown.push(warning);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_bounded() {
+        let mut warnings = Warnings::default();
+        for _ in 0..=WARNINGS_MAX {
+            warnings.push(Warning::TopLevelDomain("a".to_owned()));
+        }
+        assert_eq!((warnings.shown.len(), warnings.count), (WARNINGS_MAX, WARNINGS_MAX + 1));
+    }
+}

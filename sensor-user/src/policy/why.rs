@@ -1,0 +1,291 @@
+//! Why a name is judged as it is, for people: the entry that decided, where it is written, and the
+//! entries it overruled.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use sensor_ebpf::abi::Verdict;
+use serde::Serialize;
+
+use super::compile::Row;
+use super::decide::{Listed, judge};
+use super::file::LocalRule;
+use super::name::{self, NameError};
+use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy};
+
+/// The explanation of one verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Why {
+    /// The name asked for, canonical.
+    pub name: String,
+    /// The name of its [`Verdict`].
+    pub verdict: &'static str,
+    /// Group it was judged for.
+    pub group: String,
+    /// Version of the policy.
+    pub policy: String,
+    /// Whether records leave the name out.
+    pub unlogged: bool,
+    /// The entry that decided; none if nothing above the name is listed.
+    pub because: Option<Finding>,
+    /// The entries above it, deepest first, and what they would have said.
+    pub overruled: Vec<Finding>,
+}
+
+/// A listed name that covers the one asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// The listed name.
+    pub entry: String,
+    /// Its labels.
+    pub depth: usize,
+    /// The name of the [`Verdict`] it gives.
+    pub says: &'static str,
+    /// Its categories, those of a protected name above it included.
+    pub categories: Vec<String>,
+    /// The protected name that decides for it, if it is under one.
+    pub protected_by: Option<String>,
+    /// Where it is written, the deciding place first.
+    pub witnesses: Vec<Witness>,
+}
+
+/// A line that lists a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Witness {
+    /// Id of the list.
+    pub list: String,
+    /// The file.
+    pub file: String,
+    /// The line, counted from 1.
+    pub line: u32,
+    /// What the list says of its names.
+    pub categories: Vec<String>,
+    /// The day of the list, ISO 8601.
+    pub dated: Option<String>,
+    /// Days from then to the day asked.
+    pub age_days: Option<i32>,
+    /// What the author of a local rule said.
+    pub reason: Option<String>,
+}
+
+impl Policy {
+    /// Explains the verdict of a name for a group; `today` is what the ages of lists count to.
+    pub fn why(&self, name: &str, group: GroupId, today: Date) -> Result<Why, NameError> {
+        let name = name::canonical(name)?;
+        let mut findings =
+            self.covering(&name).map(|listed| (listed, self.finding(listed, group, today)));
+        let because = findings.next();
+        let overruled = findings.map(|(_, finding)| finding).collect();
+        let unlogged =
+            because.as_ref().is_some_and(|(listed, _)| self.is_unlogged(listed.entry.categories));
+        let because = because.map(|(_, finding)| finding);
+        Ok(Why {
+            verdict: because.as_ref().map_or(Verdict::Allow.name(), |finding| finding.says),
+            name: name.into_owned(),
+            group: self.group_name(group).to_owned(),
+            policy: self.version.clone(),
+            unlogged,
+            because,
+            overruled,
+        })
+    }
+
+    fn finding(&self, listed: Listed<'_>, group: GroupId, today: Date) -> Finding {
+        let masks = self.masks(group);
+        let categories = listed.entry.categories;
+        let verdict = judge(categories, masks);
+        let deciding = match verdict {
+            Verdict::Allow => masks.allow,
+            Verdict::Block => masks.block,
+            Verdict::Alert => masks.alert,
+            Verdict::Undecided => 0,
+        };
+        let mut rows: Vec<&Row> = self.table.rows(listed.name).iter().collect();
+        rows.sort_by_key(|row| self.mask_of(row) & deciding == 0);
+        Finding {
+            entry: listed.name.to_owned(),
+            depth: listed.depth,
+            says: verdict.name(),
+            categories: owned(self.category_names(categories)),
+            protected_by: self.protector(listed).map(str::to_owned),
+            witnesses: rows.into_iter().map(|row| self.witness(listed.name, row, today)).collect(),
+        }
+    }
+
+    /// The protected name above an entry that is not on a protected list itself.
+    fn protector(&self, listed: Listed<'_>) -> Option<&str> {
+        let is_protected =
+            |name| self.table.rows(name).iter().any(|row| self.is_unlogged(self.mask_of(row)));
+        if !self.is_unlogged(listed.entry.categories) || is_protected(listed.name) {
+            return None;
+        }
+        self.covering(listed.name).map(|above| above.name).find(|name| is_protected(name))
+    }
+
+    fn witness(&self, name: &str, row: &Row, today: Date) -> Witness {
+        let list = self.lists.get(usize::from(row.list));
+        let dated = list.and_then(|list| list.dated);
+        Witness {
+            list: self.list_name(row.list).to_owned(),
+            file: list.map(|list| list.file.display().to_string()).unwrap_or_default(),
+            line: row.line,
+            categories: owned(self.category_names(self.mask_of(row))),
+            dated: dated.map(|date| date.to_string()),
+            age_days: dated.and_then(|date| date.until(today).ok()).map(|span| span.get_days()),
+            reason: self.rule(row.list, name).map(|rule| rule.reason.clone()),
+        }
+    }
+
+    fn mask_of(&self, row: &Row) -> u64 {
+        self.lists.get(usize::from(row.list)).map_or(0, |list| list.mask)
+    }
+
+    fn rule(&self, list: u16, name: &str) -> Option<&LocalRule> {
+        let rules = match list {
+            ALLOW_LIST => &self.allow,
+            BLOCK_LIST => &self.block,
+            _ => return None,
+        };
+        rules.iter().find(|rule| &*rule.name == name)
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: {}", self.name, self.verdict)?;
+        writeln!(f, "  group      {}", self.group)?;
+        writeln!(f, "  policy     {}", self.policy)?;
+        match &self.because {
+            Some(finding) => finding.write(f, "because")?,
+            None => writeln!(f, "  because    neither it nor anything above it is listed")?,
+        }
+        if self.unlogged {
+            writeln!(f, "  records    leave the name out: it is protected")?;
+        }
+        for finding in &self.overruled {
+            finding.write(f, "overruled")?;
+        }
+        Ok(())
+    }
+}
+
+impl Finding {
+    fn write(&self, f: &mut fmt::Formatter<'_>, role: &str) -> fmt::Result {
+        let categories = self.categories.join(", ");
+        writeln!(f, "  {role:<10} {}: {} ({categories})", self.entry, self.says)?;
+        if let Some(name) = &self.protected_by {
+            writeln!(f, "             protected by {name}")?;
+        }
+        for witness in &self.witnesses {
+            writeln!(f, "             {witness}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Witness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}:{}", self.list, self.file, self.line)?;
+        match (&self.dated, self.age_days) {
+            (Some(date), Some(days)) => write!(f, ", of {date}, {days} days old")?,
+            (Some(date), None) => write!(f, ", of {date}")?,
+            (None, _) => {}
+        }
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn owned(texts: Vec<&str>) -> Vec<String> {
+    texts.into_iter().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::load;
+    use super::*;
+
+    const POLICY: &str = r#"version = "2026-01-31.1"
+        default_group = "all"
+        category = [
+            { id = "drugs", title = "", covers = "" },
+            { id = "piracy", title = "", covers = "" },
+            { id = "help", title = "", covers = "" },
+        ]
+        list = [
+            { id = "piracy", file = "piracy", categories = ["piracy"] },
+            { id = "drugs", file = "drugs", categories = ["drugs"] },
+            { id = "help", file = "help", categories = ["help"], protected = true },
+        ]
+        group = [{ name = "all", block = ["drugs"] }]
+        allow = [{ name = "study.drugs.example", reason = "biology, asked for by Dr A" }]
+    "#;
+
+    fn check(name: &str, expected: &str) {
+        let policy = load(&[
+            ("policy.toml", POLICY),
+            ("piracy", "# date: 2025-12-01\ndrugs.example"),
+            ("drugs", "# date: 2026-01-28\n\ndrugs.example\nforum.help.example\n"),
+            ("help", "# date: 2026-01-31\nhelp.example"),
+        ])
+        .unwrap();
+        let today = "2026-01-31".parse().unwrap();
+        let why = policy.why(name, GroupId::default(), today).unwrap().to_string();
+        let folder = policy.lists()[0].file.parent().unwrap().display().to_string();
+        assert_eq!(why.replace(&format!("{folder}/"), ""), expected);
+    }
+
+    #[test]
+    fn explanations_name_entry_list_and_line() {
+        check(
+            "Unlisted.example.",
+            "unlisted.example: allow\n  \
+               group      default\n  \
+               policy     2026-01-31.1\n  \
+               because    neither it nor anything above it is listed\n",
+        );
+        check(
+            "www.drugs.example",
+            "www.drugs.example: block\n  \
+               group      default\n  \
+               policy     2026-01-31.1\n  \
+               because    drugs.example: block (drugs, piracy)\n             \
+                          drugs drugs:3, of 2026-01-28, 3 days old\n             \
+                          piracy piracy:2, of 2025-12-01, 61 days old\n",
+        );
+        check(
+            "study.drugs.example",
+            "study.drugs.example: allow\n  \
+               group      default\n  \
+               policy     2026-01-31.1\n  \
+               because    study.drugs.example: allow (local-allow)\n             \
+                          local-allow policy.toml:14: biology, asked for by Dr A\n  \
+               overruled  drugs.example: block (drugs, piracy)\n             \
+                          drugs drugs:3, of 2026-01-28, 3 days old\n             \
+                          piracy piracy:2, of 2025-12-01, 61 days old\n",
+        );
+        check(
+            "forum.help.example",
+            "forum.help.example: allow\n  \
+               group      default\n  \
+               policy     2026-01-31.1\n  \
+               because    forum.help.example: allow (drugs, help)\n             \
+                          protected by help.example\n             \
+                          drugs drugs:4, of 2026-01-28, 3 days old\n  \
+               records    leave the name out: it is protected\n  \
+               overruled  help.example: allow (help)\n             \
+                          help help:2, of 2026-01-31, 0 days old\n",
+        );
+    }
+
+    #[test]
+    fn what_is_no_name_is_told_so() {
+        let policy =
+            load(&[("policy.toml", POLICY), ("piracy", ""), ("drugs", ""), ("help", "")]).unwrap();
+        let today = "2026-01-31".parse().unwrap();
+        let why = policy.why("192.0.2.1", GroupId::default(), today);
+        assert_eq!(why, Err(NameError::Address));
+    }
+}

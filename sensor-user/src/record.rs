@@ -1,0 +1,420 @@
+//! The record: what leaves the data path, one for each flow at its end and one for each active timeout
+//! of a long flow.
+//!
+//! Fields carry the name of the IPFIX information element they correspond to, where IANA has one.
+//! There is no payload and no free text of a packet beyond the name: the type has no place for it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv6Addr};
+
+use sensor_ebpf::abi::{NameSource, NoName, Verdict};
+use serde::{Deserialize, Serialize};
+
+/// Version of [`Record`]'s fields and of what they mean. A store or a sink keeps it beside them.
+pub const RECORD_VERSION: u32 = 1;
+
+/// An enumeration that is written by name: numbers are the kernel's own and may change with its ABI.
+pub trait Named: Copy + PartialEq + 'static {
+    /// What the enumeration is, for error messages.
+    const WHAT: &'static str;
+
+    /// Every value.
+    fn all() -> &'static [Self];
+
+    /// The name in records, in the store, in metrics and on the command line.
+    fn text(self) -> &'static str;
+
+    /// The value of that name.
+    fn of(text: &str) -> Option<Self> {
+        Self::all().iter().copied().find(|value| value.text() == text)
+    }
+}
+
+/// Gives enumerations that already have `ALL` and `name()` their place in records.
+macro_rules! named {
+    ($($name:ty, $what:literal;)+) => {
+        $(impl Named for $name {
+            const WHAT: &'static str = $what;
+
+            fn all() -> &'static [Self] {
+                Self::ALL
+            }
+
+            fn text(self) -> &'static str {
+                self.name()
+            }
+        })+
+    };
+}
+
+named! {
+    Verdict, "verdict";
+    NameSource, "source of a name";
+    NoName, "reason for no name";
+    EndReason, "reason for a flow's end";
+    Initiator, "initiator";
+}
+
+/// Why a record was written: the values of IPFIX `flowEndReason` (136).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndReason {
+    /// No packet for the idle timeout.
+    IdleTimeout,
+    /// The flow goes on: it was due for a record.
+    ActiveTimeout,
+    /// FIN from both sides, or a reset.
+    EndOfFlow,
+    /// The sensor was told to let go of the flow.
+    ForcedEnd,
+    /// The flow had to make room.
+    LackOfResources,
+}
+
+impl EndReason {
+    /// Every value, in IANA's order.
+    pub const ALL: &'static [Self] = &[
+        Self::IdleTimeout,
+        Self::ActiveTimeout,
+        Self::EndOfFlow,
+        Self::ForcedEnd,
+        Self::LackOfResources,
+    ];
+
+    /// The name in records, after IANA's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IdleTimeout => "idle-timeout",
+            Self::ActiveTimeout => "active-timeout",
+            Self::EndOfFlow => "end-of-flow",
+            Self::ForcedEnd => "forced-end",
+            Self::LackOfResources => "lack-of-resources",
+        }
+    }
+
+    /// Whether the flow is over. Exactly one record of a flow says so.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::ActiveTimeout)
+    }
+}
+
+/// Who opened the flow: the sender of the SYN, or of the first packet seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Initiator {
+    /// The device on the LAN side.
+    Lan,
+    /// The other end.
+    Peer,
+    /// The opening was not seen.
+    Unknown,
+}
+
+impl Initiator {
+    /// Every value.
+    pub const ALL: &'static [Self] = &[Self::Lan, Self::Peer, Self::Unknown];
+
+    /// The name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lan => "lan",
+            Self::Peer => "peer",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One flow, or one stretch of a long one.
+///
+/// `(sensor, boot, sequence)` identifies a record everywhere: whoever delivers twice is stored once,
+/// and a missing number is a missing record.
+///
+/// ```
+/// use sensor_user::record::{Record, display_name};
+///
+/// let line = r#"{"schema_version":1,"sensor":"gw-1","boot":"b","sequence":7,
+///     "flow_id":"00000000000000ff","start_us":1,"end_us":2,"device":"10.0.0.5","device_port":50000,
+///     "peer":"192.0.2.1","peer_port":443,"protocol":6,"zone":0,"interface":"lan0",
+///     "packets_to_peer":3,"bytes_to_peer":900,"packets_to_lan":2,"bytes_to_lan":120,
+///     "name":"example.org","name_source":"tls","no_name":"named","verdict":"block",
+///     "categories":["adult"],"list":"ut1","policy":"3","group":"students",
+///     "end_reason":"end-of-flow","initiator":"lan"}"#;
+/// let record: Record = serde_json::from_str(line)?;
+/// assert_eq!(record.flow_id, 255);
+/// assert_eq!(display_name(record.name.as_deref().unwrap_or("")), "example.org");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`RECORD_VERSION`] of the sensor that wrote it.
+    pub schema_version: u32,
+    /// Configured name of the sensor (`sensor.name`), at most 63 bytes.
+    pub sensor: String,
+    /// Boot id of the machine, from `/proc/sys/kernel/random/boot_id`.
+    pub boot: String,
+    /// Number of the record, from 0, without gaps for one sensor and boot.
+    pub sequence: u64,
+    /// The flow, the same in all its records; `flowId` (148). Written as 16 hexadecimal digits,
+    /// since readers of JSON round integers above 2^53.
+    #[serde(with = "hexadecimal")]
+    pub flow_id: u64,
+    /// First packet of the flow, the same in all its records, µs since 1970 UTC;
+    /// `flowStartMicroseconds` (154). From [`sensor_ebpf::abi::Flow::first_ns`].
+    pub start_us: i64,
+    /// Last packet before this record, µs since 1970 UTC; `flowEndMicroseconds` (155).
+    /// From [`sensor_ebpf::abi::Flow::last_ns`]. Its UTC day is the day the record is kept under.
+    pub end_us: i64,
+    /// Address on the LAN side; `sourceIPv4Address` (8) or `sourceIPv6Address` (27) of the forward
+    /// direction. IPv4 is never mapped into IPv6 here.
+    pub device: IpAddr,
+    /// Port on the LAN side; `sourceTransportPort` (7), 0 where the protocol has none.
+    pub device_port: u16,
+    /// Address of the other end; `destinationIPv4Address` (12) or `destinationIPv6Address` (28).
+    pub peer: IpAddr,
+    /// Port of the other end; `destinationTransportPort` (11), 0 where the protocol has none.
+    pub peer_port: u16,
+    /// IP protocol number; `protocolIdentifier` (4).
+    pub protocol: u8,
+    /// Configured zone of the interface: equal addresses in two zones are two devices.
+    pub zone: u16,
+    /// Interface of the first packet; `interfaceName` (82).
+    pub interface: String,
+    /// Packets from the device since the flow's last record; `packetDeltaCount` (2).
+    pub packets_to_peer: u64,
+    /// Wire bytes from the device since the flow's last record, from the Ethernet header on, without
+    /// FCS; `layer2OctetDeltaCount` (352).
+    pub bytes_to_peer: u64,
+    /// Packets to the device since the flow's last record; `packetDeltaCount` (2), reverse
+    /// (RFC 5103).
+    pub packets_to_lan: u64,
+    /// Wire bytes to the device since the flow's last record; `layer2OctetDeltaCount` (352), reverse.
+    pub bytes_to_lan: u64,
+    /// Canonical name the device asked for; `httpRequestHost` (460) where it came from HTTP.
+    pub name: Option<String>,
+    /// What named the flow.
+    #[serde(with = "by_name")]
+    pub name_source: NameSource,
+    /// Why there is no name; `named` where there is one.
+    #[serde(with = "by_name")]
+    pub no_name: NoName,
+    /// What was decided; `forwardingStatus` (89) is the nearest element.
+    #[serde(with = "by_name")]
+    pub verdict: Verdict,
+    /// Categories of the name under the policy the verdict was made with, sorted.
+    pub categories: Vec<String>,
+    /// List the deciding entry came from.
+    pub list: Option<String>,
+    /// Version of the policy the verdict was made with.
+    pub policy: Option<String>,
+    /// Group the device was in when the flow was judged.
+    pub group: Option<String>,
+    /// Why the record was written; `flowEndReason` (136).
+    #[serde(with = "by_name")]
+    pub end_reason: EndReason,
+    /// Who opened the flow; `biflowDirection` (239) tells the same of a biflow.
+    #[serde(with = "by_name")]
+    pub initiator: Initiator,
+}
+
+impl Record {
+    /// Packets both ways.
+    pub const fn packets(&self) -> u64 {
+        self.packets_to_peer.saturating_add(self.packets_to_lan)
+    }
+
+    /// Wire bytes both ways.
+    pub const fn bytes(&self) -> u64 {
+        self.bytes_to_peer.saturating_add(self.bytes_to_lan)
+    }
+}
+
+/// An address as the kernel keys flows by it: 16 bytes, IPv4 mapped into IPv6.
+pub fn address(bytes: [u8; 16]) -> IpAddr {
+    Ipv6Addr::from(bytes).to_canonical()
+}
+
+/// A name that is safe to show: printable ASCII stays, every other byte becomes `\xNN`.
+///
+/// Names come from strangers. A terminal must not obey one, and two names must never look the same,
+/// so a backslash is escaped too.
+pub fn display_name(name: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| matches!(byte, 0x20..=0x7e) && byte != b'\\';
+    if name.bytes().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    let mut shown = String::with_capacity(name.len() + 16);
+    for byte in name.bytes() {
+        if plain(byte) {
+            shown.push(char::from(byte));
+        } else {
+            write!(shown, "\\x{byte:02x}").expect("a String takes all that is written");
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Enumerations in JSON: their names.
+mod by_name {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Named;
+
+    pub(super) fn serialize<T: Named, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(value.text())
+    }
+
+    pub(super) fn deserialize<'de, T: Named, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        T::of(&text)
+            .ok_or_else(|| D::Error::custom(format_args!("{text:?} is no {} here", T::WHAT)))
+    }
+}
+
+/// Flow ids in JSON: 16 hexadecimal digits.
+mod hexadecimal {
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+    pub(super) fn serialize<S: Serializer>(value: &u64, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{value:016x}"))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        u64::from_str_radix(&text, 16).map_err(D::Error::custom)
+    }
+}
+
+/// Records for the tests of this crate.
+#[cfg(test)]
+pub(crate) mod sample {
+    use super::{EndReason, Initiator, NameSource, NoName, RECORD_VERSION, Record, Verdict};
+
+    /// 2026-03-10T12:00:00Z.
+    pub(crate) const NOON_US: i64 = 1_773_144_000_000_000;
+
+    /// A blocked flow with everything filled in, ended at [`NOON_US`].
+    pub(crate) fn record(sequence: u64) -> Record {
+        Record {
+            schema_version: RECORD_VERSION,
+            sensor: "gw-1".to_owned(),
+            boot: "9f0c1f8e-5d0a-4c39-9c5c-0a5a64a4a2d1".to_owned(),
+            sequence,
+            flow_id: u64::MAX - sequence,
+            start_us: NOON_US - 1_500_000,
+            end_us: NOON_US,
+            device: [10, 0, 0, 5].into(),
+            device_port: 50_123,
+            peer: [192, 0, 2, 80].into(),
+            peer_port: 443,
+            protocol: 6,
+            zone: 3,
+            interface: "lan0".to_owned(),
+            packets_to_peer: 4,
+            bytes_to_peer: 900,
+            packets_to_lan: 2,
+            bytes_to_lan: 120,
+            name: Some("casino.example.org".to_owned()),
+            name_source: NameSource::Tls,
+            no_name: NoName::Named,
+            verdict: Verdict::Block,
+            categories: vec!["adult".to_owned(), "gambling".to_owned()],
+            list: Some("ut1".to_owned()),
+            policy: Some("2026-03-09.1".to_owned()),
+            group: Some("students".to_owned()),
+            end_reason: EndReason::EndOfFlow,
+            initiator: Initiator::Lan,
+        }
+    }
+
+    /// A flow nothing is known of but its packets.
+    pub(crate) fn unnamed(sequence: u64) -> Record {
+        Record {
+            name: None,
+            name_source: NameSource::None,
+            no_name: NoName::NotTls,
+            verdict: Verdict::Undecided,
+            categories: Vec::new(),
+            list: None,
+            policy: None,
+            group: None,
+            end_reason: EndReason::IdleTimeout,
+            initiator: Initiator::Unknown,
+            ..record(sequence)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Named, address, display_name, sample};
+
+    #[test]
+    fn json_and_back_is_the_same_record() {
+        for record in [sample::record(1), sample::unnamed(u64::MAX)] {
+            let text = serde_json::to_string(&record).unwrap();
+            assert_eq!(serde_json::from_str::<super::Record>(&text).unwrap(), record, "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_written_by_name() {
+        let text = serde_json::to_string(&sample::record(1)).unwrap();
+        for part in [
+            r#""flow_id":"fffffffffffffffe""#,
+            r#""verdict":"block""#,
+            r#""end_reason":"end-of-flow""#,
+            r#""initiator":"lan""#,
+            r#""device":"10.0.0.5""#,
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn a_value_of_another_version_is_an_error() {
+        let text = serde_json::to_string(&sample::record(1)).unwrap();
+        let newer = text.replace("end-of-flow", "heat-death");
+        let error = serde_json::from_str::<super::Record>(&newer).unwrap_err().to_string();
+        assert!(error.contains(r#""heat-death" is no reason for a flow's end here"#), "{error}");
+    }
+
+    #[test]
+    fn hostile_names_are_escaped() {
+        let check = |name: &str, shown: &str| assert_eq!(display_name(name), shown);
+        check("www.example.org", "www.example.org");
+        check("", "");
+        check("a b", "a b");
+        check("\u{1b}[2J", "\\x1b[2J");
+        check("a\nb\tc\0", "a\\x0ab\\x09c\\x00");
+        check("b\u{fc}cher", "b\\xc3\\xbccher");
+        check("\u{202e}gro", "\\xe2\\x80\\xaegro");
+        check("\\x41", "\\x5cx41");
+        check("\u{7f}", "\\x7f");
+    }
+
+    #[test]
+    fn addresses_of_the_kernel_are_unmapped() {
+        let mut mapped = [0; 16];
+        mapped[10..].copy_from_slice(&[0xff, 0xff, 10, 0, 0, 5]);
+        assert_eq!(address(mapped).to_string(), "10.0.0.5");
+        mapped[0] = 0x20;
+        assert!(address(mapped).is_ipv6());
+    }
+
+    #[test]
+    fn names_of_enumerations_are_unique() {
+        fn check<T: Named + std::fmt::Debug>() {
+            for value in T::all() {
+                assert_eq!(T::of(value.text()), Some(*value), "{}", T::WHAT);
+            }
+        }
+        check::<super::Verdict>();
+        check::<super::NameSource>();
+        check::<super::NoName>();
+        check::<super::EndReason>();
+        check::<super::Initiator>();
+    }
+}

@@ -1,0 +1,520 @@
+//! The reading side: questions over day files, newest first, beside a writer or without one.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rusqlite::types::Value;
+use rusqlite::{Connection, ErrorCode, OpenFlags, Row, RowIndex, ToSql};
+use sensor_ebpf::abi::Verdict;
+use tracing::warn;
+
+use super::schema::{self, Found};
+use super::write::BUSY_TIMEOUT;
+use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
+use crate::record::{EndReason, Named, RECORD_VERSION, Record};
+
+/// Which records are wanted. Nothing set is all of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Records that end then or later.
+    pub since: Option<Timestamp>,
+    /// Records that end before then.
+    pub until: Option<Timestamp>,
+    /// Records of this address, in whatever zone.
+    pub device: Option<IpAddr>,
+    /// Records with this name or one below it; canonical, without a leading dot.
+    pub name: Option<String>,
+    /// Records with this verdict.
+    pub verdict: Option<Verdict>,
+    /// Records with this category among theirs.
+    pub category: Option<String>,
+    /// Records of this group.
+    pub group: Option<String>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// What [`Reader::top`] counts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopBy {
+    /// The name, which the roll-ups do not have: every record of the time is read.
+    Name,
+    /// The device, by zone and address.
+    Device,
+    /// The category. A flow with two counts for both.
+    Category,
+    /// The verdict.
+    Verdict,
+    /// The group of the device.
+    Group,
+}
+
+/// What makes a row of [`Reader::top`] come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TopOrder {
+    /// Flows, then bytes.
+    #[default]
+    Flows,
+    /// Bytes, then flows.
+    Bytes,
+}
+
+/// A row of [`Reader::top`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopRow {
+    /// Name, address, category, verdict or group; none where a flow has no such thing.
+    pub key: Option<String>,
+    /// Zone of a device; none for anything else.
+    pub zone: Option<u16>,
+    /// Records of that time.
+    pub records: u64,
+    /// Flows that ended in that time: those among the records that are the last of their flow.
+    pub flows: u64,
+    /// Packets both ways.
+    pub packets: u64,
+    /// Wire bytes both ways.
+    pub bytes: u64,
+}
+
+/// A store opened for reading.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    dir: PathBuf,
+}
+
+impl Reader {
+    /// Opens the store in a directory that must be there. Files are opened when asked for.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        day_files(dir)?;
+        Ok(Self { dir: dir.to_owned() })
+    }
+
+    /// Gives records to `each`, newest end first, and tells how many there were.
+    ///
+    /// A file that cannot be read does not hide those that can: the rest is visited, and the first
+    /// error is returned at the end, so that an answer with a hole never looks whole.
+    pub fn visit<E: From<StoreError>>(
+        &self,
+        query: &Query,
+        mut each: impl FnMut(Record) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut left = query.limit.unwrap_or(u64::MAX);
+        let mut visited = 0;
+        let mut broken = None;
+        for (day, path) in day_files(&self.dir)? {
+            let Some(span) = Span::of(day, query) else {
+                continue;
+            };
+            if left == 0 {
+                break;
+            }
+            let mut failed = None;
+            let outcome = open(&path).and_then(|file| {
+                let Some(connection) = file else {
+                    return Ok(0);
+                };
+                let each = |record| each(record).map_err(|error| failed = Some(error)).is_ok();
+                visit_day(&connection, &span, query, left, each)
+                    .map_err(|source| StoreError::of(&path, source))
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            match outcome {
+                Ok(count) => {
+                    visited += count;
+                    left -= count;
+                }
+                Err(error) => {
+                    warn!(%error, "day passed over");
+                    broken = broken.or(Some(error));
+                }
+            }
+        }
+        broken.map_or(Ok(visited), |error| Err(error.into()))
+    }
+
+    /// The records, newest end first. Set a limit: all of them are held in memory.
+    pub fn flows(&self, query: &Query) -> Result<Vec<Record>, StoreError> {
+        let mut records = Vec::new();
+        self.visit(query, |record| {
+            records.push(record);
+            Ok::<(), StoreError>(())
+        })?;
+        Ok(records)
+    }
+
+    /// Sums by one property, largest first. Whole hours come from the roll-ups, what is cut off an
+    /// hour at either end from the records.
+    pub fn top(
+        &self,
+        by: TopBy,
+        order: TopOrder,
+        query: &Query,
+    ) -> Result<Vec<TopRow>, StoreError> {
+        let mut sums = HashMap::new();
+        for (day, path) in day_files(&self.dir)? {
+            let Some(span) = Span::of(day, query) else {
+                continue;
+            };
+            let Some(connection) = open(&path)? else {
+                continue;
+            };
+            top_of_day(&connection, by, &span, query, &mut sums)
+                .map_err(|source| StoreError::of(&path, source))?;
+        }
+        let mut rows: Vec<TopRow> = sums.into_values().collect();
+        rows.sort_by(|left, right| {
+            let size = |row: &TopRow| match order {
+                TopOrder::Flows => (row.flows, row.bytes),
+                TopOrder::Bytes => (row.bytes, row.flows),
+            };
+            let largest_first = size(right).cmp(&size(left));
+            largest_first.then_with(|| (&left.key, left.zone).cmp(&(&right.key, right.zone)))
+        });
+        let limit = query.limit.and_then(|limit| usize::try_from(limit).ok());
+        rows.truncate(limit.unwrap_or(usize::MAX));
+        Ok(rows)
+    }
+
+    /// Highest sequence number of a sensor and boot.
+    pub(super) fn last_sequence(
+        &self,
+        sensor: &str,
+        boot: &str,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut last = None;
+        for (_, path) in day_files(&self.dir)? {
+            let highest = open(&path).and_then(|file| {
+                let Some(connection) = file else {
+                    return Ok(None);
+                };
+                let highest: Option<i64> = connection
+                    .query_row(
+                        "SELECT max(sequence) FROM flows WHERE origin =
+                             (SELECT id FROM origins WHERE sensor = ?1 AND boot = ?2)",
+                        [sensor, boot],
+                        |row| row.get(0),
+                    )
+                    .map_err(|source| StoreError::of(&path, source))?;
+                Ok(highest.map(i64::cast_unsigned))
+            });
+            match highest {
+                Ok(highest) => last = last.max(highest),
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    warn!(%error, "last sequence number may be higher than found");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// Opens a day for reading; nothing if it is gone or nothing was written to it yet.
+fn open(path: &Path) -> Result<Option<Connection>, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(connection)
+    });
+    let connection = match opened {
+        Ok(connection) => connection,
+        // Retention may have come first.
+        Err(error)
+            if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.exists() =>
+        {
+            return Ok(None);
+        }
+        Err(error) => return Err(StoreError::of(path, error)),
+    };
+    match schema::inspect(&connection, path)? {
+        Found::Current => Ok(Some(connection)),
+        Found::Empty => Ok(None),
+    }
+}
+
+/// What of a day a query is about, µs since 1970, the end excluded.
+#[expect(clippy::struct_field_names, reason = "a name ends with its unit")]
+struct Span {
+    midnight_us: i64,
+    from_us: i64,
+    to_us: i64,
+}
+
+impl Span {
+    fn of(day: Date, query: &Query) -> Option<Self> {
+        let midnight_us = start_of(day);
+        let next_us = midnight_us.saturating_add(DAY_US);
+        let bound = |time: Option<Timestamp>| time.map(Timestamp::as_microsecond);
+        let from_us = bound(query.since).map_or(midnight_us, |since| since.max(midnight_us));
+        let to_us = bound(query.until).map_or(next_us, |until| until.min(next_us));
+        (from_us < to_us).then_some(Self { midnight_us, from_us, to_us })
+    }
+
+    /// Whole hours of the span, as hours of the day, the end excluded.
+    const fn whole_hours(&self) -> (i64, i64) {
+        let first = (self.from_us - self.midnight_us + HOUR_US - 1).div_euclid(HOUR_US);
+        let end = (self.to_us - self.midnight_us).div_euclid(HOUR_US);
+        (first, if end < first { first } else { end })
+    }
+}
+
+/// Named values of a statement.
+type Values = Vec<(&'static str, Value)>;
+
+/// Conditions on `f`, a row of `flows` or what stands for one.
+fn conditions(query: &Query) -> (String, Values) {
+    let mut sql = String::from("1");
+    let mut values = Values::new();
+    let mut also = |condition: &str, key, value: String| {
+        write!(sql, " AND {condition}").expect("a String takes all that is written");
+        values.push((key, Value::from(value)));
+    };
+    if let Some(device) = query.device {
+        let address = device.to_canonical().to_string();
+        also("f.device IN (SELECT id FROM devices WHERE address = :device)", ":device", address);
+    }
+    if let Some(name) = &query.name {
+        also(
+            "f.name IN (SELECT id FROM names
+                 WHERE name = :name OR substr(name, -length(:name) - 1) = '.' || :name)",
+            ":name",
+            name.clone(),
+        );
+    }
+    if let Some(verdict) = query.verdict {
+        also(
+            "f.verdict = (SELECT id FROM labels WHERE text = :verdict)",
+            ":verdict",
+            verdict.text().to_owned(),
+        );
+    }
+    if let Some(category) = &query.category {
+        also(
+            "f.categories IN (SELECT s.id FROM category_sets AS s, json_each(s.categories) AS c
+                 WHERE c.value = :category)",
+            ":category",
+            category.clone(),
+        );
+    }
+    if let Some(group) = &query.group {
+        also(
+            "f.device_group = (SELECT id FROM labels WHERE text = :group)",
+            ":group",
+            group.clone(),
+        );
+    }
+    (sql, values)
+}
+
+/// Values as `rusqlite` takes them.
+fn bound(values: &Values) -> Vec<(&str, &dyn ToSql)> {
+    values.iter().map(|(key, value)| (*key, value as &dyn ToSql)).collect()
+}
+
+/// Gives the records of a day to `each`, until it says no.
+fn visit_day(
+    connection: &Connection,
+    span: &Span,
+    query: &Query,
+    limit: u64,
+    mut each: impl FnMut(Record) -> bool,
+) -> rusqlite::Result<u64> {
+    let (conditions, mut values) = conditions(query);
+    values.push((":from", Value::from(span.from_us)));
+    values.push((":to", Value::from(span.to_us)));
+    values.push((":limit", Value::from(i64::try_from(limit).unwrap_or(i64::MAX))));
+    // Outer joins keep `flows` outermost, so that its index gives the order.
+    let sql = format!(
+        "SELECT o.sensor, o.boot, f.sequence, f.flow_id, f.start_us, f.end_us,
+             d.address AS device, f.device_port, p.address AS peer, f.peer_port, f.protocol, d.zone,
+             (SELECT text FROM labels WHERE id = f.interface) AS interface,
+             f.packets_to_peer, f.bytes_to_peer, f.packets_to_lan, f.bytes_to_lan,
+             n.name,
+             (SELECT text FROM labels WHERE id = f.name_source) AS name_source,
+             (SELECT text FROM labels WHERE id = f.no_name) AS no_name,
+             (SELECT text FROM labels WHERE id = f.verdict) AS verdict,
+             s.categories,
+             (SELECT text FROM labels WHERE id = f.list) AS list,
+             (SELECT text FROM labels WHERE id = f.policy) AS policy,
+             (SELECT text FROM labels WHERE id = f.device_group) AS device_group,
+             (SELECT text FROM labels WHERE id = f.end_reason) AS end_reason,
+             (SELECT text FROM labels WHERE id = f.initiator) AS initiator
+         FROM flows AS f
+         LEFT JOIN origins AS o ON o.id = f.origin
+         LEFT JOIN devices AS d ON d.id = f.device
+         LEFT JOIN peers AS p ON p.id = f.peer
+         LEFT JOIN names AS n ON n.id = f.name
+         LEFT JOIN category_sets AS s ON s.id = f.categories
+         WHERE f.end_us >= :from AND f.end_us < :to AND {conditions}
+         ORDER BY f.end_us DESC, f.origin DESC, f.sequence DESC LIMIT :limit"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(bound(&values).as_slice())?;
+    let mut visited = 0;
+    while let Some(row) = rows.next()? {
+        if !each(record(row)?) {
+            break;
+        }
+        visited += 1;
+    }
+    Ok(visited)
+}
+
+/// A row of [`visit_day`] as the record it was.
+fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        schema_version: RECORD_VERSION,
+        sensor: row.get("sensor")?,
+        boot: row.get("boot")?,
+        sequence: row.get::<_, i64>("sequence")?.cast_unsigned(),
+        flow_id: row.get::<_, i64>("flow_id")?.cast_unsigned(),
+        start_us: row.get("start_us")?,
+        end_us: row.get("end_us")?,
+        device: parsed(row, "device")?,
+        device_port: row.get("device_port")?,
+        peer: parsed(row, "peer")?,
+        peer_port: row.get("peer_port")?,
+        protocol: row.get("protocol")?,
+        zone: row.get("zone")?,
+        interface: row.get("interface")?,
+        packets_to_peer: count(row, "packets_to_peer")?,
+        bytes_to_peer: count(row, "bytes_to_peer")?,
+        packets_to_lan: count(row, "packets_to_lan")?,
+        bytes_to_lan: count(row, "bytes_to_lan")?,
+        name: row.get("name")?,
+        name_source: named(row, "name_source")?,
+        no_name: named(row, "no_name")?,
+        verdict: named(row, "verdict")?,
+        categories: categories(&row.get::<_, String>("categories")?)?,
+        list: row.get("list")?,
+        policy: row.get("policy")?,
+        group: row.get("device_group")?,
+        end_reason: named(row, "end_reason")?,
+        initiator: named(row, "initiator")?,
+    })
+}
+
+/// A text no version of the store writes there.
+fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
+}
+
+/// A column that holds the name of a value.
+fn named<T: Named>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    T::of(&text).ok_or_else(|| unreadable(format!("{text:?} is no {}", T::WHAT)))
+}
+
+/// A column that holds an address.
+fn parsed(row: &Row<'_>, column: &str) -> rusqlite::Result<IpAddr> {
+    row.get::<_, String>(column)?.parse().map_err(unreadable)
+}
+
+/// A column that holds a counter.
+fn count(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
+    Ok(row.get::<_, i64>(column)?.try_into().unwrap_or(0))
+}
+
+/// A set of categories.
+fn categories(text: &str) -> rusqlite::Result<Vec<String>> {
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+/// Adds a day to sums by key and zone.
+fn top_of_day(
+    connection: &Connection,
+    by: TopBy,
+    span: &Span,
+    query: &Query,
+    sums: &mut HashMap<(Option<String>, Option<u16>), TopRow>,
+) -> rusqlite::Result<()> {
+    let (conditions, mut values) = conditions(query);
+    let (key, zone) = match by {
+        TopBy::Name => ("(SELECT name FROM names WHERE id = f.name)", "NULL"),
+        TopBy::Device => (
+            "(SELECT address FROM devices WHERE id = f.device)",
+            "(SELECT zone FROM devices WHERE id = f.device)",
+        ),
+        TopBy::Category => {
+            ("(SELECT categories FROM category_sets WHERE id = f.categories)", "NULL")
+        }
+        TopBy::Verdict => ("(SELECT text FROM labels WHERE id = f.verdict)", "NULL"),
+        TopBy::Group => ("(SELECT text FROM labels WHERE id = f.device_group)", "NULL"),
+    };
+    let column = match by {
+        TopBy::Name => "f.name",
+        TopBy::Device => "f.device",
+        TopBy::Category => "f.categories",
+        TopBy::Verdict => "f.verdict",
+        TopBy::Group => "f.device_group",
+    };
+    let (first, end) = match by {
+        TopBy::Name => (0, 0),
+        TopBy::Device | TopBy::Category | TopBy::Verdict | TopBy::Group if query.name.is_some() => {
+            (0, 0)
+        }
+        TopBy::Device | TopBy::Category | TopBy::Verdict | TopBy::Group => span.whole_hours(),
+    };
+    // Without a whole hour the first cut-off piece is all there is.
+    let (piece_end, piece_start) = if first < end {
+        (span.midnight_us + first * HOUR_US, span.midnight_us + end * HOUR_US)
+    } else {
+        (span.to_us, span.to_us)
+    };
+    values.push((":from", Value::from(span.from_us)));
+    values.push((":piece_end", Value::from(piece_end)));
+    values.push((":piece_start", Value::from(piece_start)));
+    values.push((":to", Value::from(span.to_us)));
+    values.push((":first", Value::from(first)));
+    values.push((":end", Value::from(end)));
+    values.push((":unfinished", Value::from(EndReason::ActiveTimeout.text().to_owned())));
+    let piece = "SELECT name, device, ifnull(device_group, 0) AS device_group, categories, verdict,
+             1 AS records,
+             end_reason IS NOT (SELECT id FROM labels WHERE text = :unfinished) AS flows,
+             packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
+         FROM flows WHERE";
+    let sql = format!(
+        "SELECT {key}, {zone}, sum(f.records), sum(f.flows), sum(f.packets), sum(f.bytes)
+         FROM (
+             SELECT NULL AS name, device, device_group, categories, verdict, records, flows,
+                 packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
+             FROM rollup WHERE hour >= :first AND hour < :end
+             UNION ALL {piece} end_us >= :from AND end_us < :piece_end
+             UNION ALL {piece} end_us >= :piece_start AND end_us < :to
+         ) AS f WHERE {conditions} GROUP BY {column}"
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let mut rows = statement.query(bound(&values).as_slice())?;
+    while let Some(row) = rows.next()? {
+        let key: Option<String> = row.get(0)?;
+        let zone: Option<u16> = row.get(1)?;
+        let keys = match (by, key) {
+            (TopBy::Category, Some(set)) => {
+                let set = categories(&set)?;
+                if set.is_empty() { vec![None] } else { set.into_iter().map(Some).collect() }
+            }
+            (_, key) => vec![key],
+        };
+        for key in keys {
+            let sum = sums.entry((key.clone(), zone)).or_insert_with(|| TopRow {
+                key,
+                zone,
+                records: 0,
+                flows: 0,
+                packets: 0,
+                bytes: 0,
+            });
+            sum.records = sum.records.saturating_add(count(row, 2)?);
+            sum.flows = sum.flows.saturating_add(count(row, 3)?);
+            sum.packets = sum.packets.saturating_add(count(row, 4)?);
+            sum.bytes = sum.bytes.saturating_add(count(row, 5)?);
+        }
+    }
+    Ok(())
+}
