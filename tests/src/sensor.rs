@@ -350,5 +350,7 @@ mod tests {
         }
         assert!(text.contains("mode = \"generic\""), "{text}");
         assert!(text.contains("linger_ms = 200"), "{text}");
+        let config = sensor_user::config::Config::parse(&text, Path::new("lab"), "host");
+        assert!(config.is_ok(), "the daemon refuses it: {:?}", config.err());
     }
 }
