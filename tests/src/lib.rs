@@ -1,1 +1,27 @@
-//! The lab.
+//! The lab: a client, a gateway and a server in network namespaces of their own, real programs at
+//! both ends, and the sensor on the gateway. Needs root, and the programs `cargo xtask setup` installs.
+//!
+//! ```text
+//!  client eth0 ── 10.77.1.0/24, fd77:1::/64 ── lan0 gateway wan0 ── 10.77.2.0/24, fd77:2::/64 ── eth0 server
+//!  curl, Python                      campus-sensor on lan0, NAT on wan0                             nginx
+//! ```
+//!
+//! In the order in which a test meets them:
+//! - [`lab`]: builds and removes the three namespaces; one lab a process at a time.
+//! - [`servers`]: nginx with certificates for the names a test wants, and its access log.
+//! - [`sensor`]: the daemon with a configuration of its own; start, stop, kill, ask.
+//! - [`clients`]: what a request got, and how soon.
+//! - [`namespace`], [`process`]: one namespace, one bounded program in it.
+//! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
+//!
+//! Invariants: addresses live only inside the lab's namespaces. Only processes started here are
+//! ended, by their id. Nothing waits without a limit, and nothing sleeps where it can ask.
+
+pub mod clients;
+pub mod lab;
+mod leftover;
+pub mod namespace;
+pub mod process;
+pub mod sensor;
+pub mod servers;
+mod signal;

@@ -1,0 +1,81 @@
+//! One network namespace of the lab.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::leftover::NETNS;
+use crate::process;
+
+/// A handle; the namespace itself belongs to the [`crate::lab::Lab`].
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+/// An interface's own counters, as the kernel keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkCounters {
+    pub rx_packets: u64,
+    pub rx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_bytes: u64,
+}
+
+impl Namespace {
+    pub(crate) fn new(name: String) -> Self {
+        Self { name }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn path(&self) -> PathBuf {
+        Path::new(NETNS).join(&self.name)
+    }
+
+    /// A program inside the namespace. By `nsenter`, which touches nothing but the network:
+    /// `ip netns exec` mounts another /sys, without /sys/fs/bpf.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
+        command
+    }
+
+    /// Runs a program inside the namespace that must succeed; its standard output.
+    pub fn run(&self, program: &str, args: &[&str]) -> Result<String> {
+        process::run(self.command(program).args(args))
+    }
+
+    /// Several `ip` commands at once, one a line.
+    pub fn ip(&self, commands: &str, scratch: &Path) -> Result<()> {
+        let batch = scratch.join(format!("{}.ip", self.name));
+        fs::write(&batch, commands).context("write a batch of ip commands")?;
+        let mut command = Command::new("ip");
+        process::run(command.args(["-n", &self.name, "-batch"]).arg(&batch)).map(drop)
+    }
+
+    /// Kernel settings, as `key=value`.
+    pub fn sysctl(&self, settings: &[&str]) -> Result<()> {
+        process::run(self.command("sysctl").arg("-qw").args(settings)).map(drop)
+    }
+
+    pub fn counters(&self, interface: &str) -> Result<LinkCounters> {
+        let text = self.run("ip", &["-json", "-stats", "link", "show", "dev", interface])?;
+        let value: serde_json::Value = serde_json::from_str(&text).context("read ip's JSON")?;
+        let count = |direction: &str, what: &str| {
+            let pointer = format!("/0/stats64/{direction}/{what}");
+            let number = value.pointer(&pointer).and_then(serde_json::Value::as_u64);
+            number.with_context(|| format!("{interface} has no counter {direction} {what}"))
+        };
+        Ok(LinkCounters {
+            rx_packets: count("rx", "packets")?,
+            rx_bytes: count("rx", "bytes")?,
+            tx_packets: count("tx", "packets")?,
+            tx_bytes: count("tx", "bytes")?,
+        })
+    }
+}

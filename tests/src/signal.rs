@@ -1,0 +1,60 @@
+//! Signals, in both directions: the lab's only `unsafe`.
+
+use std::io::{PipeReader, Read as _, pipe};
+use std::os::fd::IntoRawFd as _;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+
+use crate::leftover;
+
+/// Write end of the pipe on which the handler tells the watcher which signal came.
+static PIPE: AtomicI32 = AtomicI32::new(-1);
+
+/// Ends the process in an orderly way on SIGINT and SIGTERM: everything the lab made is removed first.
+///
+/// The handler only writes a byte; a thread does the work. Handlers, unlike blocked signals, are not
+/// inherited by the programs the lab starts.
+pub(crate) fn clean_up_on_interrupt() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let Ok((reader, writer)) = pipe() else { return };
+        PIPE.store(writer.into_raw_fd(), Ordering::Release);
+        thread::spawn(move || watch(reader));
+        for signal in [libc::SIGINT, libc::SIGTERM] {
+            let handler = on_signal as extern "C" fn(libc::c_int);
+            // SAFETY: `on_signal` has the signature of a handler and only makes calls that are
+            // allowed in one.
+            unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+        }
+    });
+}
+
+extern "C" fn on_signal(signal: libc::c_int) {
+    let byte = u8::try_from(signal).unwrap_or(u8::MAX);
+    // SAFETY: the descriptor stays open as long as the process, and one byte is read from the stack.
+    unsafe { libc::write(PIPE.load(Ordering::Acquire), (&raw const byte).cast(), 1) };
+}
+
+#[expect(clippy::exit, reason = "an interrupted program ends here, once its traces are gone")]
+fn watch(mut pipe: PipeReader) {
+    let mut signal = [0_u8];
+    if pipe.read_exact(&mut signal).is_ok() {
+        let [signal] = signal;
+        leftover::remove_all_then(|| std::process::exit(128 + i32::from(signal)));
+    }
+}
+
+/// Sends a signal to a process the lab started and has not reaped yet.
+pub(crate) fn send(pid: u32, signal: libc::c_int) {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
+    // SAFETY: takes two integers; `pid` is positive, so no group is meant.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Waits for a child, whoever holds its handle.
+pub(crate) fn reap(pid: u32) {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
+    // SAFETY: a null status pointer means that the status is not wanted.
+    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+}

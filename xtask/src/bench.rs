@@ -1,0 +1,33 @@
+//! The benches, with the options people use most.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::cargo;
+use crate::setup::{Need, ensure};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only scenarios whose name matches.
+    #[arg(long, value_name = "GLOB")]
+    only: Option<String>,
+    /// Also write the figures to a file.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let toolchain = ensure(Need::Build)?;
+    let mut bench = cargo::cargo(&toolchain);
+    bench.args(["run", "--release", "--quiet", "--package", "sensor-benches", "--", "bench"]);
+    if let Some(only) = &options.only {
+        bench.arg("--only").arg(only);
+    }
+    if let Some(json) = &options.json {
+        // cargo runs at the workspace's root: a path means the one it means to the caller.
+        bench.arg("--json").arg(std::path::absolute(json)?);
+    }
+    cargo::succeed(&mut bench)
+}

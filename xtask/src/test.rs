@@ -1,0 +1,224 @@
+//! The test suites: which there are, what they need, and what came of them.
+
+use std::io::{BufRead as _, BufReader};
+use std::ops::AddAssign;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+use sensor_lab::lab::is_root;
+use sensor_lab::sensor::BINARY_VARIABLE;
+
+use crate::cargo::{self, Profile};
+use crate::setup::{Need, Toolchain, ensure};
+use crate::ui;
+
+/// Tells the tests to leave nothing out.
+const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Which suites; all of them if none is named.
+    #[arg(value_enum)]
+    suites: Vec<Suite>,
+    /// Also what takes long: more sizes, more seeds, more repetitions.
+    #[arg(long)]
+    full: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Unit and documentation tests of every crate; no privileges.
+    Host,
+    /// The programs in this kernel, packet by packet; root.
+    Kernel,
+    /// Real clients and servers with the sensor between them; root.
+    Live,
+}
+
+impl Suite {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Kernel => "kernel",
+            Self::Live => "live",
+        }
+    }
+
+    fn needs_root(self) -> bool {
+        match self {
+            Self::Host => false,
+            Self::Kernel | Self::Live => true,
+        }
+    }
+
+    /// The arguments of each `cargo test` it consists of. Always the whole workspace: cargo would build the
+    /// dependencies once more for another choice of packages.
+    fn commands(self) -> Vec<Vec<&'static str>> {
+        let integration = |filter| {
+            vec![vec!["--workspace", "--test", "integration", "--", filter, "--test-threads=1"]]
+        };
+        match self {
+            Self::Host => vec![
+                vec!["--workspace", "--lib", "--bins", "--", "--quiet"],
+                vec!["--workspace", "--doc", "--", "--quiet"],
+            ],
+            Self::Kernel => integration("kernel::"),
+            Self::Live => integration("live::"),
+        }
+    }
+}
+
+/// What test programs reported.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+}
+
+/// One suite, after it ran.
+struct Report {
+    suite: Suite,
+    tally: Tally,
+    took: Duration,
+    /// Why it counts as failed, if it does.
+    fault: Option<String>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let faults = run_suites(&options.suites, options.full)?;
+    if faults.is_empty() { Ok(()) } else { Err(ui::AlreadySaid.into()) }
+}
+
+/// Runs the suites named, or all; the last line printed is the sum of what they reported. Returns what
+/// was wrong, one line a suite, as printed.
+pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
+    let suites = if named.is_empty() { Suite::value_variants() } else { named };
+    if let Some(suite) = suites.iter().find(|suite| suite.needs_root() && !is_root()) {
+        let name = suite.name();
+        bail!(
+            "suite {name} loads programs into the kernel: run it as root, or only what needs none: \
+             cargo xtask test host"
+        );
+    }
+    let need = if suites.contains(&Suite::Live) { Need::BuildAndLab } else { Need::Build };
+    let toolchain = ensure(need)?;
+    let binary = if suites.iter().any(|suite| suite.needs_root()) {
+        Some(cargo::build_sensor(&toolchain, Profile::Dev)?)
+    } else {
+        None
+    };
+    let run = |&suite| run_suite(suite, &toolchain, binary.as_ref(), full);
+    let reports = suites.iter().map(run).collect::<Result<Vec<_>>>()?;
+    Ok(conclude(&reports))
+}
+
+fn run_suite(
+    suite: Suite,
+    toolchain: &Toolchain,
+    binary: Option<&PathBuf>,
+    full: bool,
+) -> Result<Report> {
+    ui::line(&ui::colour(&format!("suite {}", suite.name()), ui::Colour::Bold));
+    let start = Instant::now();
+    let mut tally = Tally::default();
+    let mut fault = None;
+    for args in suite.commands() {
+        let mut test = cargo::cargo(toolchain);
+        test.arg("test").arg("--no-fail-fast").args(args);
+        if let Some(binary) = binary {
+            test.env(BINARY_VARIABLE, binary);
+        }
+        if full {
+            test.env(FULL_VARIABLE, "1");
+        }
+        let (counted, succeeded) = count_while_running(&mut test)?;
+        tally += counted;
+        if !succeeded && counted.failed == 0 {
+            fault = Some("did not build or run to its end".to_owned());
+        }
+    }
+    if tally.failed > 0 {
+        fault = Some(format!("{} failed", tally.failed));
+    } else if fault.is_none() && tally.passed == 0 {
+        fault = Some("ran no test".to_owned());
+    }
+    Ok(Report { suite, tally, took: start.elapsed(), fault })
+}
+
+/// Passes the output on as it comes.
+fn count_while_running(command: &mut Command) -> Result<(Tally, bool)> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("start cargo test")?;
+    let output = child.stdout.take().context("cargo's output")?;
+    let mut tally = Tally::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("read cargo's output")?;
+        tally += parse_result(&line).unwrap_or_default();
+        ui::pass_on(&line);
+    }
+    Ok((tally, child.wait().context("wait for cargo test")?.success()))
+}
+
+fn conclude(reports: &[Report]) -> Vec<String> {
+    let mut total = Tally::default();
+    let mut faults = Vec::new();
+    let mut rows = vec![["suite", "passed", "failed", "minutes"].map(str::to_owned).to_vec()];
+    for Report { suite, tally, took, fault } in reports {
+        total += *tally;
+        faults.extend(fault.iter().map(|fault| format!("suite {}: {fault}", suite.name())));
+        let [passed, failed] = [tally.passed, tally.failed].map(|count| count.to_string());
+        rows.push(vec![suite.name().to_owned(), passed, failed, ui::minutes(*took)]);
+    }
+    ui::line(&ui::table(&rows));
+    for fault in &faults {
+        ui::error(fault);
+    }
+    let verdict = if faults.is_empty() { "ok" } else { "FAILED" };
+    let Tally { passed, failed } = total;
+    ui::line(&format!("\ntest result: {verdict}. {passed} passed; {failed} failed"));
+    ui::line(&format!("{passed} passed, {failed} failed"));
+    faults
+}
+
+/// `test result: ok. 3 passed; 0 failed; …`
+fn parse_result(line: &str) -> Option<Tally> {
+    let (_, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |what: &str| {
+        let found = counts.split("; ").find_map(|part| part.strip_suffix(what));
+        found?.trim().parse().ok()
+    };
+    Some(Tally { passed: count("passed")?, failed: count("failed")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Tally, parse_result};
+
+    #[test]
+    fn result_lines_are_counted_and_others_are_not() {
+        let check = |line: &str, expected: Option<(u64, u64)>| {
+            let expected = expected.map(|(passed, failed)| Tally { passed, failed });
+            assert_eq!(parse_result(line), expected, "{line}");
+        };
+        check(
+            "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.05s",
+            Some((12, 0)),
+        );
+        check(
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.00s",
+            Some((3, 2)),
+        );
+        check("test live::resets ... ok", None);
+        check("running 3 tests", None);
+        check("test result: unreadable", None);
+    }
+}
