@@ -35,8 +35,13 @@ fn build() -> Result<(), String> {
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
     ];
     let feature = if env::var_os("CARGO_FEATURE_TRACE").is_some() { "trace" } else { "xdp" };
+    let objects: &[&str] = match env::var_os("CARGO_FEATURE_LAB") {
+        Some(_) => &["sensor-xdp", "lab-xdp"],
+        None => &["sensor-xdp"],
+    };
     cargo
-        .args(["build", "--release", "--locked", "--package=sensor-ebpf", "--bin=sensor-xdp"])
+        .args(["build", "--release", "--locked", "--package=sensor-ebpf"])
+        .args(objects.iter().map(|object| format!("--bin={object}")))
         .args(["--target", TARGET, "--features", feature, "--target-dir"])
         .arg(&target_dir)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
@@ -59,9 +64,11 @@ fn build() -> Result<(), String> {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(format!("the kernel programs do not build\n{text}"));
     }
-    let object = target_dir.join(TARGET).join("release").join("sensor-xdp");
-    std::fs::copy(&object, out.join("sensor-xdp"))
-        .map_err(|error| format!("{}: {error}", object.display()))?;
+    for name in objects {
+        let object = target_dir.join(TARGET).join("release").join(name);
+        std::fs::copy(&object, out.join(name))
+            .map_err(|error| format!("{}: {error}", object.display()))?;
+    }
     Ok(())
 }
 
@@ -70,9 +77,6 @@ fn build() -> Result<(), String> {
 fn compiler() -> Option<Command> {
     if Path::new("/usr/lib/rustlib").join(TARGET).exists() {
         let mut cargo = Command::new("/usr/bin/cargo");
-        cargo.env("RUSTC", "/usr/bin/rustc");
-        // `RUSTC` is cleared for the rustup path below, so it goes by PATH here.
-        cargo.env_remove("RUSTC");
         cargo.env("PATH", format!("/usr/bin:/bin:{}", env::var("PATH").unwrap_or_default()));
         return Some(cargo);
     }

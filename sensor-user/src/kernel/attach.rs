@@ -149,7 +149,7 @@ impl Object {
     }
 
     fn link_pin(&self, interface: &str, program: &str) -> Option<PathBuf> {
-        self.pins.as_ref().map(|dir| links_dir(dir).join(format!("{interface}.{program}")))
+        self.pins.as_ref().map(|dir| interface_dir(dir, interface).join(program))
     }
 }
 
@@ -180,16 +180,15 @@ fn filter(
 pub fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelError> {
     let mut detached = Vec::new();
     let links = links_dir(pins);
-    for path in entries(&links)? {
-        detached.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
-        remove_pin(&path)?;
+    for dir in entries(&links)? {
+        detached.extend(remove_links(&dir)?);
     }
     for name in interfaces {
         for (program, hook) in
             [("client_reset", TcAttachType::Ingress), ("egress", TcAttachType::Egress)]
         {
             if tc::qdisc_detach_program(name, hook, program).is_ok() {
-                detached.push(format!("{name}.{program}"));
+                detached.push(format!("{program} from {name}"));
             }
         }
     }
@@ -198,33 +197,49 @@ pub fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelE
             remove_pin(&path)?;
         }
     }
-    for dir in [links.as_path(), pins] {
-        match std::fs::remove_dir(dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(file_error("remove", dir, source)),
-        }
-    }
+    remove_dir(&links)?;
+    remove_dir(pins)?;
     Ok(detached)
 }
 
 /// True where links of this interface are pinned.
 pub fn is_attached(pins: &Path, interface: &str) -> bool {
-    entries(&links_dir(pins)).is_ok_and(|links| links.iter().any(|link| is_of(link, interface)))
+    entries(&interface_dir(pins, interface)).is_ok_and(|links| !links.is_empty())
 }
 
 /// Takes the programs off one interface.
 pub fn detach_interface(pins: &Path, interface: &str) -> Result<(), KernelError> {
-    for link in entries(&links_dir(pins))?.iter().filter(|link| is_of(link, interface)) {
-        remove_pin(link)?;
-    }
-    Ok(())
+    remove_links(&interface_dir(pins, interface)).map(|_removed| ())
 }
 
-/// Links are named `INTERFACE.PROGRAM`; an interface's name may have dots itself.
-fn is_of(link: &Path, interface: &str) -> bool {
-    let name = link.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    name.rsplit_once('.').is_some_and(|(of, _)| of == interface)
+/// Removes the pinned links of one interface, and says which they were.
+fn remove_links(dir: &Path) -> Result<Vec<String>, KernelError> {
+    let interface = file_name(dir).replace(':', ".");
+    let mut removed = Vec::new();
+    for link in entries(dir)? {
+        removed.push(format!("{} from {interface}", file_name(&link)));
+        remove_pin(&link)?;
+    }
+    remove_dir(dir)?;
+    Ok(removed)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn remove_dir(dir: &Path) -> Result<(), KernelError> {
+    match std::fs::remove_dir(dir) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(file_error("remove", dir, source)),
+    }
+}
+
+/// Where the links of an interface are pinned. The BPF file system keeps dots for itself, which VLAN
+/// interfaces have in their names; colons are what no interface has.
+fn interface_dir(pins: &Path, interface: &str) -> PathBuf {
+    links_dir(pins).join(interface.replace('.', ":"))
 }
 
 fn links_dir(pins: &Path) -> PathBuf {

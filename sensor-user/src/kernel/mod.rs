@@ -10,6 +10,8 @@ pub mod control;
 pub mod counters;
 pub mod events;
 pub mod flows;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod object;
 pub mod preflight;
 pub mod tables;

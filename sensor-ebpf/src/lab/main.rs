@@ -1,0 +1,95 @@
+//! Programs for tests and benches, never part of the product: a baseline, a mutator that makes many
+//! flows of one frame, and a meter that sums what the wire sees with code of its own.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "only the kernel runs these"))]
+
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::macros::{classifier, map, xdp};
+use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+/// What the mutator goes on with: the program under test, or nothing for its own cost.
+#[map]
+static NEXT: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The mutator's counter.
+#[map]
+static TURN: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Packets and bytes the meter summed: row 0 ingress, row 1 egress.
+#[map]
+static METER: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(2, 0);
+
+/// The cheapest program there is.
+#[xdp(frags)]
+pub fn pass(_ctx: XdpContext) -> u32 {
+    XDP_PASS
+}
+
+/// Gives each run another source address and port of an untagged IPv4 TCP frame, then goes on.
+#[xdp(frags)]
+pub fn mutate(ctx: XdpContext) -> u32 {
+    const SOURCE_ADDRESS: usize = 26;
+    const SOURCE_PORT: usize = 34;
+    let data = ctx.data();
+    if data + SOURCE_PORT + 2 > ctx.data_end() {
+        return XDP_PASS;
+    }
+    let Some(turn) = TURN.get_ptr_mut(0) else { return XDP_PASS };
+    // SAFETY: a live map value; only one run at a time uses it.
+    let turn = unsafe {
+        *turn = (*turn).wrapping_add(1);
+        *turn
+    };
+    // SAFETY: the frame was checked to reach behind the port.
+    unsafe {
+        *((data + SOURCE_ADDRESS) as *mut u32) = 10 | (turn >> 16) << 16;
+        *((data + SOURCE_PORT) as *mut u16) = turn as u16;
+    }
+    // SAFETY: same context; without a program in the slot control comes back.
+    unsafe { NEXT.tail_call(&ctx, 0) };
+    XDP_PASS
+}
+
+/// Sums packets and bytes at TC ingress.
+#[classifier]
+pub fn meter_ingress(ctx: TcContext) -> i32 {
+    meter(&ctx, 0)
+}
+
+/// Sums packets and bytes at TC egress.
+#[classifier]
+pub fn meter_egress(ctx: TcContext) -> i32 {
+    meter(&ctx, 1)
+}
+
+#[inline(always)]
+fn meter(ctx: &TcContext, row: u32) -> i32 {
+    /// `TC_ACT_UNSPEC`: whoever comes next decides.
+    const CONTINUE: i32 = -1;
+    let skb = ctx.skb.skb;
+    // SAFETY: the context is the one this program was called with.
+    let (segments, length) = unsafe { ((*skb).gso_segs, (*skb).wire_len) };
+    if let Some(sums) = METER.get_ptr_mut(row) {
+        // SAFETY: this CPU's own element.
+        unsafe {
+            (*sums)[0] += u64::from(segments.max(1));
+            (*sums)[1] += u64::from(length);
+        }
+    }
+    CONTINUE
+}
+
+#[cfg(target_arch = "bpf")]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[cfg(not(target_arch = "bpf"))]
+fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -1,0 +1,113 @@
+//! Programs of tests and benches: a baseline, a mutator in front of the sensor, a meter behind it.
+
+use aya::maps::{Map, PerCpuArray, ProgramArray};
+use aya::programs::tc::TcAttachOptions;
+use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use sensor_ebpf::abi::{Direction, Volume};
+
+use super::KernelError;
+use super::object::Object;
+
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-xdp"));
+
+/// The loaded lab object.
+pub struct Lab {
+    ebpf: Ebpf,
+}
+
+impl Lab {
+    /// Loads the programs.
+    pub fn load() -> Result<Self, KernelError> {
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .load(OBJECT)
+            .map_err(|source| load_error("lab-xdp", source))?;
+        for name in ["pass", "mutate"] {
+            let program: &mut Xdp = program(&mut ebpf, name)?;
+            program.load().map_err(|source| load_error(name, source))?;
+        }
+        for name in ["meter_ingress", "meter_egress"] {
+            let program: &mut SchedClassifier = program(&mut ebpf, name)?;
+            program.load().map_err(|source| load_error(name, source))?;
+        }
+        Ok(Self { ebpf })
+    }
+
+    /// Puts the sensor behind the mutator.
+    pub fn mutate_into(&mut self, object: &mut Object) -> Result<(), KernelError> {
+        let fd = object.xdp("sensor")?.fd().map_err(|source| load_error("sensor", source))?;
+        let map = self.ebpf.map_mut("NEXT").ok_or(KernelError::Missing("NEXT"))?;
+        ProgramArray::try_from(map)
+            .and_then(|mut next: ProgramArray<_>| next.set(0, fd, 0))
+            .map_err(|source| load_error("NEXT", source))
+    }
+
+    /// Runs `pass` or `mutate` on a frame, so many times.
+    pub fn repeat(
+        &mut self,
+        name: &'static str,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<u32, KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let program: &mut Xdp = program(&mut self.ebpf, name)?;
+        let result = program.test_run(options).map_err(|source| KernelError::TestRun {
+            program: name,
+            length: frame.len(),
+            source: source.into(),
+        })?;
+        Ok(result.return_value)
+    }
+
+    /// Attaches the meter to an interface: first at ingress, last at egress, for as long as this lives.
+    pub fn meter(&mut self, interface: &str) -> Result<(), KernelError> {
+        let hooks = [
+            ("meter_ingress", TcAttachType::Ingress, LinkOrder::first()),
+            ("meter_egress", TcAttachType::Egress, LinkOrder::last()),
+        ];
+        for (name, hook, order) in hooks {
+            let program: &mut SchedClassifier = program(&mut self.ebpf, name)?;
+            program
+                .attach_with_options(interface, hook, TcAttachOptions::TcxOrder(order))
+                .map_err(|source| KernelError::Attach {
+                    program: name,
+                    name: interface.to_owned(),
+                    source: source.into(),
+                })?;
+        }
+        Ok(())
+    }
+
+    /// What the meter summed.
+    pub fn metered(&self, direction: Direction) -> Result<Volume, KernelError> {
+        let map: &Map = self.ebpf.map("METER").ok_or(KernelError::Missing("METER"))?;
+        let sums = PerCpuArray::<_, [u64; 2]>::try_from(map)
+            .and_then(|meter| meter.get(&(direction as u32), 0))
+            .map_err(|source| KernelError::Map {
+                map: "METER",
+                operation: "read",
+                source: source.into(),
+            })?;
+        Ok(sums.iter().fold(Volume::default(), |sum, [packets, bytes]| Volume {
+            packets: sum.packets + packets,
+            bytes: sum.bytes + bytes,
+        }))
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(KernelError::Missing(name))
+}
+
+fn load_error(
+    what: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> KernelError {
+    KernelError::Load { what, source: source.into() }
+}
