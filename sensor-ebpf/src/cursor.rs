@@ -175,9 +175,10 @@ impl Window {
     #[must_use]
     pub fn new(payload: &[u8]) -> Self {
         let mut bytes = [0; WINDOW];
-        let length = payload.len().min(WINDOW);
-        bytes[..length].copy_from_slice(&payload[..length]);
-        Self { bytes, length: length as u32, reserved: 0 }
+        for (to, from) in bytes.iter_mut().zip(payload) {
+            *to = *from;
+        }
+        Self { bytes, length: payload.len().min(WINDOW) as u32, reserved: 0 }
     }
 
     /// The byte at `at`.

@@ -16,7 +16,7 @@ pub struct HashKey {
     pub multiplier: u64,
 }
 
-/// Spreads the state of a hash over all its bits (the finaliser of MurmurHash3).
+/// Spreads the state of a hash over all its bits (the finaliser of `MurmurHash3`).
 #[inline(always)]
 const fn finish(mut state: u64) -> u64 {
     state ^= state >> 33;

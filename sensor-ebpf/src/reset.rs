@@ -72,18 +72,12 @@ impl Reset {
         let ports = u32::from(self.source_port) << 16 | u32::from(self.destination_port);
         // Data offset of five words, and the flags; a window of 0.
         let offset_flags = 5 << 28 | u32::from(RST | ACK) << 16;
-        let mut words =
-            [ports, self.sequence, self.acknowledgement, offset_flags, 0].map(u32::to_be);
-        let mut sum = 0;
-        let mut word = 0;
-        while word < 5 {
-            sum += u64::from(words[word]);
-            word += 1;
-        }
-        sum += pseudo_header(source, destination);
-        // The checksum is the first half of the last word.
-        words[4] = u32::from(fold(sum));
-        words
+        let [ports, sequence, acknowledgement, offset_flags] =
+            [ports, self.sequence, self.acknowledgement, offset_flags].map(u32::to_be);
+        let sum = u64::from(ports) + u64::from(sequence) + u64::from(acknowledgement);
+        let sum = sum + u64::from(offset_flags) + pseudo_header(source, destination);
+        // The checksum is the first half of the last word; the urgent pointer behind it is 0.
+        [ports, sequence, acknowledgement, offset_flags, u32::from(fold(sum))]
     }
 }
 

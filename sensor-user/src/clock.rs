@@ -10,5 +10,5 @@ pub fn now() -> Clocks {
     let now_ns = monotonic_ns();
     let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let wall_ns = i64::try_from(wall.as_nanos()).unwrap_or(i64::MAX);
-    Clocks { now_ns, wall_offset_ns: wall_ns.saturating_sub(now_ns as i64) }
+    Clocks { now_ns, wall_offset_ns: wall_ns.saturating_sub(now_ns.cast_signed()) }
 }

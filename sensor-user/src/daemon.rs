@@ -54,7 +54,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let socket = &config.control.socket;
         server::listen(socket).with_context(|| format!("control socket {}", socket.display()))?
     };
-    let (sensor, pipeline) = Sensor::start(config, policy)?;
+    let (sensor, pipeline) = Sensor::start(config, &policy)?;
     let sensor = Arc::new(sensor);
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
@@ -142,7 +142,7 @@ struct Attached {
 }
 
 impl Sensor {
-    fn start(config: &Config, policy: Policy) -> anyhow::Result<(Self, Pipeline)> {
+    fn start(config: &Config, policy: &Policy) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
@@ -166,7 +166,7 @@ impl Sensor {
         };
         let mut in_force =
             PolicyInForce { tables, control, generations: Arc::clone(&generations), status };
-        in_force.push(&policy)?;
+        in_force.push(policy)?;
         let mut counters = Counters::open(&mut object)?;
         let interfaces = attach_all(&mut object, &mut counters, config)?;
 

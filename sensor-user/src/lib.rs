@@ -16,6 +16,12 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "system calls want their own integers; sizes and descriptors fit them"
+)]
 pub mod kernel;
 pub mod metrics;
 pub mod pipeline;

@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longest latency told apart: what is slower is counted as this.
-const LATENCY_MAX: Duration = Duration::from_hours(1);
+/// Longest latency told apart, an hour: what is slower is counted as this.
+const LATENCY_MAX_US: u64 = 3_600_000_000;
 
 /// A counter or a gauge.
 #[derive(Debug, Default)]
@@ -37,8 +36,8 @@ pub struct Latency(Mutex<Histogram<u64>>);
 
 impl Default for Latency {
     fn default() -> Self {
-        let most = LATENCY_MAX.as_micros() as u64;
-        Self(Mutex::new(Histogram::new_with_bounds(1, most, 3).expect("1 to an hour is a range")))
+        let histogram = Histogram::new_with_bounds(1, LATENCY_MAX_US, 3);
+        Self(Mutex::new(histogram.expect("1 µs to an hour is a range")))
     }
 }
 

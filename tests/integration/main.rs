@@ -1,1 +1,3 @@
-//! Integration tests.
+//! Integration tests: the loaded programs on frames from memory, and the whole sensor in a lab.
+
+mod kernel;

@@ -18,6 +18,7 @@
 //! ended, by their id. Nothing waits without a limit, and nothing sleeps where it can ask.
 
 pub mod clients;
+pub mod frames;
 pub mod lab;
 mod leftover;
 pub mod namespace;

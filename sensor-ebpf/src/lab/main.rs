@@ -2,6 +2,7 @@
 //! flows of one frame, and a meter that sums what the wire sees with code of its own.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "only the kernel runs these"))]
+#![expect(clippy::needless_pass_by_value, reason = "the shape the program macros want")]
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::{classifier, map, xdp};
@@ -22,13 +23,13 @@ static METER: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(2, 0);
 
 /// The cheapest program there is.
 #[xdp(frags)]
-pub fn pass(_ctx: XdpContext) -> u32 {
+pub(crate) fn pass(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
 /// Gives each run another source address and port of an untagged IPv4 TCP frame, then goes on.
 #[xdp(frags)]
-pub fn mutate(ctx: XdpContext) -> u32 {
+pub(crate) fn mutate(ctx: XdpContext) -> u32 {
     const SOURCE_ADDRESS: usize = 26;
     const SOURCE_PORT: usize = 34;
     let data = ctx.data();
@@ -43,8 +44,8 @@ pub fn mutate(ctx: XdpContext) -> u32 {
     };
     // SAFETY: the frame was checked to reach behind the port.
     unsafe {
-        *((data + SOURCE_ADDRESS) as *mut u32) = 10 | (turn >> 16) << 16;
-        *((data + SOURCE_PORT) as *mut u16) = turn as u16;
+        *((data + SOURCE_ADDRESS) as *mut u32) = 0x0a | (turn >> 16) << 16;
+        *((data + SOURCE_PORT) as *mut u16) = (turn & 0xffff) as u16;
     }
     // SAFETY: same context; without a program in the slot control comes back.
     unsafe { NEXT.tail_call(&ctx, 0) };
@@ -53,13 +54,13 @@ pub fn mutate(ctx: XdpContext) -> u32 {
 
 /// Sums packets and bytes at TC ingress.
 #[classifier]
-pub fn meter_ingress(ctx: TcContext) -> i32 {
+pub(crate) fn meter_ingress(ctx: TcContext) -> i32 {
     meter(&ctx, 0)
 }
 
 /// Sums packets and bytes at TC egress.
 #[classifier]
-pub fn meter_egress(ctx: TcContext) -> i32 {
+pub(crate) fn meter_egress(ctx: TcContext) -> i32 {
     meter(&ctx, 1)
 }
 

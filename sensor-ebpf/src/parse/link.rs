@@ -9,7 +9,7 @@ const VLAN_TAGS_MAX: u32 = 2;
 const CUSTOMER_TAG: u16 = 0x8100;
 const SERVICE_TAG: u16 = 0x88a8;
 
-/// Passes over the link header and gives the EtherType of what follows.
+/// Passes over the link header and gives the `EtherType` of what follows.
 #[inline(always)]
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<u16, Skip> {
     let mut ether_type = cursor.header::<14>()?.u16::<12>();

@@ -112,10 +112,12 @@ impl HelloReader {
 /// The server name of the hello in `window`, as a range of it.
 pub fn server_name(window: &Window) -> Result<core::ops::Range<usize>, NoName> {
     let mut reader = HelloReader::default();
-    let mut step = reader.begin(window);
+    if let Step::Stop(reason) = reader.begin(window) {
+        return Err(reason);
+    }
     for _ in 0..EXTENSIONS_MAX {
-        match step {
-            Step::More => step = reader.step(window),
+        match reader.step(window) {
+            Step::More => {}
             Step::Found => {
                 let start = reader.name_at as usize;
                 return Ok(start..start + reader.name_length as usize);

@@ -71,23 +71,20 @@ fn account_for(
     };
     let now_ns = clock::now_ns();
     let key = FlowKey::from_peer(&packet, interface.zone);
-    let flow = match flows::find(&key) {
-        Some(flow) => {
-            // SAFETY: the pointer is a live map value.
-            let known: &Flow = unsafe { &*flow };
-            if known.marks & mark::PEER_AT_INGRESS != 0 {
-                return (Accounting::Transit, verdict_of(flow, row));
-            }
-            flow
+    let flow = if let Some(flow) = flows::find(&key) {
+        // SAFETY: the pointer is a live map value.
+        let known: &Flow = unsafe { &*flow };
+        if known.marks & mark::PEER_AT_INGRESS != 0 {
+            return (Accounting::Transit, verdict_of(flow, row));
         }
-        None => {
-            if let Some(flow) = flows::find(&FlowKey::from_lan(&packet, interface.zone)) {
-                return (Accounting::Transit, verdict_of(flow, row));
-            }
-            match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
-                Some(flow) => flow,
-                None => return (Accounting::TableFull, CONTINUE),
-            }
+        flow
+    } else {
+        if let Some(flow) = flows::find(&FlowKey::from_lan(&packet, interface.zone)) {
+            return (Accounting::Transit, verdict_of(flow, row));
+        }
+        match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
+            Some(flow) => flow,
+            None => return (Accounting::TableFull, CONTINUE),
         }
     };
     let sight = Sight { key, flow, from_lan: false };

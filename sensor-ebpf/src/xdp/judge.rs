@@ -120,7 +120,7 @@ fn store_name(examination: &Examination, row: Row) {
     let event = &examination.event;
     // A look-up also keeps the name from being the next to go.
     let known = NAMES.get_ptr(event.name_hash).is_some();
-    if !known && NAMES.insert(event.name_hash, &event.name, 0).is_err() {
+    if !known && NAMES.insert(event.name_hash, event.name, 0).is_err() {
         row.happened(Happening::NameNotStored);
     }
 }

@@ -6,6 +6,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
 #![cfg_attr(target_arch = "bpf", allow(internal_features, reason = "atomic adds of a chosen kind"))]
 #![cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "only the kernel runs these"))]
+#![expect(clippy::needless_pass_by_value, reason = "the shape the program macros want")]
 #![expect(
     clippy::cast_possible_truncation,
     reason = "helpers and packets give 64-bit values that were bounded"
@@ -30,37 +31,37 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// LAN ingress: every packet's first stop. The fast path ends here.
 #[xdp(frags)]
-pub fn sensor(ctx: XdpContext) -> u32 {
+pub(crate) fn sensor(ctx: XdpContext) -> u32 {
     entry::run(&ctx)
 }
 
 /// Tail-called for a segment that could start a hello or a request.
 #[xdp(frags)]
-pub fn handshake(ctx: XdpContext) -> u32 {
+pub(crate) fn handshake(ctx: XdpContext) -> u32 {
     handshake::run(&ctx)
 }
 
 /// Tail-called with a name.
 #[xdp(frags)]
-pub fn judge(ctx: XdpContext) -> u32 {
+pub(crate) fn judge(ctx: XdpContext) -> u32 {
     judge::run(&ctx)
 }
 
 /// Tail-called for a packet that does not pass.
 #[xdp(frags)]
-pub fn reject(ctx: XdpContext) -> u32 {
+pub(crate) fn reject(ctx: XdpContext) -> u32 {
     reject::run(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server.
 #[classifier]
-pub fn client_reset(ctx: TcContext) -> i32 {
+pub(crate) fn client_reset(ctx: TcContext) -> i32 {
     client_reset::run(&ctx)
 }
 
 /// TC egress: what goes to the LAN.
 #[classifier]
-pub fn egress(ctx: TcContext) -> i32 {
+pub(crate) fn egress(ctx: TcContext) -> i32 {
     egress::run(&ctx)
 }
 

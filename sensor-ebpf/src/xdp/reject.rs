@@ -49,8 +49,9 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 /// The segment goes on as the server's reset, with an order for the client's.
 #[inline(always)]
 fn reset_both(ctx: &XdpContext, segment: &Packet, length: u32, row: Row) -> Option<u32> {
+    const ROOM: i32 = -(size_of::<Order>().cast_signed() as i32);
     // SAFETY: the context is the one this program was called with.
-    let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(size_of::<Order>() as i32)) };
+    let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, ROOM) };
     if moved != 0 {
         row.happened(Happening::ResetWithoutMetadata);
         return answer(ctx, segment, length);
@@ -83,7 +84,7 @@ fn answer(ctx: &XdpContext, segment: &Packet, length: u32) -> Option<u32> {
 /// Cuts the packet behind a bare TCP header.
 #[inline(always)]
 fn cut(ctx: &XdpContext, segment: &Packet, length: u32) -> Option<()> {
-    let kept = segment.transport + TCP_HEADER;
+    let delta = (segment.transport + TCP_HEADER).wrapping_sub(length).cast_signed();
     // SAFETY: the context is the one this program was called with.
-    (unsafe { bpf_xdp_adjust_tail(ctx.ctx, kept as i32 - length as i32) } == 0).then_some(())
+    (unsafe { bpf_xdp_adjust_tail(ctx.ctx, delta) } == 0).then_some(())
 }

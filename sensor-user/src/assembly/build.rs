@@ -22,7 +22,8 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    fn wall_us(self, at_ns: u64) -> i64 {
+    /// A moment of the sensor's clock as µs since 1970 UTC.
+    pub fn wall_us(self, at_ns: u64) -> i64 {
         i64::try_from(at_ns).unwrap_or(i64::MAX).saturating_add(self.wall_offset_ns) / 1000
     }
 }
@@ -181,10 +182,10 @@ mod tests {
         Builder::new(identity, interfaces, Arc::new(Generations::default()), 41)
     }
 
-    fn stored(bytes: &[u8]) -> Option<StoredName> {
+    fn stored(bytes: &[u8]) -> StoredName {
         let mut name = StoredName { length: bytes.len() as u16, reserved: 0, bytes: [0; 256] };
         name.bytes[..bytes.len()].copy_from_slice(bytes);
-        Some(name)
+        name
     }
 
     #[test]
@@ -209,7 +210,8 @@ mod tests {
         let delta = Delta { to_peer: Volume { packets: 3, bytes: 900 }, ..Delta::default() };
         let mut builder = builder();
         let reason = EndReason::EndOfFlow;
-        let record = builder.record(&key, &flow, delta, reason, CLOCKS, |_| stored(b"a.example"));
+        let record =
+            builder.record(&key, &flow, delta, reason, CLOCKS, |_| Some(stored(b"a.example")));
         assert_eq!(record.sequence, 41);
         assert_eq!(record.name.as_deref(), Some("a.example"));
         assert_eq!(record.device.to_string(), "10.0.0.5");
@@ -234,7 +236,7 @@ mod tests {
     fn a_hostile_name_becomes_text() {
         let flow = Flow { name_hash: 79, ..Flow::default() };
         let (key, delta) = (FlowKey::default(), Delta::default());
-        let name = |_| stored(b"a\x1b[2J\xff\nb");
+        let name = |_| Some(stored(b"a\x1b[2J\xff\nb"));
         let record = builder().record(&key, &flow, delta, EndReason::IdleTimeout, CLOCKS, name);
         assert_eq!(record.name.as_deref(), Some("a\\x1b[2J\\xff\\x0ab"));
     }

@@ -44,13 +44,13 @@ pub fn why(
 
 fn group_of(policy: &Policy, args: &WhyArgs) -> anyhow::Result<GroupId> {
     match (&args.group, args.device) {
-        (Some(name), _) => match policy.group_named(name) {
-            Some(group) => Ok(group),
-            None => {
+        (Some(name), _) => {
+            let Some(group) = policy.group_named(name) else {
                 let names: Vec<&str> = policy.groups().map(|(_, name, _, _)| name).collect();
                 bail!("the policy has no group {name:?}; it has {}", names.join(", "))
-            }
-        },
+            };
+            Ok(group)
+        }
         (None, Some(device)) => Ok(policy.group_of(device)),
         (None, None) => Ok(GroupId(0)),
     }

@@ -182,7 +182,7 @@ fn write_latency(f: &mut fmt::Formatter<'_>, what: &str, quantiles: &Quantiles) 
     if *count == 0 {
         return Ok(());
     }
-    let ms = |us: &u64| *us as f64 / 1000.0;
+    let ms = |us: &u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
     let (p50, p99, most) = (ms(p50_us), ms(p99_us), ms(max_us));
-    writeln!(f, "{what}: median {p50:.1} ms, p99 {p99:.1} ms, most {most:.1} ms ({count})")
+    writeln!(f, "{what}: median {p50}, p99 {p99}, most {most} ({count})")
 }

@@ -319,10 +319,8 @@ fn attach_error(
 }
 
 fn os_error(error: &ProgramError) -> Option<i32> {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
-        _ => None,
-    }
+    let ProgramError::SyscallError(error) = error else { return None };
+    error.io_error.raw_os_error()
 }
 
 fn is_busy(error: &ProgramError) -> bool {

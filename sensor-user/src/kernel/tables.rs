@@ -3,7 +3,6 @@
 
 use std::collections::HashMap as StdHashMap;
 use std::io;
-use std::net::IpAddr;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
@@ -137,7 +136,7 @@ fn prefix_key(generation: u32, prefix: IpNet) -> Key<GroupPrefix> {
         IpNet::V4(_) => 96,
         IpNet::V6(_) => 0,
     };
-    let address = Address::from(IpAddr::from(prefix.network()));
+    let address = Address::from(prefix.network());
     let length = GROUP_PREFIX_LEAD + mapped + u32::from(prefix.prefix_len());
     Key::new(length, GroupPrefix::new(generation, address))
 }

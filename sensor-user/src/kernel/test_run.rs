@@ -1,6 +1,7 @@
 //! The loaded programs on frames from memory, by `BPF_PROG_TEST_RUN`: replay, parity tests, benches.
 
 use aya::programs::{TestRun as _, TestRunOptions};
+use sensor_ebpf::reset::Order;
 
 use super::KernelError;
 use super::object::Object;
@@ -18,6 +19,24 @@ pub struct Outcome {
     pub action: u32,
     /// The frame after the program.
     pub frame: Vec<u8>,
+    /// The order for the client's reset that XDP left in front of it.
+    pub order: Option<Order>,
+}
+
+impl Outcome {
+    /// The kernel hands out metadata and frame as one.
+    fn new(action: u32, mut out: Vec<u8>) -> Self {
+        if !out.starts_with(&Order::MAGIC.to_ne_bytes()) || out.len() < size_of::<Order>() {
+            return Self { action, frame: out, order: None };
+        }
+        let frame = out.split_off(size_of::<Order>());
+        let word = |at: usize| {
+            let bytes = out.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
+            u32::from_ne_bytes(bytes.unwrap_or_default())
+        };
+        let order = Order { magic: word(0), sequence_end: word(4), reserved: [word(8), word(12)] };
+        Self { action, frame, order: Some(order) }
+    }
 }
 
 /// XDP actions by number.
@@ -46,7 +65,7 @@ impl Object {
             KernelError::TestRun { program: "sensor", length: frame.len(), source: source.into() }
         })?;
         out.truncate(result.data_size_out as usize);
-        Ok(Outcome { action: result.return_value, frame: out })
+        Ok(Outcome::new(result.return_value, out))
     }
 
     /// Runs the XDP entry program `repeat` times on one frame, keeping nothing.

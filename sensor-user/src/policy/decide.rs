@@ -3,7 +3,8 @@
 //! The deepest listed suffix of the name decides alone. Of its categories one the group allows
 //! beats one it blocks, and that beats one it is told of. A name with no listed suffix may pass.
 
-use sensor_ebpf::abi::{DomainEntry, GroupMasks, Verdict};
+use sensor_ebpf::abi::{DomainEntry, Verdict};
+use sensor_ebpf::policy::decide;
 
 use super::name::{label_count, suffixes};
 use super::{GroupId, Policy};
@@ -47,7 +48,8 @@ impl Policy {
         let name = lower.strip_suffix('.').unwrap_or(&lower);
         let listed = self.covering(name).next();
         let masks = self.masks(group);
-        let verdict = listed.map_or(Verdict::Allow, |listed| judge(listed.entry.categories, masks));
+        let verdict =
+            listed.map_or(Verdict::Allow, |listed| decide(listed.entry.categories, &masks));
         Decision { verdict, listed }
     }
 
@@ -57,19 +59,6 @@ impl Policy {
             let (name, entry) = self.table.get(suffix)?;
             Some(Listed { name, depth: label_count(name), entry })
         })
-    }
-}
-
-/// What a group does with an entry of these categories.
-pub const fn judge(categories: u64, masks: GroupMasks) -> Verdict {
-    if categories & masks.allow != 0 {
-        Verdict::Allow
-    } else if categories & masks.block != 0 {
-        Verdict::Block
-    } else if categories & masks.alert != 0 {
-        Verdict::Alert
-    } else {
-        Verdict::Allow
     }
 }
 

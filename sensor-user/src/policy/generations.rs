@@ -83,7 +83,7 @@ impl Generations {
             unlogged: bits()
                 .filter(|(_, mask)| policy.is_unlogged(*mask))
                 .fold(0, |all, (_, mask)| all | mask),
-            lists: policy.lists().iter().map(|list| list.id.to_string()).collect(),
+            lists: policy.lists().iter().map(|list| list.id.clone()).collect(),
             groups: policy
                 .groups()
                 .map(|(id, name, _, prefixes)| (id.0, name.to_owned(), prefixes.to_vec()))

@@ -5,10 +5,11 @@ use std::fmt;
 
 use jiff::civil::Date;
 use sensor_ebpf::abi::Verdict;
+use sensor_ebpf::policy::decide;
 use serde::Serialize;
 
 use super::compile::Row;
-use super::decide::{Listed, judge};
+use super::decide::Listed;
 use super::file::LocalRule;
 use super::name::{self, NameError};
 use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy};
@@ -93,7 +94,7 @@ impl Policy {
     fn finding(&self, listed: Listed<'_>, group: GroupId, today: Date) -> Finding {
         let masks = self.masks(group);
         let categories = listed.entry.categories;
-        let verdict = judge(categories, masks);
+        let verdict = decide(categories, &masks);
         let deciding = match verdict {
             Verdict::Allow => masks.allow,
             Verdict::Block => masks.block,

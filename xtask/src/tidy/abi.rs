@@ -6,7 +6,11 @@ use anyhow::{Context as _, Result, bail};
 use super::SourceFile;
 use super::code::{Strings, without_comments};
 
-const SOURCE: &str = "sensor-ebpf/src/abi.rs";
+/// Every file below it counts.
+const SOURCE: &str = "sensor-ebpf/src/abi/";
+
+/// Where the version is declared.
+const DECLARES: &str = "sensor-ebpf/src/abi/mod.rs";
 pub(super) const RECORD: &str = "xtask/src/tidy/abi.record";
 const REMEDY: &str = "raise ABI_VERSION, then `cargo xtask tidy --record-abi`";
 
@@ -44,8 +48,11 @@ pub(super) fn new_record(files: &[SourceFile]) -> Result<String> {
 
 fn present_and_recorded(files: &[SourceFile]) -> Result<(Abi, Option<Abi>)> {
     let find = |path: &str| files.iter().find(|file| file.path == path);
-    let source = find(SOURCE).context("the file is missing")?;
-    let present = Abi { version: version(&source.text)?, hash: hash(&source.text) };
+    let declares = find(DECLARES).with_context(|| format!("{DECLARES} is missing"))?;
+    let mut sources: Vec<_> = files.iter().filter(|file| file.path.starts_with(SOURCE)).collect();
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    let whole: String = sources.iter().map(|file| code(&file.text)).collect();
+    let present = Abi { version: version(&declares.text)?, hash: hash(&whole) };
     Ok((present, find(RECORD).map(|file| parse_record(&file.text)).transpose()?))
 }
 
@@ -66,8 +73,8 @@ fn parse_record(text: &str) -> Result<Abi> {
     Ok(Abi { version, hash })
 }
 
-/// Of what the compiler sees: not of comments, white space, formatting, tests, or the version itself.
-fn hash(source: &str) -> u64 {
+/// What the compiler sees: no comments, white space, formatting, tests, nor the version itself.
+fn code(source: &str) -> String {
     let code = without_comments(source, Strings::Keep);
     let code = code.split("#[cfg(test)]").next().unwrap_or_default();
     let lines = code.lines().filter(|line| !line.contains("const ABI_VERSION"));
@@ -75,8 +82,12 @@ fn hash(source: &str) -> u64 {
     for close in ['}', ')', ']'] {
         dense = dense.replace(&format!(",{close}"), &close.to_string());
     }
-    // FNV-1a: nobody attacks this.
-    dense.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+    dense
+}
+
+/// FNV-1a: nobody attacks this.
+fn hash(code: &str) -> u64 {
+    code.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
@@ -84,21 +95,21 @@ fn hash(source: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::super::SourceFile;
-    use super::{RECORD, SOURCE, changes_raise_the_version, hash, new_record};
+    use super::{DECLARES, RECORD, changes_raise_the_version, code, new_record};
 
     const BEFORE: &str = "pub const ABI_VERSION: u32 = 1;\npub struct Key { a: u8, b: u8 }\n";
 
     fn tree(source: &str, record: &str) -> Vec<SourceFile> {
         let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
-        vec![file(SOURCE, source), file(RECORD, record)]
+        vec![file(DECLARES, source), file(RECORD, record)]
     }
 
     #[test]
     fn only_layouts_count() {
         let same = "// more words\npub const ABI_VERSION: u32 = 2;\npub struct Key {\n  a: u8,\n  b: u8,\n}\n\
                     #[cfg(test)]\nmod tests {}";
-        assert_eq!(hash(BEFORE), hash(same));
-        assert_ne!(hash(BEFORE), hash(&BEFORE.replace("b: u8", "b: u16")));
+        assert_eq!(code(BEFORE), code(same));
+        assert_ne!(code(BEFORE), code(&BEFORE.replace("b: u8", "b: u16")));
     }
 
     #[test]

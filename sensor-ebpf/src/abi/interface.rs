@@ -1,0 +1,30 @@
+//! Interfaces and their counters.
+
+use super::flow::Volume;
+use super::value::{ACCOUNTINGS, HAPPENINGS};
+
+/// What is known of a watched interface, found by its index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Interface {
+    /// Row of this interface in the counters.
+    pub slot: u16,
+    /// Zone of its flows.
+    pub zone: u16,
+    /// A [`Side`].
+    pub side: u8,
+    /// Always 0.
+    pub reserved: [u8; 3],
+}
+
+/// Counters of one interface and direction on one CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct InterfaceCounters {
+    /// Everything the program was run for.
+    pub seen: Volume,
+    /// The same, by [`Accounting`]; their sum is `seen`.
+    pub accounted: [Volume; ACCOUNTINGS],
+    /// By [`Happening`].
+    pub happened: [u64; HAPPENINGS],
+}

@@ -1,0 +1,60 @@
+//! Everything that crosses between kernel and user space: map keys, map values and events.
+//!
+//! Integers are in host byte order and addresses in network byte order, unless a field says otherwise.
+//! Enumerations cross as `u8` and are read back by `TryFrom`, so that a value from another version
+//! is an error and never undefined behaviour. Change anything here and raise [`ABI_VERSION`]:
+//! user space refuses pinned maps of another version.
+
+/// Version of this file's layouts.
+pub const ABI_VERSION: u32 = 1;
+
+/// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
+pub const NAME_MAX: usize = 255;
+
+/// Bytes of a name's buffer: [`NAME_MAX`] rounded up to a power of two, so that an index can be masked.
+pub const NAME_BUFFER: usize = 256;
+
+/// Interfaces one sensor watches. A counter row is 1 KiB per CPU, direction and interface.
+pub const INTERFACES_MAX: u32 = 64;
+
+/// Highest interface index that can be watched: the lookup is an array, 8 bytes an index.
+pub const IFINDEX_MAX: u32 = 65_535;
+
+/// Groups in one policy: two generations of 256 groups of 24 bytes are 12 KiB.
+pub const GROUPS_MAX: u32 = 256;
+
+/// Labels of the longest name that can be listed; UT1's longest has 12.
+pub const LISTED_LABELS_MAX: usize = 16;
+
+mod event;
+mod flow;
+mod interface;
+#[cfg(all(feature = "user", not(target_arch = "bpf")))]
+mod pod;
+mod policy;
+mod value;
+
+pub use self::event::{FlowEndEvent, VerdictEvent};
+pub use self::flow::{Address, Flow, FlowKey, Recorded, StoredName, Volume};
+pub use self::interface::{Interface, InterfaceCounters};
+pub use self::policy::{
+    Control, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
+};
+pub use self::value::{
+    ACCOUNTINGS, Accounting, Direction, FlowEnd, HAPPENINGS, Happening, NameSource, NoName, Side,
+    UnknownValue, Verdict,
+};
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<Flow>() == 96);
+const _: () = assert!(size_of::<Recorded>() == 48);
+const _: () = assert!(size_of::<StoredName>() == 260);
+const _: () = assert!(size_of::<DomainKey>() == 16);
+const _: () = assert!(size_of::<DomainEntry>() == 16);
+const _: () = assert!(size_of::<GroupMasks>() == 24);
+const _: () = assert!(size_of::<GroupPrefix>() == 20);
+const _: () = assert!(size_of::<Control>() == 40);
+const _: () = assert!(size_of::<Interface>() == 8);
+const _: () = assert!(size_of::<InterfaceCounters>() == 16 + ACCOUNTINGS * 16 + HAPPENINGS * 8);
+const _: () = assert!(size_of::<VerdictEvent>() == 344);
+const _: () = assert!(size_of::<FlowEndEvent>() == 152);

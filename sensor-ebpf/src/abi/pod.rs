@@ -1,0 +1,29 @@
+//! Marks map types as plain data for user space.
+
+use super::flow::{Flow, FlowKey, Recorded, StoredName};
+use super::interface::{Interface, InterfaceCounters};
+use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix};
+
+/// Marks map types as plain data for user space.
+macro_rules! pod {
+    ($($name:ident),+ $(,)?) => {
+        $(
+            // SAFETY: `repr(C)`, integers and arrays of them only: any bytes are a valid value.
+            unsafe impl aya::Pod for $name {}
+        )+
+    };
+}
+
+pod!(
+    FlowKey,
+    Flow,
+    Recorded,
+    StoredName,
+    DomainKey,
+    DomainEntry,
+    GroupMasks,
+    GroupPrefix,
+    Control,
+    Interface,
+    InterfaceCounters,
+);

@@ -1,0 +1,84 @@
+//! The policy's tables, and the cell that publishes them.
+
+use super::flow::Address;
+
+/// Key of a listed name: every suffix of a name is looked up, deepest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct DomainKey {
+    /// Keyed hash of the canonical name.
+    pub hash: u64,
+    /// Generation of the policy that lists it.
+    pub policy: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// What is known of a listed name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DomainEntry {
+    /// One bit for each category.
+    pub categories: u64,
+    /// List it came from.
+    pub list: u16,
+    /// Always 0.
+    pub reserved: [u8; 6],
+}
+
+/// Masks of a group. Allow beats block at one name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct GroupMasks {
+    /// Categories that are blocked.
+    pub block: u64,
+    /// Categories that pass and are told.
+    pub alert: u64,
+    /// Categories that pass whatever else they are.
+    pub allow: u64,
+}
+
+/// Key of the group table, a longest-prefix match. The generation leads, so that one store publishes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct GroupPrefix {
+    /// Generation of the policy, big endian: prefixes are matched from the first bit on.
+    pub policy: u32,
+    /// Address in network byte order, IPv4-mapped where it is IPv4.
+    pub address: [u32; 4],
+}
+
+/// Bits of [`GroupPrefix`] before the address.
+pub const GROUP_PREFIX_LEAD: u32 = 32;
+
+impl GroupPrefix {
+    /// The key that looks `address` up in the policy of generation `policy`.
+    #[inline(always)]
+    pub const fn new(policy: u32, address: Address) -> Self {
+        let [first, second] = address.0;
+        Self {
+            policy: policy.to_be(),
+            address: [first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32],
+        }
+    }
+}
+
+/// Control cell: one array element user space maps and stores into.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    /// [`ABI_VERSION`] of the user space that filled the maps.
+    pub abi: u32,
+    /// Generation of the policy in force; storing it publishes all its tables.
+    pub policy: u32,
+    /// First half of the name hash's key.
+    pub hash_key: u64,
+    /// Second half of the name hash's key, odd.
+    pub hash_multiplier: u64,
+    /// Clock of a replay, ns.
+    pub replay_clock_ns: u64,
+    /// 1: every judged name is told, allowed ones too.
+    pub report_all: u32,
+    /// Always 0.
+    pub reserved: u32,
+}

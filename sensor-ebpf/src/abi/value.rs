@@ -1,0 +1,188 @@
+//! Enumerations: what was decided, and the reasons everything is counted under.
+
+use super::ABI_VERSION;
+
+/// Declares a `u8` enumeration whose values cross the boundary, with its checked way back and names.
+macro_rules! wire_enum {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $value:literal => $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$variant_meta])* $variant = $value,)+ }
+
+        impl $name {
+            /// Every value, in order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name used in records, metrics and configuration.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl TryFrom<u8> for $name {
+            type Error = UnknownValue;
+
+            fn try_from(value: u8) -> Result<Self, UnknownValue> {
+                match value { $($value => Ok(Self::$variant),)+ _ => Err(UnknownValue(value)) }
+            }
+        }
+    };
+}
+
+/// A byte that names no value of its enumeration in this ABI version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownValue(pub u8);
+
+impl core::fmt::Display for UnknownValue {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "value {} is not known to ABI version {ABI_VERSION}", self.0)
+    }
+}
+
+impl core::error::Error for UnknownValue {}
+
+wire_enum! {
+    /// What was decided for a flow.
+    Verdict {
+        /// Nothing was decided: no name yet, or no rule for it.
+        Undecided = 0 => "undecided",
+        /// The name was judged and may pass.
+        Allow = 1 => "allow",
+        /// The name may pass, and somebody asked to be told.
+        Alert = 2 => "alert",
+        /// Both ends are reset; later packets of the flow are answered or dropped.
+        Block = 3 => "block",
+    }
+}
+
+wire_enum! {
+    /// Which protocol named the flow.
+    NameSource {
+        /// No name.
+        None = 0 => "none",
+        /// Server Name Indication of a TLS `ClientHello` (RFC 6066 section 3).
+        Tls = 1 => "tls",
+        /// Host header or absolute-form target of an HTTP/1 request (RFC 9112 section 3.2).
+        Http = 2 => "http",
+    }
+}
+
+wire_enum! {
+    /// Why a flow has no name.
+    NoName {
+        /// It has one.
+        Named = 0 => "named",
+        /// No payload was seen yet.
+        NoPayload = 1 => "no-payload",
+        /// A `ClientHello` without a `server_name` extension.
+        NoSni = 2 => "no-sni",
+        /// An HTTP request without a Host.
+        NoHost = 3 => "no-host",
+        /// The first bytes are neither TLS nor HTTP.
+        NotTls = 4 => "not-tls",
+        /// The hello or head goes on in a segment that was not kept.
+        Truncated = 5 => "truncated",
+        /// A length contradicts the bytes around it.
+        Malformed = 6 => "malformed",
+        /// The transport is not examined for names.
+        NotExamined = 7 => "not-examined",
+        /// The stage that reads names was not loaded.
+        StageMissing = 8 => "stage-missing",
+        /// The first packet seen was not a SYN, and no later segment started a hello.
+        MidStream = 9 => "mid-stream",
+        /// The name is in a class that is counted and not named.
+        Unlogged = 10 => "unlogged",
+        /// The flow had a name, but the store no longer has it.
+        NameEvicted = 11 => "name-evicted",
+    }
+}
+
+wire_enum! {
+    /// How a packet was accounted. One packet has exactly one of these.
+    Accounting {
+        /// Counted in a flow.
+        Flow = 0 => "flow",
+        /// The flow table was full; the packet was judged by its bytes all the same.
+        TableFull = 1 => "table-full",
+        /// A header ended after the frame did.
+        Truncated = 2 => "truncated",
+        /// A header contradicts itself.
+        Malformed = 3 => "malformed",
+        /// IPv6 extension headers beyond the bound of the walk.
+        ExtensionHeaders = 4 => "extension-headers",
+        /// Not IPv4 or IPv6: ARP, LLDP, spanning tree.
+        NotIp = 5 => "not-ip",
+        /// A fragment: only the first one has ports.
+        Fragment = 6 => "fragment",
+        /// Second sight of a packet that was counted where it entered.
+        Transit = 7 => "transit",
+        /// A reset this sensor sent.
+        OwnReset = 8 => "own-reset",
+    }
+}
+
+/// Number of [`Accounting`] values.
+pub const ACCOUNTINGS: usize = Accounting::ALL.len();
+
+wire_enum! {
+    /// Things that happen beside the accounting of a packet, counted per interface.
+    Happening {
+        /// A segment turned into the server's reset.
+        ServerReset = 0 => "server-reset",
+        /// A reset sent to the client.
+        ClientReset = 1 => "client-reset",
+        /// A packet of a blocked flow, dropped.
+        BlockedDropped = 2 => "blocked-dropped",
+        /// The driver carries no XDP metadata: only the client was reset.
+        ResetWithoutMetadata = 3 => "reset-without-metadata",
+        /// A packet could not be rewritten and was dropped.
+        ResetFailed = 4 => "reset-failed",
+        /// The verdict ring was full: the verdict stands, its event is lost.
+        VerdictEventLost = 5 => "verdict-event-lost",
+        /// The flow-end ring was full: the sweep finds the flow.
+        FlowEndLost = 6 => "flow-end-lost",
+        /// A flow was reused before its record was taken, and the ring was full: the two share a record.
+        FlowMerged = 7 => "flow-merged",
+        /// A name could not be kept for records.
+        NameNotStored = 8 => "name-not-stored",
+        /// A tail call found no program.
+        StageMissing = 9 => "stage-missing",
+    }
+}
+
+/// Number of [`Happening`] values.
+pub const HAPPENINGS: usize = Happening::ALL.len();
+
+wire_enum! {
+    /// What an interface is to the sensor.
+    Side {
+        /// Not watched.
+        Unwatched = 0 => "unwatched",
+        /// Devices of the campus are behind it: ingress is client to server.
+        Lan = 1 => "lan",
+        /// A mirror port or a replay: both directions arrive at ingress, nothing is enforced.
+        Tap = 2 => "tap",
+    }
+}
+
+wire_enum! {
+    /// Which way a packet goes through the interface it is seen at.
+    Direction {
+        /// Seen by XDP: from the LAN to the rest.
+        Ingress = 0 => "ingress",
+        /// Seen by the TC egress program: from the rest to the LAN.
+        Egress = 1 => "egress",
+    }
+}
+
+wire_enum! {
+    /// Why a flow-end event was sent.
+    FlowEnd {
+        /// FIN both ways or RST: the flow stays in the table for stragglers until user space takes it.
+        Closed = 0 => "closed",
+        /// A new connection took the key: this event holds the only copy of the old flow.
+        Replaced = 1 => "replaced",
+    }
+}

@@ -1,0 +1,104 @@
+//! The loaded programs by `BPF_PROG_TEST_RUN`: no network, root needed.
+
+mod accounting;
+mod budget;
+mod parity;
+mod resets;
+mod verdicts;
+
+use anyhow::Result;
+use sensor_ebpf::abi::{DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, Side, VerdictEvent};
+use sensor_ebpf::cursor::Cursor;
+use sensor_ebpf::parse::Packet;
+use sensor_lab::frames::Frame;
+use sensor_user::kernel::control::ControlCell;
+use sensor_user::kernel::counters::{Counters, Totals};
+use sensor_user::kernel::events::Rings;
+use sensor_user::kernel::flows::FlowTable;
+use sensor_user::kernel::object::{Clock, Object, Sizes};
+use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
+use sensor_user::kernel::test_run::{Outcome, TEST_IFINDEX};
+
+/// The programs behind one interface.
+struct Bench {
+    object: Object,
+    control: ControlCell,
+    tables: PolicyTables,
+    counters: Counters,
+    flows: FlowTable,
+    rings: Rings,
+}
+
+impl Bench {
+    fn new(side: Side) -> Result<Self> {
+        Self::with_sizes(side, Sizes::SMALL)
+    }
+
+    fn with_sizes(side: Side, sizes: Sizes) -> Result<Self> {
+        let mut object = Object::load(sizes, Clock::Replay, None)?;
+        let control = ControlCell::open(&object)?;
+        control.report_all();
+        control.set_replay_clock(1);
+        let tables = PolicyTables::open(&mut object, sizes.domains)?;
+        let mut counters = Counters::open(&mut object)?;
+        counters.watch("lo", TEST_IFINDEX, 0, 0, side)?;
+        let flows = FlowTable::open(&mut object)?;
+        let rings = Rings::open(&mut object)?;
+        Ok(Self { object, control, tables, counters, flows, rings })
+    }
+
+    /// Blocks these names for everybody.
+    fn block(&mut self, names: &[&str]) -> Result<()> {
+        let entry = DomainEntry { categories: 1, list: 3, reserved: [0; 6] };
+        let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
+        let masks = GroupMasks { block: 1, alert: 0, allow: 0 };
+        let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
+        self.tables.push(&self.control, &image, |_| Ok(()))?;
+        Ok(())
+    }
+
+    fn run(&mut self, frame: &Frame) -> Result<Outcome> {
+        Ok(self.object.run_xdp(&frame.bytes())?)
+    }
+
+    fn flow(&self, frame: &Frame) -> Option<Flow> {
+        self.flows.get(&key(frame))
+    }
+
+    fn verdict(&mut self) -> Option<VerdictEvent> {
+        self.rings.next_verdict().and_then(|sample| VerdictEvent::decode(&sample))
+    }
+
+    fn flow_end(&mut self) -> Option<FlowEndEvent> {
+        self.rings.next_flow_end().and_then(|sample| FlowEndEvent::decode(&sample))
+    }
+
+    fn ingress(&self) -> Result<Totals> {
+        Ok(self.counters.totals(0, sensor_ebpf::abi::Direction::Ingress)?)
+    }
+}
+
+/// The flow a frame from a device belongs to.
+fn key(frame: &Frame) -> FlowKey {
+    FlowKey::from_lan(&packet(&frame.bytes()), 0)
+}
+
+fn packet(frame: &[u8]) -> Packet {
+    Packet::parse(Cursor::new(frame), frame.len() as u32).unwrap()
+}
+
+/// A small generator (xorshift64*), so that a failing case can be run again.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() >> 33) as usize % limit
+    }
+}
