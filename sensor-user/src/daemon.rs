@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::assembly::{Assembler, Identity, Timeouts};
+use crate::clock;
 use crate::config::{AttachMode, Config};
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceStatus, PolicyStatus, RecordStatus, Status};
@@ -29,10 +30,14 @@ use crate::metrics::Metrics;
 use crate::pipeline::{self, Pipeline};
 use crate::policy::Policy;
 use crate::policy::generations::Generations;
-use crate::store::DayStore;
+use crate::record::Record;
+use crate::store::{DayStore, Query, Reader};
 
 /// How often the data path's threads are looked after.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Newest records looked at for flows an earlier daemon recorded last: more than it had on its way.
+const RECONCILED_MAX: u64 = 50_000;
 
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
@@ -174,7 +179,8 @@ impl Sensor {
         let identity = Identity { sensor: config.sensor.name.clone(), boot };
         let table = FlowTable::open(&mut object)?;
         let timeouts = Timeouts::from(&config.flow);
-        let assembler = Assembler::new(table, timeouts, identity, names, generations, sequence);
+        let mut assembler = Assembler::new(table, timeouts, identity, names, generations, sequence);
+        assembler.reconcile(&newest_records(&config.store.dir), clock::now())?;
         let rings = Rings::open(&mut object)?;
         let sweep = Duration::from_millis(u64::from(config.flow.sweep_interval_ms));
         let retention = config.store.retention_days;
@@ -335,6 +341,16 @@ fn attach_one(
     }
     info!(interface = name, %mode, side = side.name(), "attached");
     Ok(Attached { name: name.clone(), ifindex, side, mode, slot })
+}
+
+/// The newest records of the store. Without them a flow that was recorded right before an earlier
+/// daemon died is recorded again: worth a warning, no reason not to start.
+fn newest_records(store: &Path) -> Vec<Record> {
+    let query = Query { limit: Some(RECONCILED_MAX), ..Query::default() };
+    Reader::open(store).and_then(|reader| reader.flows(&query)).unwrap_or_else(|error| {
+        warn!(%error, "older records cannot be read: flows of before may be counted twice");
+        Vec::new()
+    })
 }
 
 fn sizes(config: &Config) -> Sizes {

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
-use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent};
+use sensor_ebpf::abi::{FlowEndEvent, FlowKey, VerdictEvent};
 use tracing::{debug, error, warn};
 
-use crate::assembly::Assembler;
+use crate::assembly::{Assembler, Ready};
 use crate::clock;
 use crate::kernel::KernelError;
 use crate::kernel::events::Rings;
@@ -26,6 +26,9 @@ const SAMPLES_MAX: usize = 1 << 14;
 
 /// Batches of records between assembly and the store.
 const BATCHES_MAX: usize = 64;
+
+/// Commits assembly has not heard of: there are never more than batches on their way, and a few.
+const COMMITS_MAX: usize = BATCHES_MAX * 2;
 
 /// Longest wait for a verdict before the flow-end ring, which wakes nobody, is looked at.
 const RING_WAIT: Duration = Duration::from_millis(10);
@@ -69,6 +72,7 @@ pub fn start(
     let stop = Arc::new(AtomicBool::new(false));
     let (samples_in, samples_out) = bounded(SAMPLES_MAX);
     let (records_in, records_out) = bounded(BATCHES_MAX);
+    let (commits_in, commits_out) = bounded(COMMITS_MAX);
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         thread::Builder::new().name(name.to_owned()).spawn(run)
     };
@@ -78,11 +82,15 @@ pub fn start(
     };
     let assemble = {
         let metrics = Arc::clone(metrics);
-        move || assemble(assembler, &samples_out, &records_in, sweep_interval, &metrics)
+        move || {
+            let streams =
+                Streams { samples: samples_out, records: records_in, commits: commits_out };
+            assemble(assembler, streams, sweep_interval, &metrics);
+        }
     };
     let keep = {
         let (stop, metrics) = (Arc::clone(&stop), Arc::clone(metrics));
-        move || keep(store, &records_out, retention_days, &stop, &metrics)
+        move || keep(store, &records_out, &commits_in, retention_days, &stop, &metrics)
     };
     let threads = vec![
         spawn("rings", Box::new(read))?,
@@ -131,34 +139,60 @@ fn read_rings(mut rings: Rings, samples: &Sender<Sample>, stop: &AtomicBool) {
     }
 }
 
+/// What assembly takes and gives.
+struct Streams {
+    samples: Receiver<Sample>,
+    records: Sender<Vec<Ready>>,
+    commits: Receiver<Vec<FlowKey>>,
+}
+
 fn assemble(
     mut assembler: Assembler,
-    samples: &Receiver<Sample>,
-    records: &Sender<Vec<Record>>,
+    streams: Streams,
     sweep_interval: Duration,
     metrics: &Metrics,
 ) {
+    let Streams { samples, records, commits } = streams;
     let lingered = tick(LINGER_TICK);
     let swept = tick(sweep_interval);
     loop {
+        // First of all, so that the store never waits for room to say that it has committed.
+        for keys in commits.try_iter() {
+            settle(&mut assembler, &keys, metrics);
+        }
         let done = select! {
             recv(samples) -> sample => match sample {
                 Ok(sample) => take(&mut assembler, &sample, metrics),
                 // The rings are read to their end.
                 Err(_ended) => break,
             },
+            recv(commits) -> keys => {
+                settle(&mut assembler, &keys.unwrap_or_default(), metrics);
+                Ok(())
+            }
             recv(lingered) -> _ => assembler.lingered(clock::now()),
             recv(swept) -> _ => assembler
                 .sweep(clock::now())
                 .map(|live| metrics.live_flows.set(live as u64)),
         };
         note_failure(done, metrics);
-        if !pass_on(&mut assembler, records, metrics) {
+        if !pass_on(&mut assembler, &records, metrics) {
             return;
         }
     }
     note_failure(assembler.record_all(clock::now()), metrics);
-    pass_on(&mut assembler, records, metrics);
+    pass_on(&mut assembler, &records, metrics);
+    drop(records);
+    for keys in commits {
+        settle(&mut assembler, &keys, metrics);
+    }
+}
+
+fn settle(assembler: &mut Assembler, committed: &[FlowKey], metrics: &Metrics) {
+    let clocks = clock::now();
+    for key in committed {
+        note_failure(assembler.committed(key, clocks), metrics);
+    }
 }
 
 fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result<(), KernelError> {
@@ -186,7 +220,7 @@ fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result
 }
 
 /// Hands the finished records on; false when nobody takes them any more.
-fn pass_on(assembler: &mut Assembler, records: &Sender<Vec<Record>>, metrics: &Metrics) -> bool {
+fn pass_on(assembler: &mut Assembler, records: &Sender<Vec<Ready>>, metrics: &Metrics) -> bool {
     let ready = assembler.take_ready();
     if ready.is_empty() {
         return true;
@@ -204,7 +238,8 @@ fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
 
 fn keep(
     mut store: DayStore,
-    records: &Receiver<Vec<Record>>,
+    records: &Receiver<Vec<Ready>>,
+    commits: &Sender<Vec<FlowKey>>,
     retention_days: u32,
     stop: &AtomicBool,
     metrics: &Metrics,
@@ -218,7 +253,12 @@ fn keep(
                 Err(_late_or_ended) => break,
             }
         }
-        commit(&mut store, &batch, stop, metrics);
+        let (batch, keys): (Vec<Record>, Vec<Option<FlowKey>>) =
+            batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
+        // An error means that assembly has ended; its flows are found by the next start.
+        if commit(&mut store, &batch, stop, metrics) {
+            let _ended = commits.send(keys.into_iter().flatten().collect());
+        }
         let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         if expired_on != Some(today) {
             expired_on = Some(today);
@@ -229,8 +269,8 @@ fn keep(
     }
 }
 
-/// Commits a batch, again and again until the store takes it; at a stop only so often.
-fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &Metrics) {
+/// Commits a batch, again and again until the store takes it; at a stop only so often, then false.
+fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &Metrics) -> bool {
     let mut last_tries = 0;
     loop {
         let Err(failure) = store.append(batch) else { break };
@@ -240,7 +280,7 @@ fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &M
         if last_tries >= LAST_TRIES {
             metrics.records_lost.add(batch.len() as u64);
             error!(records = batch.len(), "given up");
-            return;
+            return false;
         }
         thread::sleep(RETRY_WAIT);
     }
@@ -251,6 +291,7 @@ fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &M
         let latency_us = now_us.saturating_sub(record.end_us);
         metrics.record_latency.record(u64::try_from(latency_us).unwrap_or(0) * 1000);
     }
+    true
 }
 
 /// An error with what caused it, on one line.

@@ -329,7 +329,7 @@ pub fn request(host: &str, path: &str, before: &[&str]) -> Vec<u8> {
         head.push_str(line);
         head.push_str("\r\n");
     }
-    head.push_str(&format!("Host: {host}\r\n"));
+    head.extend(["Host: ", host, "\r\n"]);
     head.push_str("User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0\r\n");
     head.push_str("Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\n");
     head.push_str("Accept-Language: en-GB,en;q=0.5\r\nAccept-Encoding: gzip, deflate\r\n");

@@ -18,6 +18,11 @@
 //! ended, by their id. Nothing waits without a limit, and nothing sleeps where it can ask.
 
 pub mod clients;
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "builders know the lengths of what they build"
+)]
 pub mod frames;
 pub mod lab;
 mod leftover;

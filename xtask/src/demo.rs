@@ -140,7 +140,7 @@ fn show_sensor(built: Option<&Path>) -> Result<usize> {
     let site = Site::build(&mut steps)?;
     let step =
         steps.next(&format!("start campus-sensor on {LAN_INTERFACE}, with the policy in rules/"));
-    let mut sensor = Sensor::start(&site.lab, &binary, &Setup::with_rules(&rules())?)?;
+    let mut sensor = Sensor::start(&site.lab, &binary, &setup()?)?;
     step.done("attached and answering");
 
     steps.announce("ask, from the client's side of the gateway");
@@ -164,8 +164,9 @@ fn show_records(sensor: &Sensor) -> Result<usize> {
     let mut names: Vec<_> = ASKS.iter().map(|ask| ask.name).collect();
     let mut flows = String::new();
     let complete = process::wait_until("a record of every name", RECORDS, || {
+        let records = sensor.cli(&["flows", "--json"])?;
+        names.retain(|name| !records.contains(&format!("\"name\":\"{name}\"")));
         flows = sensor.cli(&["flows"])?;
-        names.retain(|name| !flows.contains(name));
         Ok(names.is_empty().then_some(()))
     });
     show_output("campus-sensor flows", &flows);
@@ -174,7 +175,10 @@ fn show_records(sensor: &Sensor) -> Result<usize> {
         ui::line(&ui::colour(&text, Colour::Red));
     }
     show_output("campus-sensor status", &sensor.cli(&["status"])?);
-    show_output(&format!("campus-sensor why {EXPLAINED}"), &sensor.cli(&["why", EXPLAINED])?);
+    show_output(
+        &format!("campus-sensor why {EXPLAINED} --group student"),
+        &sensor.cli(&["why", EXPLAINED, "--group", "student"])?,
+    );
     Ok(names.len())
 }
 
@@ -185,8 +189,16 @@ fn show_output(command: &str, output: &str) {
     }
 }
 
-fn rules() -> PathBuf {
-    workspace().join("rules")
+/// The shipped policy, with the lab's client among the students.
+fn setup() -> Result<Setup> {
+    let mut setup = Setup::with_rules(&workspace().join("rules"))?;
+    let student = "\"10.20.0.0/16\"";
+    setup.policy = setup.policy.replacen(
+        student,
+        &format!("\"{}\", \"{}\", {student}", V4.client(), V6.client()),
+        1,
+    );
+    Ok(setup)
 }
 
 fn count_missed(results: impl Iterator<Item = Result<bool>>) -> Result<usize> {

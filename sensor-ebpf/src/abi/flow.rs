@@ -136,6 +136,8 @@ pub struct Recorded {
     pub first_ns: u64,
     /// When the last record was made, ns of the sensor's clock.
     pub recorded_ns: u64,
+    /// Number of that record.
+    pub sequence: u64,
 }
 
 /// A name as records show it: canonical, not terminated.

@@ -125,6 +125,7 @@ impl HeadReader {
                 }
                 b']' => self.bracket = 0,
                 b' ' => return self.target_end_at_name(),
+                b'\r' | b'\n' => return Step::Stop(NoName::NotTls),
                 _ => {}
             },
             State::SchemeColon => {
@@ -155,6 +156,7 @@ impl HeadReader {
                     self.state = State::AuthorityRest;
                 }
                 b' ' => return self.target_end_at_name(),
+                b'\r' | b'\n' => return Step::Stop(NoName::NotTls),
                 _ => {}
             },
             State::AuthorityRest => match byte {
@@ -213,6 +215,7 @@ impl HeadReader {
             State::HostSpace => match byte {
                 b' ' | b'\t' => {}
                 b'\r' | b'\n' => return self.line_end(byte),
+                b':' => return Step::Stop(NoName::Malformed),
                 _ => {
                     self.begin_name(self.at);
                     self.bracket = u8::from(byte == b'[');

@@ -1,1 +1,118 @@
+//! Hellos, and the name found in them.
 
+use sensor_lab::frames::Hello;
+use tls_parser::{TlsExtension, TlsMessage, TlsMessageHandshake};
+
+use super::*;
+
+fn read(record: &[u8]) -> Result<String, NoName> {
+    let range = server_name(&Window::new(record))?;
+    Ok(String::from_utf8_lossy(&record[range]).into_owned())
+}
+
+#[test]
+fn names_wherever_they_lie() {
+    let check =
+        |hello: Hello, expected: &str| assert_eq!(read(&hello.bytes()).as_deref(), Ok(expected));
+    check(Hello::of("first.example"), "first.example");
+    check(Hello::with_name_last("last.example"), "last.example");
+    check(Hello { session_id: 0, ciphers: 1, ..Hello::of("short.example") }, "short.example");
+    check(Hello { before: vec![(51, 1263)], ..Hello::of("hybrid.example") }, "hybrid.example");
+    check(Hello { before: vec![(21, 0); 63], ..Hello::of("64th.example") }, "64th.example");
+    // The longest name; bytes that are no name's are the judge's matter.
+    let longest = "x".repeat(255);
+    check(Hello::of(&longest), &longest);
+    check(Hello::of("a b\n"), "a b\n");
+}
+
+#[test]
+fn hellos_without_a_name_have_their_reason() {
+    let hello = || Hello::of("a.example");
+    let changed = |at: usize, byte: u8| {
+        let mut record = hello().bytes();
+        record[at] = byte;
+        record
+    };
+    let name_extension = 9 + 2 + 32 + 1 + 32 + 2 + 62 + 2 + 2;
+    let rows = [
+        ("no name", Hello { name: None, ..hello() }.bytes(), NoName::NoSni),
+        (
+            "65 extensions",
+            Hello { before: vec![(21, 0); 64], ..hello() }.bytes(),
+            NoName::Malformed,
+        ),
+        ("an empty name", Hello::of("").bytes(), NoName::Malformed),
+        ("a name of 256 bytes", Hello::of(&"x".repeat(256)).bytes(), NoName::Malformed),
+        ("another name type", changed(name_extension + 6, 1), NoName::Malformed),
+        ("a name beyond its extension", changed(name_extension + 8, 200), NoName::Malformed),
+        ("an extension beyond the hello", changed(name_extension + 2, 0xff), NoName::Malformed),
+        (
+            "a session id of 33 bytes",
+            Hello { session_id: 33, ..hello() }.bytes(),
+            NoName::Malformed,
+        ),
+        ("an alert", changed(0, 21), NoName::NotTls),
+        ("a server hello", changed(5, 2), NoName::NotTls),
+        ("nothing", Vec::new(), NoName::Truncated),
+    ];
+    for (what, record, reason) in rows {
+        assert_eq!(read(&record), Err(reason), "{what}");
+    }
+}
+
+#[test]
+fn a_hello_cut_before_its_name_ends_is_truncated() {
+    let record = Hello::with_name_last("cut.example").bytes();
+    for length in 6..record.len() {
+        let found = read(&record[..length]);
+        assert_eq!(found, Err(NoName::Truncated), "cut at {length}");
+    }
+    // What comes after the name is not waited for.
+    let record = Hello::of("whole.example").bytes();
+    let name_end = record.windows(13).position(|at| at == b"whole.example").unwrap() + 13;
+    assert_eq!(read(&record[..name_end]).as_deref(), Ok("whole.example"));
+    assert_eq!(read(&record[..name_end - 1]), Err(NoName::Truncated));
+}
+
+/// What tls-parser, the reference, finds.
+fn reference(record: &[u8]) -> Option<Vec<u8>> {
+    let (_, plaintext) = tls_parser::parse_tls_plaintext(record).ok()?;
+    let hello = plaintext.msg.iter().find_map(|message| match message {
+        TlsMessage::Handshake(TlsMessageHandshake::ClientHello(hello)) => Some(hello),
+        _ => None,
+    })?;
+    let (_, extensions) = tls_parser::parse_tls_extensions(hello.ext?).ok()?;
+    extensions.into_iter().find_map(|extension| match extension {
+        TlsExtension::SNI(names) => names.first().map(|(_, name)| name.to_vec()),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_reference_reads_the_same_name() {
+    // Of every legal shape: what comes before and after the name, in all sizes near the edges.
+    let lengths = [0, 1, 2, 32, 255, 256, 1216];
+    let mut compared = 0;
+    for before in lengths {
+        for after in lengths {
+            for session_id in [0, 1, 32] {
+                for ciphers in [1, 17, 128] {
+                    for name in ["a", "a.example", &"x.".repeat(120)] {
+                        let hello = Hello {
+                            name: Some(name.as_bytes().to_vec()),
+                            before: vec![(0x3a3a, before), (65_037, before)],
+                            after: vec![(16, 3), (0x1a1a, after)],
+                            session_id,
+                            ciphers,
+                        };
+                        let record = hello.bytes();
+                        let expected = reference(&record).expect("the reference reads it");
+                        assert_eq!(read(&record).map(String::into_bytes), Ok(expected));
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(compared, 7 * 7 * 3 * 3 * 3);
+}

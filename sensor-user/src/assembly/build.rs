@@ -1,7 +1,6 @@
 //! One record of one flow: numbers become names, kernel time becomes wall time.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -66,6 +65,11 @@ impl Builder {
         sequence: u64,
     ) -> Self {
         Self { identity, interfaces, generations, names: Names::default(), sequence }
+    }
+
+    /// True for a record of this sensor whose times are of this boot's clock.
+    pub(super) fn is_of_this_boot(&self, record: &Record) -> bool {
+        record.sensor == self.identity.sensor && record.boot == self.identity.boot
     }
 
     pub(super) fn record(
@@ -161,11 +165,20 @@ const fn initiator(flow: &Flow) -> Initiator {
 }
 
 /// The same for all records of a flow; another flow of the same key starts at another time.
-fn flow_id(key: &FlowKey, flow: &Flow) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    key.hash(&mut hasher);
-    flow.first_ns.hash(&mut hasher);
-    hasher.finish()
+pub(super) fn flow_id(key: &FlowKey, flow: &Flow) -> u64 {
+    let FlowKey { lan_address, peer_address, lan_port, peer_port, zone, protocol, .. } = key;
+    let mut bytes = Vec::with_capacity(64);
+    bytes.extend(lan_address.octets());
+    bytes.extend(peer_address.octets());
+    for number in [lan_port, peer_port, zone] {
+        bytes.extend(number.to_be_bytes());
+    }
+    bytes.push(*protocol);
+    bytes.extend(flow.first_ns.to_be_bytes());
+    // FNV-1a, so that a daemon of another build finds the same flow under the same id.
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]

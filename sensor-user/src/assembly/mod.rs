@@ -2,8 +2,11 @@
 //!
 //! [`due`] says when a flow is due for a record, [`build`] makes it, and the [`Assembler`] here applies
 //! both to the table: on flow-end events, after their linger, and on a sweep that finds everything else.
-//! A flow leaves the table in the same step that its record is made of, and what is recorded of a flow
-//! that lives on is remembered beside it, so that every packet is in exactly one record.
+//!
+//! A record is made of a flow that stays where it is until the store has the record; only then the flow
+//! leaves the table, or what is recorded of it is remembered beside it. So a daemon that dies loses no
+//! record, and one that starts again counts nothing twice: [`Assembler::reconcile`] asks the store for
+//! what was committed but not yet remembered.
 
 mod build;
 mod due;
@@ -11,7 +14,7 @@ mod due;
 pub use build::{Clocks, Names};
 pub use due::{Due, Timeouts, due};
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Volume};
@@ -30,6 +33,22 @@ pub struct Identity {
     pub boot: String,
 }
 
+/// A record on its way to the store, and the flow it is of.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The record.
+    pub record: Record,
+    /// The flow in the table; none where the record is all that is left of it.
+    pub of: Option<FlowKey>,
+}
+
+/// A record the store does not have yet.
+struct Pending {
+    recorded: Recorded,
+    /// The flow leaves the table when it has.
+    last: bool,
+}
+
 /// Makes records of flows.
 pub struct Assembler {
     table: FlowTable,
@@ -37,7 +56,8 @@ pub struct Assembler {
     builder: build::Builder,
     /// Closed flows and when their stragglers have had their time, in order.
     lingering: VecDeque<(u64, FlowKey)>,
-    ready: Vec<Record>,
+    pending: HashMap<FlowKey, Pending>,
+    ready: Vec<Ready>,
 }
 
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
@@ -54,7 +74,40 @@ impl Assembler {
         sequence: u64,
     ) -> Self {
         let builder = build::Builder::new(identity, interfaces, generations, sequence);
-        Self { table, timeouts, builder, lingering: VecDeque::new(), ready: Vec::new() }
+        let (lingering, pending, ready) = (VecDeque::new(), HashMap::new(), Vec::new());
+        Self { table, timeouts, builder, lingering, pending, ready }
+    }
+
+    /// Takes account of records an earlier daemon committed and could not remember: those of flows that
+    /// are still in the table. `committed` are the newest records of the store, in any order.
+    pub fn reconcile(&mut self, committed: &[Record], clocks: Clocks) -> Result<(), KernelError> {
+        let mut by_flow: HashMap<u64, Vec<&Record>> = HashMap::new();
+        for record in committed.iter().filter(|record| self.builder.is_of_this_boot(record)) {
+            by_flow.entry(record.flow_id).or_default().push(record);
+        }
+        let mut live = Vec::new();
+        self.table.scan(|key, flow| live.push((*key, *flow)))?;
+        for (key, flow) in live {
+            let Some(records) = by_flow.get(&build::flow_id(&key, &flow)) else { continue };
+            let known = self.table.recorded(&key, &flow);
+            let unknown = records
+                .iter()
+                .filter(|record| known.is_none_or(|known| record.sequence > known.sequence));
+            let start = Recorded { first_ns: flow.first_ns, ..Recorded::default() };
+            let mut recorded = known.unwrap_or(start);
+            let mut last = false;
+            for record in unknown {
+                recorded.to_peer.packets += record.packets_to_peer;
+                recorded.to_peer.bytes += record.bytes_to_peer;
+                recorded.to_lan.packets += record.packets_to_lan;
+                recorded.to_lan.bytes += record.bytes_to_lan;
+                recorded.sequence = recorded.sequence.max(record.sequence);
+                recorded.recorded_ns = clocks.now_ns;
+                last |= record.end_reason.is_final() && !due::is_blocked(&flow);
+            }
+            self.settle(&key, &Pending { recorded, last }, clocks)?;
+        }
+        Ok(())
     }
 
     /// Takes a flow-end event.
@@ -67,7 +120,8 @@ impl Assembler {
             }
             // The event is all that is left of the flow.
             Ok(FlowEnd::Replaced) => {
-                self.last_record(&event.key, &event.flow, EndReason::EndOfFlow, clocks);
+                let recorded = self.recorded(&event.key, &event.flow);
+                self.rest(&event.key, &event.flow, recorded, clocks);
                 Ok(())
             }
             Ok(FlowEnd::Closed) | Err(_) => Ok(()),
@@ -111,78 +165,118 @@ impl Assembler {
         let mut found = Vec::new();
         self.table.scan(|key, flow| found.push((*key, *flow)))?;
         for (key, flow) in found {
-            if flow.is_closed() && !due::is_blocked(&flow) {
-                self.take(&key, EndReason::EndOfFlow, clocks)?;
-            } else {
-                self.record_so_far(&key, &flow, EndReason::ActiveTimeout, clocks)?;
-            }
+            let over = flow.is_closed() && !due::is_blocked(&flow);
+            let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
+            self.record(&key, &flow, reason, over, clocks);
         }
         Ok(())
     }
 
     /// Records made since the last call, in order of their numbers.
-    pub fn take_ready(&mut self) -> Vec<Record> {
+    pub fn take_ready(&mut self) -> Vec<Ready> {
         std::mem::take(&mut self.ready)
     }
 
-    fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) -> Result<(), KernelError> {
-        let recorded = self.table.recorded(key, flow);
-        match due(flow, recorded.as_ref(), clocks.now_ns, &self.timeouts) {
-            None => Ok(()),
-            Some(Due::Last(reason)) => self.take(key, reason, clocks),
-            Some(Due::SoFar(reason)) => self.record_so_far(key, flow, reason, clocks),
-        }
+    /// The store has the record of this flow.
+    pub fn committed(&mut self, key: &FlowKey, clocks: Clocks) -> Result<(), KernelError> {
+        let Some(pending) = self.pending.remove(key) else { return Ok(()) };
+        self.settle(key, &pending, clocks)
     }
 
-    /// Takes a flow out of the table and records the rest of it.
-    fn take(
+    /// Lets a recorded flow go, or remembers what is recorded of it.
+    fn settle(
         &mut self,
         key: &FlowKey,
-        reason: EndReason,
+        pending: &Pending,
         clocks: Clocks,
     ) -> Result<(), KernelError> {
-        if let Some(flow) = self.table.take(key)? {
-            self.last_record(key, &flow, reason, clocks);
+        let Pending { recorded, last } = pending;
+        if !last {
+            return self.table.remember(key, recorded);
+        }
+        let taken = self.table.take(key)?;
+        self.table.forget(key);
+        if let Some(flow) = taken {
+            let recorded = (flow.first_ns == recorded.first_ns).then_some(*recorded);
+            self.rest(key, &flow, recorded, clocks);
         }
         Ok(())
     }
 
-    fn last_record(&mut self, key: &FlowKey, flow: &Flow, reason: EndReason, clocks: Clocks) {
-        let recorded = self.table.recorded(key, flow);
-        self.table.forget(key);
-        let delta = Delta::of(flow, recorded.as_ref());
-        // A blocked flow's record says that it is over; only what came after it is told again.
-        if recorded.is_some() && delta.is_empty() && due::is_blocked(flow) {
-            return;
+    fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) -> Result<(), KernelError> {
+        if self.pending.contains_key(key) {
+            return Ok(());
         }
-        let table = &self.table;
-        let name = |hash| table.name(hash);
-        self.ready.push(self.builder.record(key, flow, delta, reason, clocks, name));
+        let recorded = self.table.recorded(key, flow);
+        match due(flow, recorded.as_ref(), clocks.now_ns, &self.timeouts) {
+            None => {}
+            // A blocked flow's record said that it was over: the rest, if any, is told apart.
+            Some(Due::Last(_)) if recorded.is_some() && due::is_blocked(flow) => {
+                let recorded = recorded.unwrap_or_default();
+                self.settle(key, &Pending { recorded, last: true }, clocks)?;
+            }
+            Some(Due::Last(reason)) => self.record(key, flow, reason, true, clocks),
+            Some(Due::SoFar(reason)) => self.record(key, flow, reason, false, clocks),
+        }
+        Ok(())
     }
 
-    /// Records a flow that lives on.
-    fn record_so_far(
+    /// Records what is new of a flow in the table.
+    fn record(
         &mut self,
         key: &FlowKey,
         flow: &Flow,
         reason: EndReason,
+        last: bool,
         clocks: Clocks,
-    ) -> Result<(), KernelError> {
-        let delta = Delta::of(flow, self.table.recorded(key, flow).as_ref());
-        if delta.is_empty() {
-            return Ok(());
+    ) {
+        let delta = Delta::of(flow, self.recorded(key, flow).as_ref());
+        if self.pending.contains_key(key) || (delta.is_empty() && !last) {
+            return;
         }
+        let record = self.build(key, flow, delta, reason, clocks);
         let recorded = Recorded {
             to_peer: flow.to_peer,
             to_lan: flow.to_lan,
             first_ns: flow.first_ns,
             recorded_ns: clocks.now_ns,
+            sequence: record.sequence,
         };
-        self.table.remember(key, &recorded)?;
+        self.pending.insert(*key, Pending { recorded, last });
+        self.ready.push(Ready { record, of: Some(*key) });
+    }
+
+    /// Records what came of a flow after its record, and is in no table any more: a flow of its own,
+    /// from that record on. A flow without a record is told whole.
+    fn rest(&mut self, key: &FlowKey, flow: &Flow, recorded: Option<Recorded>, clocks: Clocks) {
+        let delta = Delta::of(flow, recorded.as_ref());
+        if delta.is_empty() {
+            return;
+        }
+        let first_ns = recorded.map_or(flow.first_ns, |recorded| recorded.recorded_ns);
+        let flow = Flow { first_ns, ..*flow };
+        let record = self.build(key, &flow, delta, EndReason::EndOfFlow, clocks);
+        self.ready.push(Ready { record, of: None });
+    }
+
+    fn build(
+        &mut self,
+        key: &FlowKey,
+        flow: &Flow,
+        delta: Delta,
+        reason: EndReason,
+        clocks: Clocks,
+    ) -> Record {
         let table = &self.table;
-        let name = |hash| table.name(hash);
-        self.ready.push(self.builder.record(key, flow, delta, reason, clocks, name));
-        Ok(())
+        self.builder.record(key, flow, delta, reason, clocks, |hash| table.name(hash))
+    }
+
+    /// What of this flow is recorded, on its way to the store included.
+    fn recorded(&self, key: &FlowKey, flow: &Flow) -> Option<Recorded> {
+        let on_its_way = self.pending.get(key).map(|pending| pending.recorded);
+        on_its_way
+            .filter(|recorded| recorded.first_ns == flow.first_ns)
+            .or_else(|| self.table.recorded(key, flow))
     }
 }
 

@@ -13,8 +13,8 @@ use serde_json::ser::{Formatter, Serializer};
 
 use crate::record::display_name;
 
-/// Columns a table fits into: a terminal beside another on an ordinary screen.
-pub const TABLE_WIDTH: u16 = 100;
+/// Columns a table fits into: a terminal that is wider than the least, and a full host name beside the rest.
+pub const TABLE_WIDTH: u16 = 120;
 
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]

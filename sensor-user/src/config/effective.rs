@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::mem::size_of;
 use std::path::Path;
 
-use sensor_ebpf::abi::{DomainEntry, DomainKey, Flow, FlowKey, StoredName};
+use sensor_ebpf::abi::{DomainEntry, DomainKey, Flow, FlowKey, Recorded, StoredName};
 
 use super::Config;
 use super::check::{BPFFS_DEFAULT, POLICY_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT};
@@ -57,7 +57,8 @@ impl Config {
         file.0
     }
 
-    /// Bytes of kernel memory each sized map takes, all of it taken at load.
+    /// Bytes of kernel memory each sized map takes, at most: `recorded` and `domains` grow with use,
+    /// the others are taken whole at load.
     ///
     /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
     /// 16 bytes for each of its buckets, of which there are as many as the next power of two. A ring
@@ -66,6 +67,7 @@ impl Config {
         let Self { kernel, .. } = self;
         vec![
             ("flows", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Flow>())),
+            ("recorded", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Recorded>())),
             ("names", hash_map(kernel.names_max, size_of::<u64>(), size_of::<StoredName>())),
             (
                 "domains",

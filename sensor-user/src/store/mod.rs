@@ -14,7 +14,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rusqlite::ErrorCode;
 
+mod ids;
 mod read;
+mod rollup;
+mod row;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, RowIndex, ToSql};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 use sensor_ebpf::abi::Verdict;
 use tracing::warn;
 
+use super::row::{categories, count, record};
 use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
 use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
-use crate::record::{EndReason, Named, RECORD_VERSION, Record};
+use crate::record::{EndReason, Named as _, Record};
 
 /// Which records are wanted. Nothing set is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -364,66 +365,6 @@ fn visit_day(
         visited += 1;
     }
     Ok(visited)
-}
-
-/// A row of [`visit_day`] as the record it was.
-fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
-    Ok(Record {
-        schema_version: RECORD_VERSION,
-        sensor: row.get("sensor")?,
-        boot: row.get("boot")?,
-        sequence: row.get::<_, i64>("sequence")?.cast_unsigned(),
-        flow_id: row.get::<_, i64>("flow_id")?.cast_unsigned(),
-        start_us: row.get("start_us")?,
-        end_us: row.get("end_us")?,
-        device: parsed(row, "device")?,
-        device_port: row.get("device_port")?,
-        peer: parsed(row, "peer")?,
-        peer_port: row.get("peer_port")?,
-        protocol: row.get("protocol")?,
-        zone: row.get("zone")?,
-        interface: row.get("interface")?,
-        packets_to_peer: count(row, "packets_to_peer")?,
-        bytes_to_peer: count(row, "bytes_to_peer")?,
-        packets_to_lan: count(row, "packets_to_lan")?,
-        bytes_to_lan: count(row, "bytes_to_lan")?,
-        name: row.get("name")?,
-        name_source: named(row, "name_source")?,
-        no_name: named(row, "no_name")?,
-        verdict: named(row, "verdict")?,
-        categories: categories(&row.get::<_, String>("categories")?)?,
-        list: row.get("list")?,
-        policy: row.get("policy")?,
-        group: row.get("device_group")?,
-        end_reason: named(row, "end_reason")?,
-        initiator: named(row, "initiator")?,
-    })
-}
-
-/// A text no version of the store writes there.
-fn unreadable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, error.into())
-}
-
-/// A column that holds the name of a value.
-fn named<T: Named>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
-    let text: String = row.get(column)?;
-    T::of(&text).ok_or_else(|| unreadable(format!("{text:?} is no {}", T::WHAT)))
-}
-
-/// A column that holds an address.
-fn parsed(row: &Row<'_>, column: &str) -> rusqlite::Result<IpAddr> {
-    row.get::<_, String>(column)?.parse().map_err(unreadable)
-}
-
-/// A column that holds a counter.
-fn count(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
-    Ok(row.get::<_, i64>(column)?.try_into().unwrap_or(0))
-}
-
-/// A set of categories.
-fn categories(text: &str) -> rusqlite::Result<Vec<String>> {
-    serde_json::from_str(text).map_err(unreadable)
 }
 
 /// Adds a day to sums by key and zone.

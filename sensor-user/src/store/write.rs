@@ -1,33 +1,25 @@
 //! The writing side: one transaction for a batch of a day.
 
-use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::hash::Hash;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
-use rusqlite::{Connection, OptionalExtension as _, Params, Statement, Transaction, params};
+use rusqlite::Connection;
 use tracing::{info, warn};
 
+use super::ids::{INSERT_FLOW, Ids};
+use super::rollup::{RollupKey, Sums};
 use super::schema::{self, Found};
 use super::{HOUR_US, Reader, StoreError, day_of, file_name, files, start_of};
-use crate::record::{Named as _, Record};
+use crate::record::Record;
 
 /// Day files kept open: today's, yesterday's around midnight, and what a late delivery brings.
 const OPEN_DAYS_MAX: usize = 4;
-
-/// Ids kept in memory for each dictionary of an open day; beyond, they are looked up again.
-/// 64 Ki names of 40 bytes are about 6 MiB.
-const IDS_MAX: usize = 1 << 16;
-
-/// Sensors and boots kept in memory: one, and one more for each restart of the machine that day.
-const ORIGINS_MAX: usize = 64;
 
 /// Page cache of an open day, KiB: the index by device is written all over.
 const CACHE_KIB: i64 = 16 << 10;
@@ -35,9 +27,6 @@ const CACHE_KIB: i64 = 16 << 10;
 /// Pages of 4 KiB after which the journal is carried over into the file: 16 MiB, so that a page many
 /// batches write to is carried over once.
 const CHECKPOINT_PAGES: i64 = 4_096;
-
-/// Largest counter of a record: 8 PiB, or so many packets.
-const COUNTER_MAX: u64 = 1 << 53;
 
 /// Corrupt files of one day kept beside it.
 const CORRUPT_FILES_MAX: u32 = 99;
@@ -281,241 +270,4 @@ impl Drop for DayFile {
             tracing::debug!(file = %self.path.display(), %error, "journal stays beside the file");
         }
     }
-}
-
-/// What a row of the roll-up is about.
-#[derive(PartialEq, Eq, Hash)]
-struct RollupKey {
-    hour: i64,
-    device: i64,
-    device_group: i64,
-    categories: i64,
-    verdict: i64,
-}
-
-/// What a row of the roll-up sums.
-#[derive(Default)]
-struct Sums {
-    records: i64,
-    flows: i64,
-    packets_to_peer: i64,
-    bytes_to_peer: i64,
-    packets_to_lan: i64,
-    bytes_to_lan: i64,
-}
-
-impl Sums {
-    fn add(&mut self, record: &Record) {
-        let add = |sum: &mut i64, value| *sum = sum.saturating_add(integer(value));
-        self.records += 1;
-        self.flows += i64::from(record.end_reason.is_final());
-        add(&mut self.packets_to_peer, record.packets_to_peer);
-        add(&mut self.bytes_to_peer, record.bytes_to_peer);
-        add(&mut self.packets_to_lan, record.packets_to_lan);
-        add(&mut self.bytes_to_lan, record.bytes_to_lan);
-    }
-
-    fn insert(&self, transaction: &Transaction<'_>, key: &RollupKey) -> rusqlite::Result<()> {
-        let mut statement = transaction.prepare_cached(
-            "INSERT INTO rollup (hour, device, device_group, categories, verdict, records, flows,
-                 packets_to_peer, bytes_to_peer, packets_to_lan, bytes_to_lan)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (hour, device, device_group, categories, verdict) DO UPDATE SET
-                 records = records + excluded.records,
-                 flows = flows + excluded.flows,
-                 packets_to_peer = packets_to_peer + excluded.packets_to_peer,
-                 bytes_to_peer = bytes_to_peer + excluded.bytes_to_peer,
-                 packets_to_lan = packets_to_lan + excluded.packets_to_lan,
-                 bytes_to_lan = bytes_to_lan + excluded.bytes_to_lan",
-        )?;
-        statement.execute(params![
-            key.hour,
-            key.device,
-            key.device_group,
-            key.categories,
-            key.verdict,
-            self.records,
-            self.flows,
-            self.packets_to_peer,
-            self.bytes_to_peer,
-            self.packets_to_lan,
-            self.bytes_to_lan,
-        ])?;
-        Ok(())
-    }
-}
-
-/// A counter as it is kept. No flow carries 8 PiB between two records: a counter that claims to is
-/// kept at that, so that no sum of a day can leave 63 bits.
-fn integer(value: u64) -> i64 {
-    value.min(COUNTER_MAX).cast_signed()
-}
-
-/// A table that gives texts their ids.
-struct Dictionary {
-    select: &'static str,
-    insert: &'static str,
-}
-
-const ORIGINS: Dictionary = Dictionary {
-    select: "SELECT id FROM origins WHERE sensor = ?1 AND boot = ?2",
-    insert: "INSERT INTO origins (sensor, boot) VALUES (?1, ?2)",
-};
-const DEVICES: Dictionary = Dictionary {
-    select: "SELECT id FROM devices WHERE address = ?1 AND zone = ?2",
-    insert: "INSERT INTO devices (address, zone) VALUES (?1, ?2)",
-};
-const PEERS: Dictionary = Dictionary {
-    select: "SELECT id FROM peers WHERE address = ?1",
-    insert: "INSERT INTO peers (address) VALUES (?1)",
-};
-const NAMES: Dictionary = Dictionary {
-    select: "SELECT id FROM names WHERE name = ?1",
-    insert: "INSERT INTO names (name) VALUES (?1)",
-};
-const CATEGORY_SETS: Dictionary = Dictionary {
-    select: "SELECT id FROM category_sets WHERE categories = ?1",
-    insert: "INSERT INTO category_sets (categories) VALUES (?1)",
-};
-const LABELS: Dictionary = Dictionary {
-    select: "SELECT id FROM labels WHERE text = ?1",
-    insert: "INSERT INTO labels (text) VALUES (?1)",
-};
-
-impl Dictionary {
-    /// The id of a text, given now if it has none.
-    fn id(&self, transaction: &Transaction<'_>, text: impl Params + Copy) -> rusqlite::Result<i64> {
-        let mut select = transaction.prepare_cached(self.select)?;
-        if let Some(id) = select.query_row(text, |row| row.get(0)).optional()? {
-            return Ok(id);
-        }
-        transaction.prepare_cached(self.insert)?.execute(text)?;
-        Ok(transaction.last_insert_rowid())
-    }
-}
-
-/// Stores a record unless it is there.
-const INSERT_FLOW: &str = "
-    INSERT INTO flows (origin, sequence, flow_id, start_us, end_us, device, device_port, peer,
-        peer_port, protocol, interface, packets_to_peer, bytes_to_peer, packets_to_lan,
-        bytes_to_lan, name, name_source, no_name, verdict, categories, list, policy, device_group,
-        end_reason, initiator)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-        ?20, ?21, ?22, ?23, ?24, ?25)
-    ON CONFLICT (origin, sequence) DO NOTHING";
-
-/// Ids known without asking.
-#[derive(Debug, Default)]
-struct Ids {
-    /// A batch has one origin or few: they are searched, not hashed.
-    origins: Vec<(String, String, i64)>,
-    devices: HashMap<(IpAddr, u16), i64>,
-    peers: HashMap<IpAddr, i64>,
-    names: HashMap<String, i64>,
-    category_sets: HashMap<Vec<String>, i64>,
-    labels: HashMap<String, i64>,
-}
-
-impl Ids {
-    /// Stores a record and tells what it counts for, all but the hour; nothing if it was there.
-    fn insert(
-        &mut self,
-        transaction: &Transaction<'_>,
-        insert_flow: &mut Statement<'_>,
-        record: &Record,
-    ) -> rusqlite::Result<Option<RollupKey>> {
-        let origin = self.origin(transaction, &record.sensor, &record.boot)?;
-        let device = known(&mut self.devices, &(record.device, record.zone), || {
-            DEVICES.id(transaction, (record.device.to_string().as_str(), record.zone))
-        })?;
-        let peer = known(&mut self.peers, &record.peer, || {
-            PEERS.id(transaction, [record.peer.to_string().as_str()])
-        })?;
-        let name = match record.name.as_deref() {
-            Some(name) => Some(known(&mut self.names, name, || NAMES.id(transaction, [name]))?),
-            None => None,
-        };
-        let categories = known(&mut self.category_sets, record.categories.as_slice(), || {
-            let set = serde_json::Value::from(record.categories.as_slice()).to_string();
-            CATEGORY_SETS.id(transaction, [set.as_str()])
-        })?;
-        let mut label =
-            |text: &str| known(&mut self.labels, text, || LABELS.id(transaction, [text]));
-        let verdict = label(record.verdict.text())?;
-        let device_group = record.group.as_deref().map(&mut label).transpose()?;
-        let rows = insert_flow.execute(params![
-            origin,
-            record.sequence.cast_signed(),
-            record.flow_id.cast_signed(),
-            record.start_us,
-            record.end_us,
-            device,
-            record.device_port,
-            peer,
-            record.peer_port,
-            record.protocol,
-            label(&record.interface)?,
-            integer(record.packets_to_peer),
-            integer(record.bytes_to_peer),
-            integer(record.packets_to_lan),
-            integer(record.bytes_to_lan),
-            name,
-            label(record.name_source.text())?,
-            label(record.no_name.text())?,
-            verdict,
-            categories,
-            record.list.as_deref().map(&mut label).transpose()?,
-            record.policy.as_deref().map(&mut label).transpose()?,
-            device_group,
-            label(record.end_reason.text())?,
-            label(record.initiator.text())?,
-        ])?;
-        let key = RollupKey {
-            hour: 0,
-            device,
-            device_group: device_group.unwrap_or(0),
-            categories,
-            verdict,
-        };
-        Ok((rows > 0).then_some(key))
-    }
-
-    fn origin(
-        &mut self,
-        transaction: &Transaction<'_>,
-        sensor: &str,
-        boot: &str,
-    ) -> rusqlite::Result<i64> {
-        let known = self.origins.iter().find(|known| known.0 == sensor && known.1 == boot);
-        if let Some((_, _, id)) = known {
-            return Ok(*id);
-        }
-        let id = ORIGINS.id(transaction, (sensor, boot))?;
-        if self.origins.len() >= ORIGINS_MAX {
-            self.origins.clear();
-        }
-        self.origins.push((sensor.to_owned(), boot.to_owned(), id));
-        Ok(id)
-    }
-}
-
-/// An id from memory, or from the file and from then on from memory.
-fn known<K, Q>(
-    ids: &mut HashMap<K, i64>,
-    key: &Q,
-    look_up: impl FnOnce() -> rusqlite::Result<i64>,
-) -> rusqlite::Result<i64>
-where
-    K: Borrow<Q> + Eq + Hash,
-    Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
-{
-    if let Some(id) = ids.get(key) {
-        return Ok(*id);
-    }
-    let id = look_up()?;
-    if ids.len() >= IDS_MAX {
-        ids.clear();
-    }
-    ids.insert(key.to_owned(), id);
-    Ok(id)
 }

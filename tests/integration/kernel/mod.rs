@@ -84,7 +84,7 @@ fn key(frame: &Frame) -> FlowKey {
 }
 
 fn packet(frame: &[u8]) -> Packet {
-    Packet::parse(Cursor::new(frame), frame.len() as u32).unwrap()
+    Packet::parse(Cursor::new(frame), frame.len() as u32).expect("a packet")
 }
 
 /// A small generator (xorshift64*), so that a failing case can be run again.

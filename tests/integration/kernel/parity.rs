@@ -55,7 +55,7 @@ fn kernel_says(
 fn check(bench: &mut Bench, payload: &[u8], port: u16) -> Result<()> {
     let host = host_says(payload);
     let kernel = kernel_says(bench, payload, port)?;
-    assert_eq!(kernel, host, "payload {:02x?}", payload);
+    assert_eq!(kernel, host, "payload {payload:02x?}");
     Ok(())
 }
 
