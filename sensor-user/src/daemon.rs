@@ -160,6 +160,8 @@ impl Sensor {
 
         let sizes = sizes(config);
         let mut object = Object::load(sizes, Clock::Live, Some(&config.kernel.bpffs))?;
+        #[cfg(feature = "trace")]
+        object.follow_log()?;
         let control = ControlCell::open(&object)?;
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let status = PolicyStatus {

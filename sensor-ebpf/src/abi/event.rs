@@ -25,9 +25,9 @@ pub struct VerdictEvent {
     pub group: u16,
     /// List of the deciding entry.
     pub list: u16,
-    /// A [`Verdict`].
+    /// A [`Verdict`](crate::abi::Verdict).
     pub verdict: u8,
-    /// A [`NameSource`].
+    /// A [`NameSource`](crate::abi::NameSource).
     pub name_source: u8,
     /// 1 where the sender of the deciding packet is the peer, not the LAN side (tap and replay).
     pub from_peer: u8,
@@ -43,7 +43,7 @@ pub struct VerdictEvent {
 pub struct FlowEndEvent {
     /// [`ABI_VERSION`].
     pub abi: u32,
-    /// A [`FlowEnd`].
+    /// A [`FlowEnd`](crate::abi::FlowEnd).
     pub end: u8,
     /// Always 0.
     pub reserved: [u8; 3],

@@ -101,11 +101,11 @@ pub struct Flow {
     pub group: u16,
     /// List the deciding entry came from.
     pub list: u16,
-    /// A [`Verdict`].
+    /// A [`Verdict`](crate::abi::Verdict).
     pub verdict: u8,
-    /// A [`NameSource`].
+    /// A [`NameSource`](crate::abi::NameSource).
     pub name_source: u8,
-    /// A [`NoName`].
+    /// A [`NoName`](crate::abi::NoName).
     pub no_name: u8,
     /// A [`crate::flow::Phase`].
     pub phase: u8,

@@ -11,7 +11,7 @@ pub struct Interface {
     pub slot: u16,
     /// Zone of its flows.
     pub zone: u16,
-    /// A [`Side`].
+    /// A [`Side`](crate::abi::Side).
     pub side: u8,
     /// Always 0.
     pub reserved: [u8; 3],
@@ -23,8 +23,8 @@ pub struct Interface {
 pub struct InterfaceCounters {
     /// Everything the program was run for.
     pub seen: Volume,
-    /// The same, by [`Accounting`]; their sum is `seen`.
+    /// The same, by [`Accounting`](crate::abi::Accounting); their sum is `seen`.
     pub accounted: [Volume; ACCOUNTINGS],
-    /// By [`Happening`].
+    /// By [`Happening`](crate::abi::Happening).
     pub happened: [u64; HAPPENINGS],
 }

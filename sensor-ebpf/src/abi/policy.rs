@@ -67,7 +67,7 @@ impl GroupPrefix {
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct Control {
-    /// [`ABI_VERSION`] of the user space that filled the maps.
+    /// [`ABI_VERSION`](crate::abi::ABI_VERSION) of the user space that filled the maps.
     pub abi: u32,
     /// Generation of the policy in force; storing it publishes all its tables.
     pub policy: u32,

@@ -77,14 +77,16 @@ fn a_hello_cut_before_its_name_ends_is_truncated() {
 /// What tls-parser, the reference, finds.
 fn reference(record: &[u8]) -> Option<Vec<u8>> {
     let (_, plaintext) = tls_parser::parse_tls_plaintext(record).ok()?;
-    let hello = plaintext.msg.iter().find_map(|message| match message {
-        TlsMessage::Handshake(TlsMessageHandshake::ClientHello(hello)) => Some(hello),
-        _ => None,
+    let hello = plaintext.msg.iter().find_map(|message| {
+        let TlsMessage::Handshake(TlsMessageHandshake::ClientHello(hello)) = message else {
+            return None;
+        };
+        Some(hello)
     })?;
     let (_, extensions) = tls_parser::parse_tls_extensions(hello.ext?).ok()?;
-    extensions.into_iter().find_map(|extension| match extension {
-        TlsExtension::SNI(names) => names.first().map(|(_, name)| name.to_vec()),
-        _ => None,
+    extensions.into_iter().find_map(|extension| {
+        let TlsExtension::SNI(names) = extension else { return None };
+        names.first().map(|(_, name)| name.to_vec())
     })
 }
 

@@ -42,6 +42,15 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     store_name(examination, row);
     keep_verdict(examination, verdict);
 
+    #[cfg(feature = "trace")]
+    aya_log_ebpf::debug!(
+        ctx,
+        "judged: verdict {} categories {:x} group {} policy {}",
+        verdict as u8,
+        entry.categories,
+        group,
+        policy
+    );
     let told = verdict == Verdict::Block || verdict == Verdict::Alert || control.report_all != 0;
     if told && events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);

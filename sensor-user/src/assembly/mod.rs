@@ -1,6 +1,6 @@
 //! From the flow table and its events to records.
 //!
-//! [`due`] says when a flow is due for a record, [`build`] makes it, and the [`Assembler`] here applies
+//! [`due()`] says when a flow is due for a record, [`build`] makes it, and the [`Assembler`] here applies
 //! both to the table: on flow-end events, after their linger, and on a sweep that finds everything else.
 //!
 //! A record is made of a flow that stays where it is until the store has the record; only then the flow

@@ -16,6 +16,8 @@ pub mod object;
 pub mod preflight;
 pub mod tables;
 pub mod test_run;
+#[cfg(feature = "trace")]
+pub mod trace;
 
 mod syscall;
 
