@@ -1,12 +1,54 @@
-//! Benchmarks.
-use sensor_user::kernel::lab::Lab;
-use sensor_user::kernel::object::{Clock, Object, Sizes};
-fn main() -> anyhow::Result<()> {
-    let mut object = Object::load(Sizes::SMALL, Clock::Replay, None)?;
-    for f in object.figures()? {
-        println!("{f:?}");
+//! What the kernel programs cost: [`bench`] measures ns per packet, [`verify`] holds the verifier's
+//! figures against their budgets.
+//!
+//! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
+//! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
+//! - [`cpu`], [`statistics`], [`glob`] and [`table`] are the tools.
+
+mod bench;
+mod cpu;
+mod frames;
+mod glob;
+mod measure;
+mod payloads;
+mod scenarios;
+mod stack;
+mod stand;
+mod statistics;
+mod table;
+mod verify;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures the kernel programs.
+#[derive(Parser)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure ns per packet.
+    Bench(bench::Options),
+    /// Check the programs against their budgets.
+    Verify(verify::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().command {
+        Command::Bench(options) => bench::run(&options),
+        Command::Verify(options) => verify::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Without a standard error the exit code says it alone.
+            let _unsaid = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
-    let mut lab = Lab::load()?;
-    lab.mutate_into(&mut object)?;
-    Ok(())
 }

@@ -21,7 +21,8 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = ensure(Need::Build)?;
     let mut bench = cargo::cargo(&toolchain);
-    bench.args(["run", "--release", "--quiet", "--package", "sensor-benches", "--", "bench"]);
+    // The measured code is in the kernel, and always optimised: the dev profile serves.
+    bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
     if let Some(only) = &options.only {
         bench.arg("--only").arg(only);
     }

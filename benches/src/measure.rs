@@ -1,0 +1,227 @@
+//! Times one scenario for one round, and proves by counters and flows that its packets took the path
+//! it is named after. A test run leaves a frame as the program left it, so only frames that are not
+//! written to can be repeated within one call.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use sensor_ebpf::abi::{Accounting, Flow, Happening, NoName, Side, Verdict};
+use sensor_ebpf::flow::{Phase, RESETS_MAX};
+use sensor_ebpf::parse::SYN;
+use sensor_user::kernel::counters::Totals;
+use sensor_user::kernel::lab::Lab;
+use sensor_user::kernel::test_run::action;
+
+use crate::cpu;
+use crate::scenarios::{Course, OneFlow, Scenario, State};
+use crate::stand::{Stand, UNLISTED, key_of};
+
+/// Packets before a measurement, to have caches and predictors as they are on a busy link.
+const WARM_UP: u32 = 1000;
+
+/// New flows between two clearings: most of what the small flow table holds.
+const NEW_FLOWS: u32 = 50_000;
+
+/// Blocked hellos between two drains: the small verdict ring holds 2,800 events.
+const BLOCKED_HELLOS: u32 = 2000;
+
+/// ns per packet. `baseline_ns` is this round's; what is measured through the mutator is the excess
+/// over the mutator alone, on top of the baseline.
+pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) -> Result<f64> {
+    let packets = scenario.packets;
+    let measured = match &scenario.course {
+        Course::Baseline { frame } => baseline(stand, frame, packets),
+        Course::Unwatched { frame } => unwatched(stand, frame, packets),
+        Course::NotIp { frame } => {
+            stand.repeat_counted(frame, packets, action::PASS, Some(Accounting::NotIp), None)
+        }
+        Course::OneFlow(course) => one_flow(stand, course, packets),
+        Course::NewFlows { frame } => new_flows(stand, frame, packets).map(|net| net + baseline_ns),
+        Course::BlockedHellos { open, hello } => {
+            blocked_hellos(stand, open, hello, packets).map(|net| net + baseline_ns)
+        }
+    };
+    measured.with_context(|| format!("measure scenario {}", scenario.name))
+}
+
+fn baseline(stand: &mut Stand, frame: &[u8], packets: u32) -> Result<f64> {
+    stand.alone.repeat("pass", frame, WARM_UP)?;
+    let (time, result) = timed(|| stand.alone.repeat("pass", frame, packets));
+    ensure!(result? == action::PASS, "the baseline did not pass");
+    Ok(per_packet(time, packets))
+}
+
+fn unwatched(stand: &mut Stand, frame: &[u8], packets: u32) -> Result<f64> {
+    stand.watch(Side::Unwatched)?;
+    let measured = stand.repeat_counted(frame, packets, action::PASS, None, None);
+    stand.watch(Side::Lan)?;
+    measured
+}
+
+fn one_flow(stand: &mut Stand, course: &OneFlow, packets: u32) -> Result<f64> {
+    stand.flows.clear()?;
+    for (frame, action) in &course.story {
+        stand.play(frame, *action)?;
+    }
+    stand.drain_verdicts();
+    let policy = stand.push_policy()?;
+    let key = key_of(&course.frame)?;
+    let before = stand.flows.get(&key).context("the flow was not made")?;
+    let (action, happening) = match course.state {
+        State::Done { .. } | State::Judged { .. } => (action::PASS, None),
+        State::Dropped => (action::DROP, Some(Happening::BlockedDropped)),
+    };
+    let accounting = Some(Accounting::Flow);
+    let measured = stand.repeat_counted(&course.frame, packets, action, accounting, happening)?;
+    let after = stand.flows.get(&key).context("the flow is gone")?;
+    let added = after.to_peer.packets - before.to_peer.packets;
+    ensure!(added == u64::from(WARM_UP + packets), "the flow got {added} packets");
+    ensure!(is_in(stand, &after, course.state, policy), "the flow is {after:?}");
+    Ok(measured)
+}
+
+/// True where the flow shows the state, and under which policy it was last judged.
+fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
+    let name = stand.flows.name(flow.name_hash);
+    let name = name.as_ref().and_then(|name| name.bytes.get(..usize::from(name.length)));
+    let judged_now = flow.policy == policy;
+    match state {
+        State::Done { name: expected } => {
+            flow.phase == Phase::Done as u8 && name == expected.map(str::as_bytes) && !judged_now
+        }
+        State::Judged { phase } => {
+            flow.phase == phase as u8
+                && flow.verdict == Verdict::Allow as u8
+                && flow.no_name == NoName::Named as u8
+                && name == Some(UNLISTED.as_bytes())
+                && judged_now
+        }
+        State::Dropped => {
+            flow.verdict == Verdict::Block as u8 && flow.resets == RESETS_MAX && !judged_now
+        }
+    }
+}
+
+/// What the sensor adds to the mutator.
+fn new_flows(stand: &mut Stand, frame: &[u8], packets: u32) -> Result<f64> {
+    let mut mutator = Lab::load()?;
+    mutator.mutate_into(&mut stand.object)?;
+    let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..packets / NEW_FLOWS {
+        stand.flows.clear()?;
+        let before = stand.totals()?;
+        let (time, result) = timed(|| mutator.repeat("mutate", frame, NEW_FLOWS));
+        ensure!(result? == action::PASS, "a new flow did not pass");
+        with += time;
+        expect(&before, &stand.totals()?, NEW_FLOWS, Some(Accounting::Flow), None)?;
+        let new = |flow: &Flow| {
+            flow.to_peer.packets == 1
+                && flow.lan_tcp_flags == SYN
+                && flow.phase == Phase::Waiting as u8
+        };
+        let flows = stand.all_flows()?;
+        ensure!(flows.len() == NEW_FLOWS as usize, "there are {} flows", flows.len());
+        ensure!(flows.iter().all(new), "a flow is not new");
+        let (time, result) = timed(|| stand.alone.repeat("mutate", frame, NEW_FLOWS));
+        result?;
+        without += time;
+    }
+    let measured = packets / NEW_FLOWS * NEW_FLOWS;
+    Ok(per_packet(with, measured) - per_packet(without, measured))
+}
+
+/// What the sensor adds to a call that runs the mutator. The hello becomes a reset, so that a second
+/// run within the call would see that.
+fn blocked_hellos(stand: &mut Stand, open: &[u8], hello: &[u8], packets: u32) -> Result<f64> {
+    // Two mutators that have turned equally often give the same flows.
+    let (mut opener, mut mutator) = (Lab::load()?, Lab::load()?);
+    opener.mutate_into(&mut stand.object)?;
+    mutator.mutate_into(&mut stand.object)?;
+    let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..packets / BLOCKED_HELLOS {
+        stand.flows.clear()?;
+        stand.drain_verdicts();
+        opener.repeat("mutate", open, BLOCKED_HELLOS)?;
+        let before = stand.totals()?;
+        let (time, result) = timed(|| one_by_one(&mut mutator, hello));
+        result?;
+        with += time;
+        let after = stand.totals()?;
+        let happening = Some(Happening::ServerReset);
+        expect(&before, &after, BLOCKED_HELLOS, Some(Accounting::Flow), happening)?;
+        let told = stand.drain_verdicts();
+        ensure!(told == BLOCKED_HELLOS as usize, "{told} verdicts were told");
+        let blocked = |flow: &Flow| {
+            flow.to_peer.packets == 2 && flow.verdict == Verdict::Block as u8 && flow.resets == 0
+        };
+        let flows = stand.all_flows()?;
+        ensure!(flows.len() == BLOCKED_HELLOS as usize, "there are {} flows", flows.len());
+        ensure!(flows.iter().all(blocked), "a flow was not blocked by its second packet");
+        let (time, result) = timed(|| one_by_one(&mut stand.alone, hello));
+        result?;
+        without += time;
+    }
+    let measured = packets / BLOCKED_HELLOS * BLOCKED_HELLOS;
+    Ok(per_packet(with, measured) - per_packet(without, measured))
+}
+
+fn one_by_one(mutator: &mut Lab, frame: &[u8]) -> Result<()> {
+    for _ in 0..BLOCKED_HELLOS {
+        let result = mutator.repeat("mutate", frame, 1)?;
+        ensure!(result == action::PASS, "a hello had action {result}");
+    }
+    Ok(())
+}
+
+impl Stand {
+    /// Times a frame that must have this action, be accounted so, and make this happen, each time.
+    fn repeat_counted(
+        &mut self,
+        frame: &[u8],
+        packets: u32,
+        action: u32,
+        accounting: Option<Accounting>,
+        happening: Option<Happening>,
+    ) -> Result<f64> {
+        let before = self.totals()?;
+        self.object.repeat_xdp(frame, WARM_UP)?;
+        let (time, result) = timed(|| self.object.repeat_xdp(frame, packets));
+        let result = result?;
+        ensure!(result == action, "the action was {result}, not {action}");
+        expect(&before, &self.totals()?, WARM_UP + packets, accounting, happening)?;
+        Ok(per_packet(time, packets))
+    }
+}
+
+/// Between the two, so many packets were accounted so and made this happen, and nothing else.
+fn expect(
+    before: &Totals,
+    after: &Totals,
+    packets: u32,
+    accounting: Option<Accounting>,
+    happening: Option<Happening>,
+) -> Result<()> {
+    let only_if = |expected| if expected { u64::from(packets) } else { 0 };
+    for &value in Accounting::ALL {
+        let count = after.accounted(value).packets - before.accounted(value).packets;
+        let name = value.name();
+        ensure!(count == only_if(accounting == Some(value)), "{count} packets were {name}");
+    }
+    for &value in Happening::ALL {
+        let count = after.happened(value) - before.happened(value);
+        let name = value.name();
+        ensure!(count == only_if(happening == Some(value)), "{name} happened {count} times");
+    }
+    ensure!(after.is_conserved(), "the counters are not conserved");
+    Ok(())
+}
+
+fn timed<T>(run: impl FnOnce() -> T) -> (Duration, T) {
+    let before = cpu::used();
+    let result = run();
+    (cpu::used().saturating_sub(before), result)
+}
+
+fn per_packet(time: Duration, packets: u32) -> f64 {
+    time.as_secs_f64() * 1e9 / f64::from(packets)
+}

@@ -1,0 +1,210 @@
+//! What is measured: frames, and the path they must take.
+
+use std::net::SocketAddr;
+
+use sensor_ebpf::flow::{Phase, RESETS_MAX};
+use sensor_user::kernel::test_run::action;
+
+use crate::frames::{self, Path};
+use crate::payloads::{self, NamePlace};
+use crate::stand::{BLOCKED, UNLISTED};
+
+/// Packets a round of a path of some ten ns.
+const FAST: u32 = 1_000_000;
+/// Packets a round of a path of some hundred ns.
+const MIDDLE: u32 = 200_000;
+/// Packets a round of a path of microseconds.
+const SLOW: u32 = 30_000;
+
+/// Name of the scenario the others are compared with.
+pub(crate) const BASELINE: &str = "pass";
+
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    /// Packets measured in a round.
+    pub(crate) packets: u32,
+    pub(crate) course: Course,
+}
+
+/// How a scenario's packets reach the programs, and where they must go.
+pub(crate) enum Course {
+    /// Through a program that only passes.
+    Baseline { frame: Vec<u8> },
+    /// At an interface that is not watched.
+    Unwatched { frame: Vec<u8> },
+    /// Accounted as not IP.
+    NotIp { frame: Vec<u8> },
+    /// One frame, repeated, of one flow.
+    OneFlow(OneFlow),
+    /// Each packet opens another flow.
+    NewFlows { frame: Vec<u8> },
+    /// Each packet is the deciding hello of another flow that is open.
+    BlockedHellos { open: Vec<u8>, hello: Vec<u8> },
+}
+
+/// Packets of a flow in a given state, which they leave as it is.
+pub(crate) struct OneFlow {
+    /// Frames that bring the flow there, with their actions.
+    pub(crate) story: Vec<(Vec<u8>, u32)>,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) state: State,
+}
+
+/// What the flow must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Nothing more is looked at; the flow is called so, or has no name.
+    Done { name: Option<&'static str> },
+    /// Every packet is read and judged; it passes.
+    Judged { phase: Phase },
+    /// Every packet is dropped.
+    Dropped,
+}
+
+/// Every scenario, the baseline first.
+pub(crate) fn all() -> Vec<Scenario> {
+    let scenario = |name, packets, course, about| Scenario { name, about, packets, course };
+    let application_data = [&[0x17, 3, 3, 3, 0xe3], vec![0x5a; 995].as_slice()].concat();
+    let data = frames::segment(v4(443), &application_data);
+    let open = frames::syn(v4(443));
+    let hello = |name, place| frames::segment(v4(443), &payloads::client_hello(name, place));
+    vec![
+        scenario(
+            BASELINE,
+            FAST,
+            Course::Baseline { frame: data.clone() },
+            "a program that only passes",
+        ),
+        scenario("non-ip", FAST, Course::NotIp { frame: frames::arp_request() }, "ARP request"),
+        scenario(
+            "unwatched",
+            FAST,
+            Course::Unwatched { frame: data.clone() },
+            "at an interface that is not watched",
+        ),
+        scenario(
+            "known-flow",
+            FAST,
+            Course::OneFlow(named_flow(v4(443), &application_data)),
+            "1,000 bytes of a TLS connection that is named and done",
+        ),
+        scenario(
+            "known-flow-udp",
+            FAST,
+            Course::OneFlow(OneFlow {
+                story: vec![(frames::datagram(v4(443), &application_data), action::PASS)],
+                frame: frames::datagram(v4(443), &application_data),
+                state: State::Done { name: None },
+            }),
+            "1,000 bytes of a UDP flow",
+        ),
+        scenario(
+            "known-flow-ipv6-vlan",
+            FAST,
+            Course::OneFlow(named_flow(v6_in_vlan(), &application_data)),
+            "known-flow over IPv6 in a VLAN",
+        ),
+        scenario(
+            "syn",
+            MIDDLE,
+            Course::NewFlows { frame: open.clone() },
+            "every packet opens another flow; net of the mutator",
+        ),
+        scenario(
+            "hello-sni-first",
+            MIDDLE,
+            Course::OneFlow(judged_flow(
+                &payloads::client_hello(UNLISTED, NamePlace::First),
+                443,
+                Phase::Named,
+            )),
+            "hello of 517 bytes, unlisted name in the first of 17 extensions",
+        ),
+        scenario(
+            "hello-sni-last",
+            MIDDLE,
+            Course::OneFlow(judged_flow(
+                &payloads::client_hello(UNLISTED, NamePlace::Last),
+                443,
+                Phase::Named,
+            )),
+            "the same, name in the last",
+        ),
+        scenario(
+            "http-request",
+            SLOW,
+            Course::OneFlow(judged_flow(&payloads::request(UNLISTED), 80, Phase::Requests)),
+            "request of 450 bytes, unlisted name in the first header",
+        ),
+        scenario(
+            "http-host-late",
+            SLOW,
+            Course::OneFlow(judged_flow(
+                &payloads::request_with_late_host(UNLISTED),
+                80,
+                Phase::Requests,
+            )),
+            "name after 1,200 bytes of other headers",
+        ),
+        scenario(
+            "blocked-packet",
+            FAST,
+            Course::OneFlow(blocked_flow(hello(BLOCKED, NamePlace::First), data)),
+            "dropped: the flow is blocked, its budget of resets is used up",
+        ),
+        scenario(
+            "blocked-hello",
+            SLOW,
+            Course::BlockedHellos { open, hello: hello(BLOCKED, NamePlace::First) },
+            "judged, told, made the server's reset; one run a call, net of call and mutator",
+        ),
+    ]
+}
+
+fn v4(port: u16) -> Path {
+    path("192.0.2.7", "198.51.100.9", port, None)
+}
+
+fn v6_in_vlan() -> Path {
+    path("2001:db8::7", "2001:db8:ffff::9", 443, Some(42))
+}
+
+fn path(source: &str, destination: &str, port: u16, vlan: Option<u16>) -> Path {
+    let address = |text: &str| text.parse().expect("an address of this file");
+    Path {
+        source: SocketAddr::new(address(source), 51234),
+        destination: SocketAddr::new(address(destination), port),
+        vlan,
+    }
+}
+
+/// Opened, named by its hello, answered by the server.
+fn named_flow(path: Path, data: &[u8]) -> OneFlow {
+    let hello = payloads::client_hello(UNLISTED, NamePlace::First);
+    OneFlow {
+        story: vec![
+            (frames::syn(path), action::PASS),
+            (frames::segment(path, &hello), action::PASS),
+            (frames::segment(path.reversed(), b"\x16\x03\x03\x00\x7a\x02"), action::PASS),
+        ],
+        frame: frames::segment(path, data),
+        state: State::Done { name: Some(UNLISTED) },
+    }
+}
+
+/// Opened; until the server answers, each hello is read, and each request is read anyway.
+fn judged_flow(payload: &[u8], port: u16, phase: Phase) -> OneFlow {
+    OneFlow {
+        story: vec![(frames::syn(v4(port)), action::PASS)],
+        frame: frames::segment(v4(port), payload),
+        state: State::Judged { phase },
+    }
+}
+
+/// Opened, blocked by its hello, reset as often as it is worth.
+fn blocked_flow(hello: Vec<u8>, data: Vec<u8>) -> OneFlow {
+    let mut story = vec![(frames::syn(v4(443)), action::PASS), (hello, action::PASS)];
+    story.extend((0..RESETS_MAX).map(|_| (data.clone(), action::TX)));
+    OneFlow { story, frame: data, state: State::Dropped }
+}

@@ -1,0 +1,112 @@
+//! The sensor on its test stand: loaded, watching the interface test frames come from, with a policy.
+
+use anyhow::{Result, ensure};
+use sensor_ebpf::abi::{Direction, DomainEntry, Flow, FlowKey, GroupMasks, Side};
+use sensor_ebpf::cursor::Cursor;
+use sensor_ebpf::parse::Packet;
+use sensor_user::kernel::control::ControlCell;
+use sensor_user::kernel::counters::{Counters, Totals};
+use sensor_user::kernel::events::Rings;
+use sensor_user::kernel::flows::FlowTable;
+use sensor_user::kernel::lab::Lab;
+use sensor_user::kernel::object::{Clock, Object, Sizes};
+use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
+use sensor_user::kernel::test_run::TEST_IFINDEX;
+
+/// A name no list has: all its suffixes are looked up.
+pub(crate) const UNLISTED: &str = "media.images.example.com";
+
+/// A name below a listed one that is blocked for everyone.
+pub(crate) const BLOCKED: &str = "media.images.blocked.example";
+
+/// Listed names beside the blocked one.
+const LISTED: u32 = 1000;
+
+const SLOT: u16 = 0;
+
+/// The loaded programs and all that is around them.
+pub(crate) struct Stand {
+    pub(crate) object: Object,
+    pub(crate) flows: FlowTable,
+    pub(crate) rings: Rings,
+    /// The baseline, and a mutator with nothing behind it.
+    pub(crate) alone: Lab,
+    counters: Counters,
+    control: ControlCell,
+    tables: PolicyTables,
+    policy: PolicyImage,
+}
+
+impl Stand {
+    pub(crate) fn load() -> Result<Self> {
+        let sizes = Sizes::SMALL;
+        let mut object = Object::load(sizes, Clock::Live, None)?;
+        let control = ControlCell::open(&object)?;
+        let tables = PolicyTables::open(&mut object, sizes.domains)?;
+        let flows = FlowTable::open(&mut object)?;
+        let rings = Rings::open(&mut object)?;
+        let counters = Counters::open(&mut object)?;
+        let alone = Lab::load()?;
+        let policy = policy();
+        let mut stand = Self { object, flows, rings, alone, counters, control, tables, policy };
+        stand.watch(Side::Lan)?;
+        stand.push_policy()?;
+        Ok(stand)
+    }
+
+    /// What the interface of the test frames is to the sensor.
+    pub(crate) fn watch(&mut self, side: Side) -> Result<()> {
+        Ok(self.counters.watch("lo", TEST_IFINDEX, SLOT, 0, side)?)
+    }
+
+    /// Puts the same policy in force anew, so that a flow shows whether it was judged since.
+    pub(crate) fn push_policy(&mut self) -> Result<u32> {
+        Ok(self.tables.push(&self.control, &self.policy, |_generation| Ok(()))?)
+    }
+
+    pub(crate) fn totals(&self) -> Result<Totals> {
+        Ok(self.counters.totals(SLOT, Direction::Ingress)?)
+    }
+
+    /// Every flow there is.
+    pub(crate) fn all_flows(&self) -> Result<Vec<Flow>> {
+        let mut flows = Vec::new();
+        self.flows.scan(|_key, flow| flows.push(*flow))?;
+        Ok(flows)
+    }
+
+    /// Takes the waiting verdicts; how many there were.
+    pub(crate) fn drain_verdicts(&mut self) -> usize {
+        std::iter::from_fn(|| self.rings.next_verdict()).count()
+    }
+
+    /// One frame that must have this outcome.
+    pub(crate) fn play(&mut self, frame: &[u8], action: u32) -> Result<()> {
+        let outcome = self.object.run_xdp(frame)?;
+        ensure!(
+            outcome.action == action,
+            "a frame on the way to the scenario's state had action {}, not {action}",
+            outcome.action
+        );
+        Ok(())
+    }
+}
+
+/// Blocks one category; a thousand other names are listed.
+fn policy() -> PolicyImage {
+    const CATEGORY: u64 = 1 << 1;
+    let blocked = DomainEntry { categories: CATEGORY, list: 1, reserved: [0; 6] };
+    let other = DomainEntry { categories: CATEGORY << 1, ..blocked };
+    let mut domains = vec![("blocked.example".to_owned(), blocked)];
+    domains.extend((0..LISTED).map(|number| (format!("site{number}.example"), other)));
+    let everyone = GroupMasks { block: CATEGORY, alert: 0, allow: 0 };
+    PolicyImage { domains, groups: vec![(0, everyone, Vec::new())] }
+}
+
+/// The flow a LAN device's frame belongs to.
+pub(crate) fn key_of(frame: &[u8]) -> Result<FlowKey> {
+    let length = u32::try_from(frame.len())?;
+    let packet = Packet::parse(Cursor::new(frame), length)
+        .map_err(|skip| anyhow::anyhow!("the frame belongs to no flow: {skip:?}"))?;
+    Ok(FlowKey::from_lan(&packet, 0))
+}
