@@ -1,9 +1,8 @@
-//! Frames as a LAN interface gets them. Lengths are right; checksums are left zero, since the
-//! programs verify none.
+//! Frames as a LAN interface gets them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use sensor_ebpf::parse::{ACK, PSH, SYN, TCP, UDP};
+use sensor_lab::frames::{DEVICE_MAC, Frame, Transport, flag};
 
 /// Who sends to whom, and in which VLAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,98 +28,58 @@ const OPTIONS: [u8; 12] = [1, 1, 8, 10, 0x1c, 0x2d, 0x3f, 0x10, 0x51, 0x62, 0x73
 
 /// The first packet of a connection.
 pub(crate) fn syn(path: Path) -> Vec<u8> {
-    tcp(path, SYN, &SYN_OPTIONS, &[])
+    tcp(path, flag::SYN, &SYN_OPTIONS, &[])
 }
 
 /// A segment of an open connection.
 pub(crate) fn segment(path: Path, payload: &[u8]) -> Vec<u8> {
-    tcp(path, ACK | PSH, &OPTIONS, payload)
+    tcp(path, flag::ACK | flag::PSH, &OPTIONS, payload)
 }
 
 /// A datagram.
 pub(crate) fn datagram(path: Path, payload: &[u8]) -> Vec<u8> {
-    let mut transport = Vec::new();
-    transport.extend(path.source.port().to_be_bytes());
-    transport.extend(path.destination.port().to_be_bytes());
-    transport.extend(length_of(payload.len() + 8));
-    transport.extend([0; 2]);
-    transport.extend(payload);
-    ip(path, UDP, &transport)
+    frame(path, Transport::Udp, &[], payload)
 }
 
 /// Who has 192.0.2.1? Tell 192.0.2.7 (RFC 826), padded to the shortest Ethernet frame.
 pub(crate) fn arp_request() -> Vec<u8> {
     let mut frame = vec![0xff; 6];
-    frame.extend(LAN_STATION);
+    frame.extend(DEVICE_MAC);
     frame.extend([0x08, 0x06, 0, 1, 0x08, 0, 6, 4, 0, 1]);
-    frame.extend(LAN_STATION);
+    frame.extend(DEVICE_MAC);
     frame.extend([192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1]);
     frame.resize(60, 0);
     frame
 }
 
-const GATEWAY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
-const LAN_STATION: [u8; 6] = [0x02, 0, 0, 0, 0, 7];
-
 fn tcp(path: Path, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
-    let words = u8::try_from((20 + options.len()) / 4).expect("at most 40 bytes of options");
-    let mut transport = Vec::new();
-    transport.extend(path.source.port().to_be_bytes());
-    transport.extend(path.destination.port().to_be_bytes());
-    transport.extend(0x1000_0001_u32.to_be_bytes());
-    transport.extend(0x2000_0001_u32.to_be_bytes());
-    transport.extend([words << 4, flags]);
-    // Window, checksum, urgent pointer.
-    transport.extend([0x01, 0xf5, 0, 0, 0, 0]);
-    transport.extend(options);
-    transport.extend(payload);
-    ip(path, TCP, &transport)
+    frame(path, Transport::Tcp { flags, sequence: 1001, acknowledgement: 5001 }, options, payload)
 }
 
-fn ip(path: Path, protocol: u8, transport: &[u8]) -> Vec<u8> {
-    match (path.source.ip(), path.destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let mut packet = vec![0x45, 0];
-            packet.extend(length_of(transport.len() + 20));
-            packet.extend([0x12, 0x34, 0x40, 0, 64, protocol, 0, 0]);
-            packet.extend(source.octets());
-            packet.extend(destination.octets());
-            packet.extend(transport);
-            ethernet(path.vlan, 0x0800, &packet)
-        }
-        (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            let mut packet = vec![0x60, 0, 0, 0];
-            packet.extend(length_of(transport.len()));
-            packet.extend([protocol, 64]);
-            packet.extend(source.octets());
-            packet.extend(destination.octets());
-            packet.extend(transport);
-            ethernet(path.vlan, 0x86dd, &packet)
-        }
-        (source, destination) => panic!("{source} cannot send to {destination}"),
+fn frame(path: Path, transport: Transport, tcp_options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let Path { source, destination, vlan } = path;
+    Frame {
+        source: source.ip(),
+        destination: destination.ip(),
+        source_port: source.port(),
+        destination_port: destination.port(),
+        transport,
+        payload: payload.to_vec(),
+        tags: vlan.map(|vlan| (0x8100, vlan)).into_iter().collect(),
+        tcp_options: tcp_options.to_vec(),
+        options: Vec::new(),
+        extensions: None,
     }
-}
-
-fn ethernet(vlan: Option<u16>, ether_type: u16, packet: &[u8]) -> Vec<u8> {
-    let mut frame = GATEWAY.to_vec();
-    frame.extend(LAN_STATION);
-    if let Some(vlan) = vlan {
-        frame.extend([0x81, 0]);
-        frame.extend(vlan.to_be_bytes());
-    }
-    frame.extend(ether_type.to_be_bytes());
-    frame.extend(packet);
-    frame
-}
-
-fn length_of(bytes: usize) -> [u8; 2] {
-    u16::try_from(bytes).expect("a packet is below 64 KiB").to_be_bytes()
+    .bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use sensor_ebpf::cursor::Cursor;
     use sensor_ebpf::parse::{Packet, Skip};
+
+    use sensor_ebpf::parse::{ACK, PSH, SYN, TCP, UDP};
+    use std::net::IpAddr;
 
     use super::*;
 

@@ -1,5 +1,7 @@
 //! First segments as browsers send them.
 
+use sensor_lab::frames::Hello;
+
 /// Bytes of a browser's hello with its record header: padded to this (RFC 7685).
 const HELLO_BYTES: usize = 517;
 
@@ -12,20 +14,16 @@ pub(crate) enum NamePlace {
 
 /// A TLS 1.3 hello with seventeen extensions, in one record.
 pub(crate) fn client_hello(name: &str, place: NamePlace) -> Vec<u8> {
-    let mut extensions = common_extensions();
+    let mut hello = Hello { session_id: 32, ciphers: 16, ..Hello::of(name) };
+    let mut others = OTHERS.to_vec();
+    hello.before = Vec::new();
+    hello.after = others.clone();
+    others.push((21, HELLO_BYTES.saturating_sub(hello.bytes().len() + 4)));
     match place {
-        NamePlace::First => extensions.splice(0..0, server_name(name)),
-        NamePlace::Last => extensions.splice(extensions.len().., server_name(name)),
-    };
-    let unpadded = hello(&extensions).len();
-    let padding = extension(21, &vec![0; HELLO_BYTES.saturating_sub(unpadded + 4)]);
-    // Before the last one, so that the place of the name is as asked for.
-    let at = match place {
-        NamePlace::First => extensions.len(),
-        NamePlace::Last => extensions.len() - server_name(name).len(),
-    };
-    extensions.splice(at..at, padding);
-    hello(&extensions)
+        NamePlace::First => hello.after = others,
+        NamePlace::Last => (hello.before, hello.after) = (others, Vec::new()),
+    }
+    hello.bytes()
 }
 
 /// A page request of a browser, about 450 bytes: Host follows the request line.
@@ -52,69 +50,24 @@ const HEADERS: &str = "Connection: keep-alive\r\n\
     Accept-Encoding: gzip, deflate\r\n\
     Accept-Language: en-GB,en;q=0.9\r\n";
 
-/// Fifteen extensions; the server name and the padding come to them.
-fn common_extensions() -> Vec<u8> {
-    let mut key_share = vec![0, 41, 0x0a, 0x0a, 0, 1, 0, 0, 29, 0, 32];
-    key_share.extend([0x5a; 32]);
-    [
-        extension(0x0a0a, &[]),
-        extension(23, &[]),
-        extension(0xff01, &[0]),
-        extension(10, &[0, 8, 0x0a, 0x0a, 0, 29, 0, 23, 0, 24]),
-        extension(11, &[1, 0]),
-        extension(35, &[]),
-        extension(16, b"\x00\x0c\x02h2\x08http/1.1"),
-        extension(5, &[1, 0, 0, 0, 0]),
-        extension(13, &[0, 16, 4, 3, 8, 4, 4, 1, 5, 3, 8, 5, 5, 1, 8, 6, 6, 1]),
-        extension(18, &[]),
-        extension(51, &key_share),
-        extension(45, &[1, 1]),
-        extension(43, &[4, 3, 4, 3, 3]),
-        extension(27, &[2, 0, 2]),
-        extension(0x1a1a, &[0]),
-    ]
-    .concat()
-}
-
-fn server_name(name: &str) -> Vec<u8> {
-    let mut entry = vec![0];
-    entry.extend(length_of(name.len()));
-    entry.extend(name.as_bytes());
-    let mut list = length_of(entry.len()).to_vec();
-    list.extend(entry);
-    extension(0, &list)
-}
-
-fn extension(kind: u16, body: &[u8]) -> Vec<u8> {
-    let mut extension = kind.to_be_bytes().to_vec();
-    extension.extend(length_of(body.len()));
-    extension.extend(body);
-    extension
-}
-
-fn hello(extensions: &[u8]) -> Vec<u8> {
-    let mut body = vec![3, 3];
-    body.extend([0xa5; 32]);
-    body.push(32);
-    body.extend([0xc3; 32]);
-    // Sixteen cipher suites, no compression.
-    body.extend(length_of(32));
-    body.extend([0x0a, 0x0a, 0x13, 1, 0x13, 2, 0x13, 3, 0xc0, 0x2b, 0xc0, 0x2f, 0xc0, 0x2c, 0xc0]);
-    body.extend([0x30, 0xcc, 0xa9, 0xcc, 0xa8, 0xc0, 0x13, 0xc0, 0x14, 0, 0x9c, 0, 0x9d, 0, 0x2f]);
-    body.extend([0, 0x35, 1, 0]);
-    body.extend(length_of(extensions.len()));
-    body.extend(extensions);
-    let mut record = vec![22, 3, 1];
-    record.extend(length_of(body.len() + 4));
-    record.extend([1, 0]);
-    record.extend(length_of(body.len()));
-    record.extend(body);
-    record
-}
-
-fn length_of(bytes: usize) -> [u8; 2] {
-    u16::try_from(bytes).expect("a segment is below 64 KiB").to_be_bytes()
-}
+/// Fifteen extensions of a browser and their lengths; the server name and the padding come to them.
+const OTHERS: [(u16, usize); 15] = [
+    (0x0a0a, 0),
+    (23, 0),
+    (0xff01, 1),
+    (10, 10),
+    (11, 2),
+    (35, 0),
+    (16, 14),
+    (5, 5),
+    (13, 18),
+    (18, 0),
+    (51, 43),
+    (45, 2),
+    (43, 5),
+    (27, 3),
+    (0x1a1a, 1),
+];
 
 #[cfg(test)]
 mod tests {

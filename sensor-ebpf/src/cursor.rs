@@ -199,6 +199,29 @@ impl Window {
         Ok(u32::from(self.masked(at)) << 8 | u32::from(self.masked(at + 1)))
     }
 
+    /// Eight bytes from `at` on, the first in the lowest byte.
+    #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "both loads below do without it")]
+    pub fn u64(&self, at: u32) -> Result<u64, Truncated> {
+        if at >= self.length || self.length - at < 8 {
+            return Err(Truncated);
+        }
+        let index = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
+        let at = core::ptr::from_ref(self).cast::<u8>().wrapping_add(index).cast::<u64>();
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the index is below `WINDOW`, and eight bytes of this struct follow the last byte of
+        // the array; BPF on the supported machines loads unaligned words.
+        unsafe {
+            Ok(*at)
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        // SAFETY: the index is below `WINDOW`, and eight bytes of this struct follow the last byte of
+        // the array.
+        unsafe {
+            Ok(at.read_unaligned())
+        }
+    }
+
     /// The byte at `at`, wrapped into the window.
     #[inline(always)]
     fn masked(&self, at: u32) -> u8 {
@@ -233,5 +256,15 @@ mod tests {
         assert_eq!(window.u8(3), Err(Truncated));
         assert_eq!(window.u16(1), Ok(0xaaaa));
         assert_eq!(window.u16(2), Err(Truncated));
+    }
+
+    #[test]
+    fn a_word_lies_within_the_length() {
+        let mut window = Window::new(&[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(window.u64(1), Ok(u64::from_le_bytes([2, 3, 4, 5, 6, 7, 8, 9])));
+        assert_eq!(window.u64(2), Err(Truncated));
+        assert_eq!(window.u64(u32::MAX), Err(Truncated));
+        window.length = WINDOW as u32;
+        assert_eq!(window.u64(WINDOW as u32 - 8), Ok(0));
     }
 }

@@ -38,6 +38,8 @@ pub struct Frame {
     pub payload: Vec<u8>,
     /// VLAN tags, outer first: tag protocol and identifier.
     pub tags: Vec<(u16, u16)>,
+    /// TCP options, a multiple of four bytes; not for UDP.
+    pub tcp_options: Vec<u8>,
     /// IPv4 options, a multiple of four bytes; not for IPv6.
     pub options: Vec<u8>,
     /// IPv6 extension headers as they lie in the packet, and the type of the first; not for IPv4.
@@ -83,6 +85,7 @@ impl Frame {
             },
             payload: payload.to_vec(),
             tags: Vec::new(),
+            tcp_options: Vec::new(),
             options: Vec::new(),
             extensions: None,
         }
@@ -184,7 +187,9 @@ impl Frame {
             Transport::Tcp { flags, sequence, acknowledgement } => {
                 segment.extend(sequence.to_be_bytes());
                 segment.extend(acknowledgement.to_be_bytes());
-                segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
+                let words = (20 + self.tcp_options.len()) / 4;
+                segment.extend([(words as u8) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+                segment.extend(&self.tcp_options);
                 16
             }
             Transport::Udp => {

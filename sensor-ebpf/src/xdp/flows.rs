@@ -47,7 +47,7 @@ pub(crate) fn make(
     let staging = staging(hook)?;
     staging.flow = Flow::first(packet, from_lan, ifindex, now_ns);
     // A failure shows in the look-up that follows.
-    let _made = FLOWS.insert(key, staging.flow, NOEXIST);
+    let _made = FLOWS.insert(key, &staging.flow, NOEXIST);
     find(key)
 }
 

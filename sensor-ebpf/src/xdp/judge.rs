@@ -95,16 +95,15 @@ unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
 /// The entry of the deepest listed suffix; all zero where none is.
 #[inline(always)]
 fn listed(examination: &Examination, policy: u32) -> DomainEntry {
-    let mut labels = examination.suffixes.listable();
-    let mut looked_up = 0;
-    while looked_up < LISTED_LABELS_MAX && labels > 0 {
+    // Opaque to the compiler, which would unroll the loop and keep all hashes on the stack.
+    let mut labels = bound::<{ LISTED_LABELS_MAX as u32 * 2 - 1 }>(examination.suffixes.listable());
+    while labels > 0 {
         let key = DomainKey { hash: examination.suffixes.suffix(labels), policy, reserved: 0 };
         // SAFETY: the value is copied out at once; a push writes other keys.
         if let Some(entry) = unsafe { DOMAINS.get(key) } {
             return *entry;
         }
         labels -= 1;
-        looked_up += 1;
     }
     DomainEntry { categories: 0, list: 0, reserved: [0; 6] }
 }
@@ -129,7 +128,7 @@ fn store_name(examination: &Examination, row: Row) {
     let event = &examination.event;
     // A look-up also keeps the name from being the next to go.
     let known = NAMES.get_ptr(event.name_hash).is_some();
-    if !known && NAMES.insert(event.name_hash, event.name, 0).is_err() {
+    if !known && NAMES.insert(event.name_hash, &event.name, 0).is_err() {
         row.happened(Happening::NameNotStored);
     }
 }
