@@ -16,8 +16,7 @@ pub(crate) enum NamePlace {
 pub(crate) fn client_hello(name: &str, place: NamePlace) -> Vec<u8> {
     let mut hello = Hello { session_id: 32, ciphers: 16, ..Hello::of(name) };
     let mut others = OTHERS.to_vec();
-    hello.before = Vec::new();
-    hello.after = others.clone();
+    hello.after.clone_from(&others);
     others.push((21, HELLO_BYTES.saturating_sub(hello.bytes().len() + 4)));
     match place {
         NamePlace::First => hello.after = others,
