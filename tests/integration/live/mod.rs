@@ -1,11 +1,14 @@
 //! The sensor between real clients and servers. Needs root; every packet stays in the lab's namespaces.
 //!
 //! - [`blocking`]: what both ends of a blocked connection see, and how soon.
+//! - [`records`]: what is written down of a flow.
 //!
 //! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
 
 mod blocking;
+mod corrupt;
 mod listener;
+mod records;
 mod traffic;
 mod truth;
 
