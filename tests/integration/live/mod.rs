@@ -2,12 +2,15 @@
 //!
 //! - [`blocking`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`]: what is written down of a flow.
+//! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //!
 //! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
 
+mod accounting;
 mod blocking;
 mod corrupt;
 mod listener;
+mod offloads;
 mod records;
 mod traffic;
 mod truth;
