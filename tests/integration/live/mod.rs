@@ -3,12 +3,15 @@
 //! - [`blocking`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`]: what is written down of a flow.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
+//! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
 //!
 //! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
 
 mod accounting;
 mod blocking;
 mod corrupt;
+mod crash;
+mod lifecycle;
 mod listener;
 mod offloads;
 mod records;
