@@ -4,6 +4,7 @@
 //! - [`records`]: what is written down of a flow.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
+//! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
 //!
 //! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
 
@@ -15,6 +16,8 @@ mod lifecycle;
 mod listener;
 mod offloads;
 mod records;
+mod refusals;
+mod reload;
 mod traffic;
 mod truth;
 
