@@ -12,8 +12,6 @@ use crate::namespace::Namespace;
 use crate::process;
 use crate::servers::WebServer;
 
-/// The system's own Python, and not one that a version manager puts in front of it.
-const PYTHON: &str = "/usr/bin/python3";
 const TLS_CLIENT: &str = include_str!("tls_client.py");
 
 /// curl's exit codes that matter here.
@@ -138,8 +136,8 @@ impl Client {
     /// A TLS client of another make: Python's `ssl`, one handshake and one request.
     pub fn python(&self, request: &Request) -> Result<Answer> {
         let (address, port) = request.server();
-        let mut python = self.namespace.command(PYTHON);
-        python.args(["-I", "-c", TLS_CLIENT, &request.name, &address.to_string()]);
+        let mut python = self.namespace.python(TLS_CLIENT);
+        python.arg(&request.name).arg(address.to_string());
         python.arg(port.to_string()).arg(&self.authority).arg(&request.path);
         python.arg(request.timeout.as_secs_f64().to_string());
         let finished = process::finish(&mut python, request.limit())?;

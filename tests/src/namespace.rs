@@ -1,13 +1,17 @@
 //! One network namespace of the lab.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::leftover::NETNS;
-use crate::process;
+use crate::{process, signal};
+
+/// The system's own Python, and not one that a version manager puts in front of it.
+const PYTHON: &str = "/usr/bin/python3";
 
 /// A handle; the namespace itself belongs to the [`crate::lab::Lab`].
 #[derive(Clone, Debug)]
@@ -43,6 +47,29 @@ impl Namespace {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path().display())).arg("--").arg(program);
         command
+    }
+
+    /// A Python program, given as its text, that sees nothing but the standard library.
+    pub fn python(&self, text: &str) -> Command {
+        let mut command = self.command(PYTHON);
+        command.args(["-I", "-c", text]);
+        command
+    }
+
+    /// Does `work` inside the namespace, on a thread of its own: what a thread enters, it stays in.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = self.path();
+        let namespace = File::open(&path).with_context(|| format!("open {}", path.display()))?;
+        let entered = thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                signal::enter_network(&namespace)
+                    .with_context(|| format!("enter {}", path.display()))?;
+                work()
+            });
+            inside.join()
+        });
+        let Ok(result) = entered else { bail!("the thread inside {} panicked", self.name) };
+        result
     }
 
     /// Runs a program inside the namespace that must succeed; its standard output.

@@ -13,6 +13,7 @@ use crate::lab::{LAN_INTERFACE, Lab};
 use crate::leftover::{BPFFS, DIRECTORY_PREFIX, Guard, Leftover};
 use crate::namespace::Namespace;
 use crate::process::{self, Finished, Running};
+use crate::signal;
 
 /// Names the binary under test; `cargo xtask` sets it.
 pub const BINARY_VARIABLE: &str = "CAMPUS_SENSOR_BIN";
@@ -97,6 +98,13 @@ pub struct Sensor {
 impl Sensor {
     /// Starts the daemon; returns when it answers `status`.
     pub fn start(lab: &Lab, binary: &Path, setup: &Setup) -> Result<Self> {
+        let mut sensor = Self::prepare(lab, binary, setup)?;
+        sensor.resume()?;
+        Ok(sensor)
+    }
+
+    /// Writes its configuration and policy, and starts nothing.
+    pub fn prepare(lab: &Lab, binary: &Path, setup: &Setup) -> Result<Self> {
         mount_bpffs()?;
         let directory = lab.directory().join("sensor");
         let bpffs = Path::new(BPFFS).join(format!("{DIRECTORY_PREFIX}{}", std::process::id()));
@@ -107,7 +115,7 @@ impl Sensor {
         let mut detach = gateway.command(binary);
         detach.arg("detach").arg("--config").arg(config_in(&directory));
         let attachment = Guard::new(Leftover::Attachment(words(&detach)));
-        let mut sensor = Self {
+        Ok(Self {
             daemon: None,
             _attachment: attachment,
             _pins: pins,
@@ -115,9 +123,7 @@ impl Sensor {
             binary: binary.to_owned(),
             directory,
             bpffs,
-        };
-        sensor.resume()?;
-        Ok(sensor)
+        })
     }
 
     /// Starts the daemon again after [`Self::stop`] or [`Self::kill`], with what was left pinned.
@@ -152,6 +158,19 @@ impl Sensor {
     /// SIGKILL: what is attached stays so.
     pub fn kill(&mut self) -> Result<()> {
         self.daemon.take().context("the sensor is not running")?.kill()
+    }
+
+    /// SIGHUP: the daemon reads its policy again.
+    pub fn hang_up(&self) -> Result<()> {
+        signal::send(self.pid().context("the sensor is not running")?, libc::SIGHUP);
+        Ok(())
+    }
+
+    /// A subcommand against this sensor, as the gateway runs it.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = self.gateway.command(&self.binary);
+        command.args(args).arg("--config").arg(self.config_path());
+        command
     }
 
     /// Runs a subcommand against this sensor, whatever its exit status.
@@ -201,12 +220,6 @@ impl Sensor {
     /// Where its programs and maps are pinned.
     pub fn bpffs(&self) -> &Path {
         &self.bpffs
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = self.gateway.command(&self.binary);
-        command.args(args).arg("--config").arg(self.config_path());
-        command
     }
 
     fn log_path(&self) -> PathBuf {

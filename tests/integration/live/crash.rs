@@ -1,0 +1,147 @@
+//! The daemon dies in the middle of traffic: the kernel goes on alone, and its successor takes over.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sensor_lab::lab::{Family, Offloads, Plan};
+use sensor_lab::process;
+use sensor_user::control::status::Status;
+use sensor_user::kernel::monotonic_ns;
+use sensor_user::record::Record;
+
+use super::traffic::{Dial, Dialled, Dialler, Scheme};
+use super::truth::{self, Both, Sum, Upwards};
+use super::{ALLOWED, BLOCKED, SOON, Site, lan, records, say, setup_with, status};
+
+const FLOWS: u16 = 400;
+const FIRST_PORT: u16 = 20_000;
+/// Between two connections: the traffic lasts 6 s, the daemon is away for about one of them.
+const PACE: Duration = Duration::from_millis(15);
+const AT_ONCE: usize = 16;
+const TRAFFIC: Duration = Duration::from_mins(1);
+
+/// A record is on its way for its linger (200 ms here), a look at the lingering (50 ms) and a batch
+/// (200 ms, then its transaction); so long before the kill a flow must have ended to be safe.
+const ON_ITS_WAY_S: f64 = 2.0;
+
+/// What must hold, and does:
+/// - a blocked name is reset before the kill, while there is no daemon, and under the next one;
+/// - no record is there twice, and numbers have no gap;
+/// - a flow is in the records with exactly its packets, or not at all;
+/// - not at all only where its record was on its way to the store at the kill: it is then gone from the
+///   kernel's table and not yet in the file. That is one batch at most;
+/// - with those, the sum of all records is what the interface counted.
+#[test]
+fn a_kill_in_mid_traffic_loses_one_batch_at_most() -> Result<()> {
+    let plan = Plan { offloads: Offloads::Off, ..Plan::default() };
+    // Neighbour discovery must not end in the very moment of the kill.
+    let mut site = Site::with(plan, &setup_with("idle_timeout_s", 600))?;
+    truth::count(&site.lab)?;
+    let dialler = Dialler::start(&site.lab, Some(&site.web), &traffic(), AT_ONCE)?;
+    dialler.wait_for(usize::from(FLOWS) / 3, TRAFFIC)?;
+    site.sensor.kill()?;
+    let killed_at = seconds_now();
+    let before = dialler.so_far()?.len();
+    // A fortieth of the traffic with no daemon at all.
+    dialler.wait_for(before + usize::from(FLOWS) / 40, TRAFFIC)?;
+    let alone = dialler.so_far()?.len() - before;
+    let takeover_from = seconds_now();
+    site.sensor.resume()?;
+    let takeover = takeover_from..seconds_now();
+    let while_away = dialler.so_far()?.len() - before;
+    let dialled = dialler.finish(TRAFFIC)?;
+
+    for one in &dialled {
+        let in_takeover = one.ended_at > takeover.start && one.sent_at < takeover.end;
+        if one.name == ALLOWED {
+            assert_eq!(one.outcome, "done", "{one:?}");
+        } else if !in_takeover {
+            assert_eq!(one.outcome, "reset", "{one:?}");
+        }
+    }
+
+    let (records, counted) = stopped(&mut site)?;
+    let truth = truth::counted(&site.lab, Upwards::AtTheClient)?;
+    assert_eq!(truth.len(), dialled.len());
+    let recorded = truth::recorded(&records);
+    let mut lost = Both::default();
+    let mut flows_lost = 0;
+    for one in &dialled {
+        let flow = *truth.get(&one.port).with_context(|| format!("no count of {one:?}"))?;
+        if let Some(recorded) = recorded.get(&one.port) {
+            assert_eq!(*recorded, flow, "{one:?}");
+            continue;
+        }
+        assert!(on_its_way(one, killed_at), "lost: {one:?}, killed at {killed_at}");
+        lost = lost.plus(flow);
+        flows_lost += 1;
+    }
+    let sum = truth::sum(recorded.values()).plus(lost);
+    assert_eq!(sum, counted, "{flows_lost} flows lost: {lost:?}");
+    numbers_have_no_gap(&records);
+    say(&format!(
+        "{} flows, {alone} with no daemon, {while_away} before the next one answered; \
+         {} records, {flows_lost} flows in flight at the kill are not in them; {sum:?} accounted for",
+        dialled.len(),
+        records.len()
+    ));
+    Ok(())
+}
+
+/// Every fifth connection is for a blocked name; small requests, so that each packet the client sends
+/// is one frame.
+fn traffic() -> Vec<Dial> {
+    let dial = |number: u16| {
+        let name = if number.is_multiple_of(5) { BLOCKED } else { ALLOWED };
+        let scheme = if number.is_multiple_of(2) { Scheme::Https } else { Scheme::Http };
+        Dial {
+            port: FIRST_PORT + number,
+            family: if number % 4 < 2 { Family::V4 } else { Family::V6 },
+            after: PACE * u32::from(number),
+            ..Dial::new(scheme, name)
+        }
+    };
+    (0..FLOWS).map(dial).collect()
+}
+
+/// Every record, and what the interface counted into flows, with nothing in between: the sensor is
+/// stopped, and started again to be asked whether more came by since it was last asked.
+pub(super) fn stopped(site: &mut Site) -> Result<(Vec<Record>, Both)> {
+    process::wait_until("a stop without traffic", SOON, || {
+        let before = flows_counted(&status(&site.sensor)?)?;
+        site.sensor.stop()?;
+        let records = records(&site.sensor)?;
+        site.sensor.resume()?;
+        let after = flows_counted(&status(&site.sensor)?)?;
+        Ok((before == after).then_some((records, before)))
+    })
+}
+
+/// Packets and bytes the interface counted as parts of flows.
+fn flows_counted(status: &Status) -> Result<Both> {
+    let interface = lan(status)?;
+    assert!(interface.ingress.conserved && interface.egress.conserved, "{interface:?}");
+    let flow = |direction: &sensor_user::control::status::DirectionStatus| {
+        let [packets, bytes] = direction.accounted.get("flow").copied().unwrap_or_default();
+        Sum { packets, bytes }
+    };
+    Ok(Both { to_peer: flow(&interface.ingress), to_lan: flow(&interface.egress) })
+}
+
+fn numbers_have_no_gap(records: &[Record]) {
+    let keys: BTreeSet<_> = records.iter().map(|one| (&one.sensor, &one.boot)).collect();
+    assert_eq!(keys.len(), 1, "one sensor and one boot");
+    for (expected, record) in (0..).zip(records) {
+        assert_eq!(record.sequence, expected, "{record:?}");
+    }
+}
+
+fn on_its_way(one: &Dialled, killed_at: f64) -> bool {
+    (killed_at - ON_ITS_WAY_S..killed_at).contains(&one.ended_at)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "microseconds suffice here")]
+fn seconds_now() -> f64 {
+    monotonic_ns() as f64 / 1e9
+}

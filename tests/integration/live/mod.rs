@@ -1,0 +1,160 @@
+//! The sensor between real clients and servers. Needs root; every packet stays in the lab's namespaces.
+//!
+//! - [`blocking`]: what both ends of a blocked connection see, and how soon.
+//! - [`records`]: what is written down of a flow.
+//! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
+//! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
+//! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
+//!
+//! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
+
+mod accounting;
+mod blocking;
+mod corrupt;
+mod crash;
+mod lifecycle;
+mod listener;
+mod offloads;
+mod records;
+mod refusals;
+mod reload;
+mod traffic;
+mod truth;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use sensor_lab::clients::{Client, Outcome, Request};
+use sensor_lab::lab::{Lab, Plan};
+use sensor_lab::process;
+use sensor_lab::sensor::{self, Sensor, Setup};
+use sensor_lab::servers::{WebServer, page_of};
+use sensor_user::control::status::{InterfaceStatus, Status};
+use sensor_user::record::Record;
+
+/// On no list.
+const ALLOWED: &str = "library.example";
+/// On the list of casinos.
+const BLOCKED: &str = "casino.example";
+/// On a protected list: never blocked, never named.
+const HELPLINE: &str = "helpline.example";
+
+const POLICY: &str = r#"version = "live.1"
+default_group = "visitors"
+
+[[category]]
+id = "gambling"
+title = "Gambling"
+covers = "Betting and casinos"
+
+[[category]]
+id = "helplines"
+title = "Helplines"
+covers = "Bodies people turn to for help"
+
+[[group]]
+name = "students"
+prefixes = ["10.77.1.0/24", "fd77:1::/64"]
+block = ["gambling"]
+
+[[group]]
+name = "visitors"
+prefixes = []
+block = []
+
+[[list]]
+id = "casinos"
+file = "lists/casinos.txt"
+categories = ["gambling"]
+
+[[list]]
+id = "care"
+file = "lists/care.txt"
+categories = ["helplines"]
+protected = true
+"#;
+
+const LISTS: [(&str, &str); 2] =
+    [("lists/casinos.txt", "casino.example\n"), ("lists/care.txt", "helpline.example\n")];
+
+/// For what takes a sweep, a linger and a transaction.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The policy above, and times short enough to wait for.
+fn setup() -> Setup {
+    let files = LISTS.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
+    Setup { files, ..Setup::with_policy(POLICY) }
+}
+
+/// The same with another `[flow]` value.
+fn setup_with(key: &str, value: u64) -> Setup {
+    let mut setup = setup();
+    setup.flow.retain(|(known, _)| known != key);
+    setup.flow.push((key.to_owned(), value));
+    setup
+}
+
+/// A lab with a web server and a sensor; each goes before what it stands on.
+struct Site {
+    sensor: Sensor,
+    client: Client,
+    web: WebServer,
+    lab: Lab,
+}
+
+impl Site {
+    fn build(setup: &Setup) -> Result<Self> {
+        Self::with(Plan::default(), setup)
+    }
+
+    fn with(plan: Plan, setup: &Setup) -> Result<Self> {
+        let lab = Lab::with(plan)?;
+        let web = WebServer::start(&lab, &[ALLOWED, BLOCKED, HELPLINE])?;
+        let sensor = Sensor::start(&lab, &sensor::binary()?, setup)?;
+        Ok(Self { sensor, client: Client::new(&lab, &web), web, lab })
+    }
+
+    /// What the client gets for a name over TLS.
+    fn ask(&self, name: &str) -> Result<Outcome> {
+        Ok(self.client.curl(&Request::https(name))?.outcome)
+    }
+
+    /// Requests for a name that reached the server.
+    fn arrivals_of(&self, name: &str) -> Result<usize> {
+        let arrivals = self.web.arrivals()?;
+        Ok(arrivals.iter().filter(|arrival| arrival.host == name || arrival.sni == name).count())
+    }
+}
+
+fn page(name: &str) -> Outcome {
+    Outcome::Page { status: 200, body: page_of(name) }
+}
+
+fn status(sensor: &Sensor) -> Result<Status> {
+    serde_json::from_str(&sensor.cli(&["status", "--json"])?).context("read the status")
+}
+
+/// The only interface the lab's sensor watches.
+fn lan(status: &Status) -> Result<&InterfaceStatus> {
+    status.interfaces.first().context("no interface in the status")
+}
+
+/// Every record of the store, oldest number first.
+fn records(sensor: &Sensor) -> Result<Vec<Record>> {
+    let text = sensor.cli(&["flows", "--limit", "0", "--json"])?;
+    let lines = text.lines().map(serde_json::from_str);
+    let mut records = lines.collect::<Result<Vec<Record>, _>>().context("read the records")?;
+    records.sort_by_key(|record| record.sequence);
+    Ok(records)
+}
+
+/// The first record that `is_it`, once it is stored.
+fn record(sensor: &Sensor, what: &str, is_it: impl Fn(&Record) -> bool) -> Result<Record> {
+    process::wait_until(what, SOON, || Ok(records(sensor)?.into_iter().find(|one| is_it(one))))
+}
+
+/// A figure for whoever runs with `--nocapture`.
+#[expect(clippy::print_stderr, reason = "the harness shows it only where it is wanted")]
+fn say(text: &str) {
+    eprintln!("{text}");
+}
