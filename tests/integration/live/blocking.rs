@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use sensor_lab::lab::{Family, Lab, Offloads, Plan, WAN_INTERFACE};
 use sensor_lab::process;
-use sensor_lab::sensor::{self, Sensor, Setup};
+use sensor_lab::sensor::{self, Mode, Sensor, Setup};
 use sensor_lab::servers::WebServer;
 
 use super::listener::{Listener, deafen, open_wide};
@@ -44,6 +44,15 @@ fn both_ends_see_a_reset_while_no_daemon_runs() -> Result<()> {
     let (lab, mut sensor, listener) = listening(&setup())?;
     sensor.kill()?;
     both_ends_see_a_reset(&lab, &listener, "native, no daemon")
+}
+
+#[test]
+fn both_ends_see_a_reset_in_generic_mode() -> Result<()> {
+    let (lab, mut sensor, listener) = listening(&Setup { mode: Mode::Generic, ..setup() })?;
+    assert_eq!(lan(&status(&sensor)?)?.mode, "generic");
+    both_ends_see_a_reset(&lab, &listener, "generic")?;
+    sensor.kill()?;
+    both_ends_see_a_reset(&lab, &listener, "generic, no daemon")
 }
 
 /// The client's stack never learns of the reset, so it sends its hello again and again.
