@@ -7,6 +7,16 @@ use std::process::Command;
 /// Release of bpf-linker that `cargo xtask setup` caches.
 const BPF_LINKER: &str = "bpf-linker-0.13.0";
 const TARGET: &str = "bpfel-unknown-none";
+/// What the outer cargo set for its own compiler.
+const INHERITED: [&str; 7] = [
+    "CARGO",
+    "CARGO_MAKEFLAGS",
+    "MAKEFLAGS",
+    "RUSTC",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTUP_TOOLCHAIN",
+];
 const REMEDY: &str = "run `cargo xtask setup`";
 
 fn main() {
@@ -24,8 +34,27 @@ fn main() {
 
 fn build() -> Result<(), String> {
     let linker = linker().ok_or_else(|| format!("bpf-linker was not found: {REMEDY}"))?;
-    let mut cargo = compiler().ok_or_else(|| format!("no compiler for {TARGET}: {REMEDY}"))?;
     let out = PathBuf::from(env::var("OUT_DIR").map_err(|error| error.to_string())?);
+    // In one target directory, one after the other: only our own crate differs between them.
+    compile(&linker, &out, "sensor-xdp", &["frags"], "sensor-frags")?;
+    compile(&linker, &out, "sensor-xdp", &["xdp"], "sensor-linear")?;
+    if env::var_os("CARGO_FEATURE_LAB").is_some() {
+        compile(&linker, &out, "lab-xdp", &["xdp"], "lab")?;
+    }
+    Ok(())
+}
+
+/// Compiles a binary of the kernel crate and puts it into `out` under a name of its own.
+fn compile(
+    linker: &Path,
+    out: &Path,
+    binary: &str,
+    features: &[&str],
+    name: &str,
+) -> Result<(), String> {
+    let mut cargo = compiler().ok_or_else(|| format!("no compiler for {TARGET}: {REMEDY}"))?;
+    // Asked for at run time: a build script outlives the tree it was compiled in.
+    let manifest = env::var("CARGO_MANIFEST_DIR").map_err(|error| error.to_string())?;
     let target_dir = out.join("bpf");
     let flags = [
         "-Cdebuginfo=2".to_owned(),
@@ -34,29 +63,19 @@ fn build() -> Result<(), String> {
         "-Clink-arg=--btf".to_owned(),
         "--cfg=bpf_target_arch=\"x86_64\"".to_owned(),
     ];
-    let feature = if env::var_os("CARGO_FEATURE_TRACE").is_some() { "trace" } else { "xdp" };
-    let objects: &[&str] = match env::var_os("CARGO_FEATURE_LAB") {
-        Some(_) => &["sensor-xdp", "lab-xdp"],
-        None => &["sensor-xdp"],
-    };
+    let mut features = features.join(",");
+    if env::var_os("CARGO_FEATURE_TRACE").is_some() {
+        features.push_str(",trace");
+    }
     cargo
-        .args(["build", "--release", "--locked", "--package=sensor-ebpf"])
-        .args(objects.iter().map(|object| format!("--bin={object}")))
-        .args(["--target", TARGET, "--features", feature, "--target-dir"])
+        .args(["build", "--release", "--locked", "--package=sensor-ebpf", "--bin", binary])
+        .args(["--target", TARGET, "--features", &features, "--target-dir"])
         .arg(&target_dir)
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .current_dir(Path::new(&manifest).join(".."))
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         // For `core_intrinsics` and, in aya-ebpf, `asm_experimental_arch`.
         .env("RUSTC_BOOTSTRAP", "1");
-    for inherited in [
-        "RUSTC",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "CARGO",
-        "RUSTUP_TOOLCHAIN",
-        "CARGO_MAKEFLAGS",
-        "MAKEFLAGS",
-    ] {
+    for inherited in INHERITED {
         cargo.env_remove(inherited);
     }
     let output = cargo.output().map_err(|error| format!("{cargo:?}: {error}"))?;
@@ -64,11 +83,9 @@ fn build() -> Result<(), String> {
         let text = String::from_utf8_lossy(&output.stderr);
         return Err(format!("the kernel programs do not build\n{text}"));
     }
-    for name in objects {
-        let object = target_dir.join(TARGET).join("release").join(name);
-        std::fs::copy(&object, out.join(name))
-            .map_err(|error| format!("{}: {error}", object.display()))?;
-    }
+    let object = target_dir.join(TARGET).join("release").join(binary);
+    std::fs::copy(&object, out.join(name))
+        .map_err(|error| format!("{}: {error}", object.display()))?;
     Ok(())
 }
 

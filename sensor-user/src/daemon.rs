@@ -176,6 +176,7 @@ impl Sensor {
         in_force.push(policy)?;
         let mut counters = Counters::open(&mut object)?;
         let interfaces = attach_all(&mut object, &mut counters, config)?;
+        object.retire_other_stages()?;
 
         let names = interfaces.iter().map(|one| (one.ifindex, one.name.clone())).collect();
         let identity = Identity { sensor: config.sensor.name.clone(), boot };

@@ -34,25 +34,29 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
 /// LAN ingress: every packet's first stop. The fast path ends here.
-#[xdp(frags)]
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn sensor(ctx: XdpContext) -> u32 {
     entry::run(&ctx)
 }
 
 /// Tail-called for a segment that could start a hello or a request.
-#[xdp(frags)]
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn handshake(ctx: XdpContext) -> u32 {
     handshake::run(&ctx)
 }
 
 /// Tail-called with a name.
-#[xdp(frags)]
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn judge(ctx: XdpContext) -> u32 {
     judge::run(&ctx)
 }
 
 /// Tail-called for a packet that does not pass.
-#[xdp(frags)]
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn reject(ctx: XdpContext) -> u32 {
     reject::run(&ctx)
 }

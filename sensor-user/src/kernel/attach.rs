@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{LinkOrder, ProgramError, TcAttachType, XdpMode};
+use aya::programs::{LinkOrder, ProgramError, TcAttachType, Xdp, XdpMode};
 use aya::programs::{SchedClassifier, tc::SchedClassifierLink};
 
-use super::KernelError;
 use super::object::Object;
+use super::{KernelError, syscall};
 
 /// How XDP runs on an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,9 +94,10 @@ impl Object {
                 Mode::Native => XdpMode::Driver,
                 Mode::Generic => XdpMode::Skb,
             };
-            match self.xdp("sensor")?.attach_to_if_index(index, flag) {
+            let program = self.entry(*mode)?;
+            match program.attach_to_if_index(index, flag) {
                 Ok(id) => {
-                    let link = self.xdp("sensor")?.take_link(id);
+                    let link = program.take_link(id);
                     if let Some(pin) = self.link_pin(name, &format!("xdp-{mode}")) {
                         keep(link, &pin, "sensor", name)?;
                     }
@@ -111,6 +112,48 @@ impl Object {
         }
         let source = refusal.map_or_else(|| "no mode was tried".into(), Into::into);
         Err(KernelError::Attach { program: "sensor", name: name.to_owned(), source })
+    }
+
+    /// The entry program for a mode.
+    fn entry(&mut self, mode: Mode) -> Result<&mut Xdp, KernelError> {
+        match mode {
+            Mode::Native => {
+                self.pin_stages()?;
+                self.xdp("sensor")
+            }
+            Mode::Generic => {
+                let linear = self.linear()?;
+                linear.pin_stages()?;
+                linear.xdp("sensor")
+            }
+        }
+    }
+
+    /// Pins this load's stages before its entry program is attached anywhere: whatever happens to the
+    /// daemon then, the program keeps them. A program array without a holder forgets its programs.
+    fn pin_stages(&mut self) -> Result<(), KernelError> {
+        let Some(dir) = self.pins.as_deref().map(stages_dir) else { return Ok(()) };
+        let id = self.stages_id()?;
+        let pin = dir.join(id.to_string());
+        if pin.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(&dir).map_err(|source| file_error("create", &dir, source))?;
+        self.pin_stages_at(&pin)
+    }
+
+    /// Lets go of the stages of earlier loads, once no entry program of theirs is attached or running.
+    pub fn retire_other_stages(&self) -> Result<(), KernelError> {
+        let Some(dir) = self.pins.as_deref().map(stages_dir) else { return Ok(()) };
+        let mut ours = vec![self.stages_id()?.to_string()];
+        if let Some(linear) = &self.linear {
+            ours.push(linear.stages_id()?.to_string());
+        }
+        syscall::wait_for_programs();
+        for pin in entries(&dir)?.iter().filter(|pin| !ours.contains(&file_name(pin))) {
+            remove_pin(pin)?;
+        }
+        Ok(())
     }
 
     fn attach_classifier(
@@ -192,12 +235,14 @@ pub fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelE
             }
         }
     }
-    for path in entries(pins)? {
-        if path != links {
+    let stages = stages_dir(pins);
+    for path in entries(&stages)?.into_iter().chain(entries(pins)?) {
+        if path != links && path != stages {
             remove_pin(&path)?;
         }
     }
     remove_dir(&links)?;
+    remove_dir(&stages)?;
     remove_dir(pins)?;
     Ok(detached)
 }
@@ -244,6 +289,10 @@ fn interface_dir(pins: &Path, interface: &str) -> PathBuf {
 
 fn links_dir(pins: &Path) -> PathBuf {
     pins.join("links")
+}
+
+fn stages_dir(pins: &Path) -> PathBuf {
+    pins.join("stages")
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, KernelError> {

@@ -9,7 +9,7 @@ use sensor_ebpf::abi::{Direction, Volume};
 use super::KernelError;
 use super::object::Object;
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab-xdp"));
+static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab"));
 
 /// The loaded lab object.
 pub struct Lab {

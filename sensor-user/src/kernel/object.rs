@@ -3,18 +3,20 @@
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use aya::maps::{Map, MapData, MapError, ProgramArray};
+use aya::maps::{Map, MapError, ProgramArray};
 use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use super::KernelError;
 
-/// The compiled programs.
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-xdp"));
+/// The programs for frames that may lie in several buffers.
+static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-frags"));
+
+/// The same for linear frames.
+static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 12] = [
-    "STAGES",
+const PINNED: [&str; 11] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -69,6 +71,16 @@ pub enum Clock {
     Replay,
 }
 
+/// How frames lie in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Frames {
+    /// In one buffer or several: any driver's native mode.
+    Several,
+    /// In one: generic mode. There the kernel would give a frame for `xdp.frags` programs another
+    /// buffer, and lose where its link header and with it the metadata begins.
+    Linear,
+}
+
 /// Verifier's figures of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramFigures {
@@ -83,14 +95,36 @@ pub struct ProgramFigures {
 /// The loaded object.
 pub struct Object {
     pub(super) ebpf: Ebpf,
-    /// Held, because a program array without a holder forgets its programs.
-    stages: ProgramArray<MapData>,
     pub(super) pins: Option<PathBuf>,
+    /// The programs for generic mode, once an interface needs them.
+    pub(super) linear: Option<Box<Self>>,
+    sizes: Sizes,
+    clock: Clock,
 }
 
 impl Object {
     /// Loads programs and maps. With a pin directory, maps that are pinned there are used again.
     pub fn load(sizes: Sizes, clock: Clock, pins: Option<&Path>) -> Result<Self, KernelError> {
+        Self::load_for(Frames::Several, sizes, clock, pins)
+    }
+
+    /// The programs for generic mode, on the same pinned maps.
+    pub(super) fn linear(&mut self) -> Result<&mut Self, KernelError> {
+        let linear = if let Some(linear) = self.linear.take() {
+            linear
+        } else {
+            let pins = self.pins.as_deref();
+            Box::new(Self::load_for(Frames::Linear, self.sizes, self.clock, pins)?)
+        };
+        Ok(self.linear.insert(linear))
+    }
+
+    fn load_for(
+        frames: Frames,
+        sizes: Sizes,
+        clock: Clock,
+        pins: Option<&Path>,
+    ) -> Result<Self, KernelError> {
         let mut loader = EbpfLoader::new();
         // Nothing is relocated against the kernel's types, so their 25 ms of parsing are saved.
         loader.btf(None);
@@ -112,19 +146,35 @@ impl Object {
                 loader.map_pin_path(map, dir.join(map));
             }
         }
-        let mut ebpf = loader
-            .load(OBJECT)
+        let ebpf = loader
+            .load(match frames {
+                Frames::Several => FRAGS,
+                Frames::Linear => LINEAR,
+            })
             .map_err(|source| KernelError::Load { what: "maps", source: source.into() })?;
-        let stages = ebpf.take_map("STAGES").ok_or(KernelError::Missing("STAGES"))?;
-        let stages = ProgramArray::try_from(stages).map_err(|source| KernelError::Map {
-            map: "STAGES",
-            operation: "open",
-            source: source.into(),
-        })?;
-        let mut object = Self { ebpf, stages, pins: pins.map(Path::to_owned) };
+        let pins = pins.map(Path::to_owned);
+        let mut object = Self { ebpf, pins, linear: None, sizes, clock };
         object.load_programs()?;
         object.wire_stages()?;
         Ok(object)
+    }
+
+    /// The stages' map.
+    fn stages(&self) -> Result<&Map, KernelError> {
+        self.ebpf.map("STAGES").ok_or(KernelError::Missing("STAGES"))
+    }
+
+    /// Number of the stages' map, which no other load shares.
+    pub(super) fn stages_id(&self) -> Result<u32, KernelError> {
+        let Map::ProgramArray(stages) = self.stages()? else {
+            return Err(KernelError::Missing("STAGES"));
+        };
+        stages.info().map(|info| info.id()).map_err(|source| stages_error("identify", source))
+    }
+
+    /// Pins the stages' map: a program array without a holder forgets its programs.
+    pub(super) fn pin_stages_at(&self, pin: &Path) -> Result<(), KernelError> {
+        self.stages()?.pin(pin).map_err(|source| stages_error("pin", source))
     }
 
     fn load_programs(&mut self) -> Result<(), KernelError> {
@@ -150,12 +200,13 @@ impl Object {
                 .ok_or(KernelError::Missing(name))?;
             let fd = program
                 .fd()
+                .map_err(|source| KernelError::Load { what: name, source: source.into() })?
+                .try_clone()
                 .map_err(|source| KernelError::Load { what: name, source: source.into() })?;
-            self.stages.set(stage, fd, 0).map_err(|source| KernelError::Map {
-                map: "STAGES",
-                operation: "wire",
-                source: source.into(),
-            })?;
+            let map = self.ebpf.map_mut("STAGES").ok_or(KernelError::Missing("STAGES"))?;
+            ProgramArray::try_from(map)
+                .and_then(|mut stages: ProgramArray<_>| stages.set(stage, &fd, 0))
+                .map_err(|source| stages_error("wire", source))?;
         }
         Ok(())
     }
@@ -203,6 +254,11 @@ impl Object {
             .ok_or(KernelError::Missing(name))
     }
 
+    /// What the verifier said of each program for generic mode.
+    pub fn linear_figures(&mut self) -> Result<Vec<ProgramFigures>, KernelError> {
+        self.linear()?.figures()
+    }
+
     /// What the verifier said of each program.
     pub fn figures(&mut self) -> Result<Vec<ProgramFigures>, KernelError> {
         let mut figures = Vec::new();
@@ -221,4 +277,11 @@ impl Object {
         }
         Ok(figures)
     }
+}
+
+fn stages_error(
+    operation: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> KernelError {
+    KernelError::Map { map: "STAGES", operation, source: source.into() }
 }

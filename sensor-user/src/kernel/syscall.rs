@@ -37,6 +37,17 @@ fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Returns when every program that was running has ended: `membarrier(2)`'s global command waits for a
+/// grace period of the RCU that programs run under.
+pub(super) fn wait_for_programs() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+    // SAFETY: no pointers. The kernel may be built without it; then a moment's sleep must do.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if result != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// Takes an element out of a hash map in one step; `None` where it is gone.
 pub(super) fn take<K: aya::Pod, V: aya::Pod + Default>(
     map: BorrowedFd<'_>,

@@ -12,9 +12,9 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::name::{HashKey, listed_hash};
 
-use super::KernelError;
 use super::control::ControlCell;
 use super::object::Object;
+use super::{KernelError, syscall};
 
 /// What a policy becomes in the kernel.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +71,8 @@ impl PolicyTables {
             source: source.into(),
         })?;
         control.publish(next);
+        // A decision that read the old generation still finds its tables.
+        syscall::wait_for_programs();
         self.clear_all_but(next)?;
         Ok(next)
     }

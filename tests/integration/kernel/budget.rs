@@ -10,9 +10,9 @@ const VERIFIED_MAX: u32 = 300_000;
 #[test]
 fn every_program_loads_within_its_budget() -> Result<()> {
     let mut object = Object::load(Sizes::SMALL, Clock::Live, None)?;
-    let figures = object.figures()?;
-    assert_eq!(figures.len(), 6);
-    for program in figures {
+    let (native, generic) = (object.figures()?, object.linear_figures()?);
+    assert_eq!((native.len(), generic.len()), (6, 6));
+    for program in native.into_iter().chain(generic) {
         assert!(program.verified > 0, "{program:?}: the kernel tells no count");
         assert!(program.verified <= VERIFIED_MAX, "{program:?}");
     }
