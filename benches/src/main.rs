@@ -1,4 +1,4 @@
-//! What the kernel programs cost: [`bench`] measures ns per packet, [`verify`] holds the verifier's
+//! What the kernel programs cost: [`mod@bench`] measures ns per packet, [`verify`] holds the verifier's
 //! figures against their budgets.
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;

@@ -275,13 +275,7 @@ impl PolicyInForce {
         for warning in &policy.warnings().shown {
             warn!("{warning}");
         }
-        let image = PolicyImage {
-            domains: policy.entries().map(|(name, entry)| (name.to_owned(), entry)).collect(),
-            groups: policy
-                .groups()
-                .map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()))
-                .collect(),
-        };
+        let image = PolicyImage::from(policy);
         let generations = Arc::clone(&self.generations);
         let generation = self
             .tables

@@ -127,7 +127,12 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
         Command::Detach => {
-            let detached = daemon::detach(&load(config)?)?;
+            let config = load(config)?;
+            let detached = daemon::detach(&config)?;
+            if ask::<Status>(&config, Method::GET, "/v1/status").is_ok() {
+                let note = "a daemon still runs and sees nothing any more; stop it";
+                writeln!(io::stderr(), "campus-sensor: {note}")?;
+            }
             if json {
                 write_json(&detached, &mut out)?;
             } else if detached.is_empty() {

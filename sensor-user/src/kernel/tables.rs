@@ -15,6 +15,7 @@ use sensor_ebpf::name::{HashKey, listed_hash};
 use super::control::ControlCell;
 use super::object::Object;
 use super::{KernelError, syscall};
+use crate::policy::Policy;
 
 /// What a policy becomes in the kernel.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,15 @@ pub struct PolicyImage {
     pub domains: Vec<(String, DomainEntry)>,
     /// Groups: number, masks, prefixes.
     pub groups: Vec<(u16, GroupMasks, Vec<IpNet>)>,
+}
+
+impl From<&Policy> for PolicyImage {
+    fn from(policy: &Policy) -> Self {
+        let domains = policy.entries().map(|(name, entry)| (name.to_owned(), entry)).collect();
+        let groups = policy.groups();
+        let groups = groups.map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()));
+        Self { domains, groups: groups.collect() }
+    }
 }
 
 /// Writer of the policy's maps.

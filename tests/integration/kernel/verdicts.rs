@@ -21,13 +21,7 @@ fn shipped_policy() -> Result<Policy> {
 fn the_program_decides_as_the_policy_engine_does() -> Result<()> {
     let policy = shipped_policy()?;
     let mut bench = Bench::new(Side::Tap)?;
-    let image = PolicyImage {
-        domains: policy.entries().map(|(name, entry)| (name.to_owned(), entry)).collect(),
-        groups: policy
-            .groups()
-            .map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()))
-            .collect(),
-    };
+    let image = PolicyImage::from(&policy);
     bench.tables.push(&bench.control, &image, |_| Ok(()))?;
 
     let mut names: Vec<String> = Vec::new();
