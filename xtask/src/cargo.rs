@@ -14,12 +14,6 @@ use crate::workspace;
 
 pub(crate) const SENSOR: &str = "campus-sensor";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Profile {
-    Dev,
-    Release,
-}
-
 /// cargo at the workspace's root.
 pub(crate) fn cargo(toolchain: &Toolchain) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -45,14 +39,12 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds the daemon's binary; where it is.
-pub(crate) fn build_sensor(toolchain: &Toolchain, profile: Profile) -> Result<PathBuf> {
+/// Builds the daemon's binary; where it is. Unoptimised: its speed is in the kernel programs, which are
+/// always optimised, and in SQLite, which is too.
+pub(crate) fn build_sensor(toolchain: &Toolchain) -> Result<PathBuf> {
     let mut build = cargo(toolchain);
     build.args(["build", "--quiet", "--package", "sensor-user", "--bin", SENSOR]);
     build.arg("--message-format=json-render-diagnostics");
-    if profile == Profile::Release {
-        build.arg("--release");
-    }
     let mut child = build.stdout(Stdio::piped()).spawn().context("start cargo")?;
     let output = child.stdout.take().context("cargo's output")?;
     let mut step = Step::quiet();

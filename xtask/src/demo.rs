@@ -11,7 +11,7 @@ use sensor_lab::process;
 use sensor_lab::sensor::{Sensor, Setup};
 use sensor_lab::servers::{WebServer, page_of};
 
-use crate::cargo::{self, Profile};
+use crate::cargo;
 use crate::setup::{Need, ensure, ensure_lab};
 use crate::ui::{self, Colour, Steps};
 use crate::workspace;
@@ -132,7 +132,7 @@ fn show_sensor(built: Option<&Path>) -> Result<usize> {
     } else {
         let toolchain = ensure(Need::BuildAndLab)?;
         let step = steps.next("build campus-sensor (the first time takes minutes)");
-        let binary = cargo::build_sensor(&toolchain, Profile::Dev)?;
+        let binary = cargo::build_sensor(&toolchain)?;
         step.done("built");
         binary
     };

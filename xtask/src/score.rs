@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::cargo::{self, Profile};
+use crate::cargo;
 use crate::setup::{Need, ensure};
 use crate::ui::Steps;
 
@@ -34,7 +34,7 @@ pub(crate) fn score(corpus: &Path, split: Option<&str>, further: &[String]) -> R
     let captures = captures(&corpus.join("pcaps"))?;
     let mut steps = Steps::new(3);
     let step = steps.next("build campus-sensor");
-    let sensor = cargo::build_sensor(&toolchain, Profile::Release)?;
+    let sensor = cargo::build_sensor(&toolchain)?;
     step.done("built");
 
     let step = steps.next(&format!("replay {} captures", captures.len()));

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use sensor_lab::lab::is_root;
 use sensor_lab::sensor::BINARY_VARIABLE;
 
-use crate::cargo::{self, Profile};
+use crate::cargo;
 use crate::setup::{Need, Toolchain, ensure};
 use crate::ui;
 
@@ -113,7 +113,7 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
     let need = if suites.contains(&Suite::Live) { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;
     let binary = if suites.iter().any(|suite| suite.needs_root()) {
-        Some(cargo::build_sensor(&toolchain, Profile::Dev)?)
+        Some(cargo::build_sensor(&toolchain)?)
     } else {
         None
     };
