@@ -40,7 +40,7 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
 }
 
 /// Builds the daemon's binary; where it is. Unoptimised: its speed is in the kernel programs, which are
-/// always optimised, and in SQLite, which is too.
+/// always optimised, and in the store, whose `SQLite` is too.
 pub(crate) fn build_sensor(toolchain: &Toolchain) -> Result<PathBuf> {
     let mut build = cargo(toolchain);
     build.args(["build", "--quiet", "--package", "sensor-user", "--bin", SENSOR]);
