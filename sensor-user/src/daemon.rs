@@ -162,6 +162,9 @@ impl Sensor {
         let mut object = Object::load(sizes, Clock::Live, Some(&config.kernel.bpffs))?;
         #[cfg(feature = "trace")]
         object.follow_log()?;
+        for (knob, size) in object.kept_sizes() {
+            warn!(knob, size, "the pinned map keeps its size; `detach` first to change it");
+        }
         let control = ControlCell::open(&object)?;
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let status = PolicyStatus {

@@ -172,6 +172,11 @@ impl Assembler {
         Ok(())
     }
 
+    /// The flow table it works on.
+    pub const fn table(&self) -> &FlowTable {
+        &self.table
+    }
+
     /// Records made since the last call, in order of their numbers.
     pub fn take_ready(&mut self) -> Vec<Ready> {
         std::mem::take(&mut self.ready)
@@ -194,11 +199,16 @@ impl Assembler {
         if !last {
             return self.table.remember(key, recorded);
         }
+        // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
+        // event that tells of the old one finds here what is recorded of it.
+        let is_it = |flow: Flow| flow.first_ns == recorded.first_ns;
+        if !self.table.get(key).is_some_and(is_it) {
+            return self.table.remember(key, recorded);
+        }
         let taken = self.table.take(key)?;
         self.table.forget(key);
         if let Some(flow) = taken {
-            let recorded = (flow.first_ns == recorded.first_ns).then_some(*recorded);
-            self.rest(key, &flow, recorded, clocks);
+            self.rest(key, &flow, Some(*recorded), clocks);
         }
         Ok(())
     }

@@ -108,6 +108,28 @@ impl Object {
         Self::load_for(Frames::Several, sizes, clock, pins)
     }
 
+    /// Sized maps that were pinned with another size than asked for now: configuration key and size.
+    pub fn kept_sizes(&self) -> Vec<(&'static str, u32)> {
+        let Sizes { flows, names, domains, verdict_ring, flow_end_ring } = self.sizes;
+        let asked = [
+            ("FLOWS", "kernel.flows_max", flows),
+            ("NAMES", "kernel.names_max", names),
+            ("DOMAINS", "kernel.domains_max", domains),
+            ("VERDICTS", "kernel.verdict_ring_kib", verdict_ring),
+            ("FLOW_ENDS", "kernel.flow_end_ring_kib", flow_end_ring),
+        ];
+        let kept = asked.into_iter().filter_map(|(map, knob, size)| {
+            let (Map::HashMap(data) | Map::LruHashMap(data) | Map::RingBuf(data)) =
+                self.ebpf.map(map)?
+            else {
+                return None;
+            };
+            let has = data.info().ok()?.max_entries();
+            (has != size).then_some((knob, has))
+        });
+        kept.collect()
+    }
+
     /// The programs for generic mode, on the same pinned maps.
     pub(super) fn linear(&mut self) -> Result<&mut Self, KernelError> {
         let linear = if let Some(linear) = self.linear.take() {

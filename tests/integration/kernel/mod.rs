@@ -3,6 +3,7 @@
 mod accounting;
 mod budget;
 mod parity;
+mod records;
 mod resets;
 mod verdicts;
 
