@@ -99,7 +99,7 @@ fn policy() -> PolicyImage {
     let other = DomainEntry { categories: CATEGORY << 1, ..blocked };
     let mut domains = vec![("blocked.example".to_owned(), blocked)];
     domains.extend((0..LISTED).map(|number| (format!("site{number}.example"), other)));
-    let everyone = GroupMasks { block: CATEGORY, alert: 0, allow: 0 };
+    let everyone = GroupMasks { block: CATEGORY, ..GroupMasks::default() };
     PolicyImage { domains, groups: vec![(0, everyone, Vec::new())] }
 }
 

@@ -27,13 +27,13 @@ pub enum Phase {
 /// Bits of [`Flow::marks`].
 pub mod mark {
     /// The flow-end event was sent.
-    pub const END_SENT: u8 = 1;
+    pub const END_SENT: u16 = 1;
     /// The peer's packets enter at a watched interface too: egress sees them a second time.
-    pub const PEER_AT_INGRESS: u8 = 2;
+    pub const PEER_AT_INGRESS: u16 = 2;
     /// The first packet seen was not the first of its connection.
-    pub const MID_STREAM: u8 = 4;
+    pub const MID_STREAM: u16 = 4;
     /// The peer sent the first packet.
-    pub const PEER_INITIATED: u8 = 8;
+    pub const PEER_INITIATED: u16 = 8;
 }
 
 impl FlowKey {
@@ -110,7 +110,17 @@ impl Flow {
             examined: 0,
             resets: 0,
             marks,
-            reserved: [0; 11],
+            hop_limit: 0,
+            pending_hop_limit: 0,
+            examined_from: 0,
+            examined_to: 0,
+            peer_first: 0,
+            peer_next: 0,
+            recent_timestamp: 0,
+            pending_sequence: 0,
+            pending_timestamp: 0,
+            slot: 0,
+            hello: 0,
         }
     }
 

@@ -24,5 +24,6 @@ pub mod name;
 pub mod parse;
 pub mod policy;
 pub mod reset;
+pub mod slot;
 pub mod step;
 pub mod tls;

@@ -8,7 +8,7 @@ use crate::abi::{GroupMasks, Verdict};
 ///
 /// ```
 /// use sensor_ebpf::{abi::{GroupMasks, Verdict}, policy::decide};
-/// let masks = GroupMasks { block: 0b0110, alert: 0b1000, allow: 0b0100 };
+/// let masks = GroupMasks { block: 0b0110, alert: 0b1000, allow: 0b0100, ..GroupMasks::default() };
 /// assert_eq!(decide(0b0010, &masks), Verdict::Block);
 /// assert_eq!(decide(0b0110, &masks), Verdict::Allow); // allow beats block at one name
 /// assert_eq!(decide(0b1000, &masks), Verdict::Alert);

@@ -31,9 +31,9 @@ pub struct VerdictEvent {
     pub name_source: u8,
     /// 1 where the sender of the deciding packet is the peer, not the LAN side (tap and replay).
     pub from_peer: u8,
-    /// Always 0.
-    pub reserved: u8,
-    /// The name.
+    /// A [`NoName`](crate::abi::NoName): why there is no name, where the reason was judged.
+    pub no_name: u8,
+    /// The name; empty where there is none.
     pub name: StoredName,
 }
 

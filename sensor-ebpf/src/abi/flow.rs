@@ -115,12 +115,33 @@ pub struct Flow {
     pub peer_tcp_flags: u8,
     /// Payload segments examined without finding the start of a hello or head.
     pub examined: u8,
-    /// Resets sent in answer to packets of this blocked flow.
+    /// Resets sent in answer to this blocked flow.
     pub resets: u8,
     /// Bits of [`crate::flow::mark`].
-    pub marks: u8,
-    /// Always 0.
-    pub reserved: [u8; 11],
+    pub marks: u16,
+    /// Hop limit of the client's SYN; 0 where it was not seen.
+    pub hop_limit: u8,
+    /// Hop limit of the SYN in `pending_sequence`.
+    pub pending_hop_limit: u8,
+    /// Sequence number of the first client byte that is under examination: the server has not
+    /// acknowledged it, so it could still be sent in another version.
+    pub examined_from: u32,
+    /// Sequence number after the last client byte that was examined in order.
+    pub examined_to: u32,
+    /// Sequence number after the peer's SYN, or of its first segment seen.
+    pub peer_first: u32,
+    /// Sequence number after the peer's last byte seen.
+    pub peer_next: u32,
+    /// Timestamp of the client's last segment in order (`TS.Recent`, RFC 7323 section 4.3).
+    pub recent_timestamp: u32,
+    /// Sequence number after a SYN that the peer has not answered yet.
+    pub pending_sequence: u32,
+    /// Timestamp of that SYN.
+    pub pending_timestamp: u32,
+    /// Slot the handshake is kept in, from 1; 0 without one.
+    pub slot: u32,
+    /// Key of the [`StoredHello`](crate::abi::StoredHello); 0 where no whole hello was read.
+    pub hello: u64,
 }
 
 /// What of a flow is in its records already. User space alone writes it; it lives in the kernel so

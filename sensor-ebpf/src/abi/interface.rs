@@ -1,7 +1,7 @@
 //! Interfaces and their counters.
 
 use super::flow::Volume;
-use super::value::{ACCOUNTINGS, HAPPENINGS};
+use super::value::{ACCOUNTINGS, ANOMALIES, HAPPENINGS, NO_NAMES};
 
 /// What is known of a watched interface, found by its index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,8 +13,10 @@ pub struct Interface {
     pub zone: u16,
     /// A [`Side`](crate::abi::Side).
     pub side: u8,
+    /// 1 where XDP runs behind GRO (generic mode): merged frames carry partial checksums.
+    pub merged: u8,
     /// Always 0.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
 }
 
 /// Counters of one interface and direction on one CPU.
@@ -27,4 +29,8 @@ pub struct InterfaceCounters {
     pub accounted: [Volume; ACCOUNTINGS],
     /// By [`Happening`](crate::abi::Happening).
     pub happened: [u64; HAPPENINGS],
+    /// Hellos, flows and packets that gave no name, by [`NoName`](crate::abi::NoName).
+    pub no_name: [u64; NO_NAMES],
+    /// Segments by [`Anomaly`](crate::abi::Anomaly), dropped or not.
+    pub anomalies: [u64; ANOMALIES],
 }

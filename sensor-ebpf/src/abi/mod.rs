@@ -20,7 +20,7 @@ pub const INTERFACES_MAX: u32 = 64;
 /// Highest interface index that can be watched: the lookup is an array, 8 bytes an index.
 pub const IFINDEX_MAX: u32 = 65_535;
 
-/// Groups in one policy: two generations of 256 groups of 24 bytes are 12 KiB.
+/// Groups in one policy: two generations of 256 groups of 40 bytes are 20 KiB.
 pub const GROUPS_MAX: u32 = 256;
 
 /// Labels of the longest name that can be listed; UT1's longest has 12.
@@ -28,6 +28,7 @@ pub const LISTED_LABELS_MAX: usize = 16;
 
 mod event;
 mod flow;
+mod hello;
 mod interface;
 #[cfg(all(feature = "user", not(target_arch = "bpf")))]
 mod pod;
@@ -36,25 +37,33 @@ mod value;
 
 pub use self::event::{FlowEndEvent, VerdictEvent};
 pub use self::flow::{Address, Flow, FlowKey, Recorded, StoredName, Volume};
+pub use self::hello::{
+    ALPN_BYTES, CIPHER_SUITES_BYTES, COPY_ROOM, EXTENSION_TYPES, SIGNATURE_ALGORITHMS_BYTES,
+    SUPPORTED_VERSIONS_BYTES, StoredHello,
+};
 pub use self::interface::{Interface, InterfaceCounters};
 pub use self::policy::{
     Control, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
 };
 pub use self::value::{
-    ACCOUNTINGS, Accounting, Direction, FlowEnd, HAPPENINGS, Happening, NameSource, NoName, Side,
-    UnknownValue, Verdict,
+    ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, Direction, FlowEnd, HAPPENINGS, Happening,
+    NO_NAMES, NameSource, NoName, Side, UnknownValue, Verdict,
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Flow>() == 96);
+const _: () = assert!(size_of::<Flow>() == 128);
 const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
-const _: () = assert!(size_of::<GroupMasks>() == 24);
+const _: () = assert!(size_of::<GroupMasks>() == 40);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<Interface>() == 8);
-const _: () = assert!(size_of::<InterfaceCounters>() == 16 + ACCOUNTINGS * 16 + HAPPENINGS * 8);
+const _: () = assert!(
+    size_of::<InterfaceCounters>()
+        == 16 + ACCOUNTINGS * 16 + (HAPPENINGS + NO_NAMES + ANOMALIES) * 8
+);
+const _: () = assert!(size_of::<StoredHello>() == 560);
 const _: () = assert!(size_of::<VerdictEvent>() == 344);
-const _: () = assert!(size_of::<FlowEndEvent>() == 152);
+const _: () = assert!(size_of::<FlowEndEvent>() == 184);

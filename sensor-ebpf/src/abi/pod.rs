@@ -1,6 +1,7 @@
 //! Marks map types as plain data for user space.
 
 use super::flow::{Flow, FlowKey, Recorded, StoredName};
+use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
 use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix};
 
@@ -19,6 +20,7 @@ pod!(
     Flow,
     Recorded,
     StoredName,
+    StoredHello,
     DomainKey,
     DomainEntry,
     GroupMasks,

@@ -36,6 +36,10 @@ pub struct GroupMasks {
     pub alert: u64,
     /// Categories that pass whatever else they are.
     pub allow: u64,
+    /// One bit for each [`NoName`](crate::abi::NoName) that is blocked.
+    pub block_no_name: u64,
+    /// One bit for each [`NoName`](crate::abi::NoName) that passes and is told.
+    pub alert_no_name: u64,
 }
 
 /// Key of the group table, a longest-prefix match. The generation leads, so that one store publishes it.
@@ -79,6 +83,6 @@ pub struct Control {
     pub replay_clock_ns: u64,
     /// 1: every judged name is told, allowed ones too.
     pub report_all: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// One bit for each [`Anomaly`](crate::abi::Anomaly) whose segments are dropped.
+    pub dropped_anomalies: u32,
 }

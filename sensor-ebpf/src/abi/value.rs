@@ -82,7 +82,7 @@ wire_enum! {
         NoHost = 3 => "no-host",
         /// The first bytes are neither TLS nor HTTP.
         NotTls = 4 => "not-tls",
-        /// The hello or head goes on in a segment that was not kept.
+        /// The hello or head has not ended, or went on where it could not be kept.
         Truncated = 5 => "truncated",
         /// A length contradicts the bytes around it.
         Malformed = 6 => "malformed",
@@ -96,6 +96,22 @@ wire_enum! {
         Unlogged = 10 => "unlogged",
         /// The flow had a name, but the store no longer has it.
         NameEvicted = 11 => "name-evicted",
+        /// The hello is longer than is read (RFC 8446 section 4 allows 16 MiB, clients send 2 KiB).
+        Oversize = 12 => "oversize",
+        /// Two versions of one byte of the hello were sent.
+        Evasion = 13 => "evasion",
+        /// No slot was free to keep a split hello in.
+        SlotFull = 14 => "slot-full",
+        /// The device held its share of slots already.
+        SlotShare = 15 => "slot-share",
+        /// The slot was given to another flow: this one had been silent in the middle of a hello.
+        SlotLost = 16 => "slot-lost",
+        /// A fragment of an IP packet that could carry a hello.
+        Fragment = 17 => "fragment",
+        /// IPv6 extension headers that a receiver need not accept, or too many of them.
+        ExtensionHeaders = 18 => "extension-headers",
+        /// A further MPTCP subflow (RFC 8684 section 3.2): its bytes belong to another flow's stream.
+        MptcpJoin = 19 => "mptcp-join",
     }
 }
 
@@ -123,6 +139,39 @@ wire_enum! {
     }
 }
 
+/// Number of [`NoName`] values.
+pub const NO_NAMES: usize = NoName::ALL.len();
+
+wire_enum! {
+    /// What is wrong with a segment that no correct receiver would take into its stream. Looked for
+    /// while a handshake is examined, counted per interface, and dropped where that is configured.
+    Anomaly {
+        /// Flags that do not go together, or data without ACK (RFC 9293 section 3.10.7).
+        IllegalFlags = 0 => "illegal-flags",
+        /// Urgent data: the receiver takes a byte out of the stream (RFC 6093).
+        Urgent = 1 => "urgent",
+        /// A hop limit well below that of the connection's SYN: the segment may not arrive.
+        HopLimit = 2 => "hop-limit",
+        /// An MD5 signature (RFC 2385) that the SYN did not announce.
+        Md5 = 3 => "md5",
+        /// A timestamp older than the last one (PAWS, RFC 7323 section 5).
+        OldTimestamp = 4 => "old-timestamp",
+        /// Acknowledges what the other end has not sent, or long had acknowledged (RFC 5961 section 5).
+        Acknowledgement = 5 => "acknowledgement",
+        /// A wrong checksum, in a connection whose SYN had a right one.
+        Checksum = 6 => "checksum",
+        /// Payload in a SYN without a Fast Open cookie (RFC 7413 section 4.1.2).
+        SynPayload = 7 => "syn-payload",
+        /// Bytes of a handshake further ahead than are kept; the sender sends them again.
+        OutOfWindow = 8 => "out-of-window",
+        /// Another CPU was at work on the same handshake; the sender sends the segment again.
+        SlotBusy = 9 => "slot-busy",
+    }
+}
+
+/// Number of [`Anomaly`] values.
+pub const ANOMALIES: usize = Anomaly::ALL.len();
+
 /// Number of [`Accounting`] values.
 pub const ACCOUNTINGS: usize = Accounting::ALL.len();
 
@@ -149,6 +198,14 @@ wire_enum! {
         NameNotStored = 8 => "name-not-stored",
         /// A tail call found no program.
         StageMissing = 9 => "stage-missing",
+        /// A packet without a flow that policy drops: a fragment, odd extension headers.
+        UnreadDropped = 10 => "unread-dropped",
+        /// A segment with an [`Anomaly`], dropped.
+        AnomalyDropped = 11 => "anomaly-dropped",
+        /// A hello was put together from several segments.
+        HelloAssembled = 12 => "hello-assembled",
+        /// What a hello offers could not be kept for records.
+        HelloNotStored = 13 => "hello-not-stored",
     }
 }
 

@@ -119,7 +119,7 @@ fn group_of(examination: &Examination, policy: u32) -> u32 {
 #[inline(always)]
 fn masks_of(group: u32, policy: u32) -> GroupMasks {
     let row = (policy & 1) * GROUPS_MAX + group.min(GROUPS_MAX - 1);
-    GROUPS.get(row).copied().unwrap_or(GroupMasks { block: 0, alert: 0, allow: 0 })
+    GROUPS.get(row).copied().unwrap_or(GroupMasks::default())
 }
 
 /// Keeps the name for the records of its flows.

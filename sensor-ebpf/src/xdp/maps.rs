@@ -5,12 +5,13 @@ use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sensor_ebpf::abi::{
     Control, DomainEntry, DomainKey, Flow, FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks,
-    GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, Recorded, StoredName,
-    VerdictEvent,
+    GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, Recorded, StoredHello,
+    StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::http::HeadReader;
 use sensor_ebpf::name::SuffixReader;
+use sensor_ebpf::slot::Slot;
 use sensor_ebpf::tls::HelloReader;
 
 /// `BPF_F_NO_PREALLOC`: memory grows with use.
@@ -55,6 +56,15 @@ pub(crate) static RECORDED: HashMap<FlowKey, Recorded> =
 /// Names by their hash; `kernel.names_max`. The least recently used goes first.
 #[map]
 pub(crate) static NAMES: LruHashMap<u64, StoredName> = LruHashMap::with_max_entries(65_536, 0);
+
+/// What hellos offer, by a hash that does not depend on the order of extensions or on GREASE. A campus
+/// has some hundred kinds of client; the least recently used goes first.
+#[map]
+pub(crate) static HELLOS: LruHashMap<u64, StoredHello> = LruHashMap::with_max_entries(1024, 0);
+
+/// Handshakes in several segments; `kernel.handshake_slots`.
+#[map]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(6144, 0);
 
 /// Listed names of the policy in force and of the one being filled; `kernel.domains_max`.
 #[map]

@@ -2,8 +2,8 @@
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use sensor_ebpf::abi::{
-    ACCOUNTINGS, Accounting, Direction, HAPPENINGS, Happening, IFINDEX_MAX, INTERFACES_MAX,
-    Interface, InterfaceCounters, Side, Volume,
+    ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, Direction, HAPPENINGS, Happening, IFINDEX_MAX,
+    INTERFACES_MAX, Interface, InterfaceCounters, NO_NAMES, NoName, Side, Volume,
 };
 
 use super::KernelError;
@@ -25,6 +25,8 @@ impl Default for Totals {
             seen: Volume::default(),
             accounted: [Volume::default(); ACCOUNTINGS],
             happened: [0; HAPPENINGS],
+            no_name: [0; NO_NAMES],
+            anomalies: [0; ANOMALIES],
         })
     }
 }
@@ -45,6 +47,16 @@ impl Totals {
         self.0.happened.get(happening as usize).copied().unwrap_or_default()
     }
 
+    /// How often a name was looked for and missed for this reason.
+    pub fn no_name(&self, reason: NoName) -> u64 {
+        self.0.no_name.get(reason as usize).copied().unwrap_or_default()
+    }
+
+    /// Segments with this anomaly, dropped or not.
+    pub fn anomaly(&self, anomaly: Anomaly) -> u64 {
+        self.0.anomalies.get(anomaly as usize).copied().unwrap_or_default()
+    }
+
     /// True where everything seen went somewhere: the first part of conservation.
     pub fn is_conserved(&self) -> bool {
         let mut sum = Volume::default();
@@ -59,9 +71,15 @@ impl Totals {
         for (sum, other) in self.0.accounted.iter_mut().zip(&other.accounted) {
             add(sum, *other);
         }
-        for (sum, other) in self.0.happened.iter_mut().zip(&other.happened) {
-            *sum += other;
-        }
+        add_each(&mut self.0.happened, &other.happened);
+        add_each(&mut self.0.no_name, &other.no_name);
+        add_each(&mut self.0.anomalies, &other.anomalies);
+    }
+}
+
+fn add_each(sums: &mut [u64], others: &[u64]) {
+    for (sum, other) in sums.iter_mut().zip(others) {
+        *sum += other;
     }
 }
 
@@ -93,7 +111,7 @@ impl Counters {
             });
         }
         debug_assert!(u32::from(slot) < INTERFACES_MAX);
-        let interface = Interface { slot, zone, side: side as u8, reserved: [0; 3] };
+        let interface = Interface { slot, zone, side: side as u8, merged: 0, reserved: [0; 2] };
         self.interfaces
             .set(ifindex, interface, 0)
             .map_err(|source| map_error("INTERFACES", "write", source))

@@ -161,6 +161,7 @@ fn masks(
         block: mask(&raw.block)? | LOCAL_BLOCK,
         alert: mask(&raw.alert)?,
         allow: mask(&raw.allow)? | LOCAL_ALLOW | protected,
+        ..GroupMasks::default()
     })
 }
 

@@ -52,7 +52,7 @@ impl Bench {
     fn block(&mut self, names: &[&str]) -> Result<()> {
         let entry = DomainEntry { categories: 1, list: 3, reserved: [0; 6] };
         let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
-        let masks = GroupMasks { block: 1, alert: 0, allow: 0 };
+        let masks = GroupMasks { block: 1, ..GroupMasks::default() };
         let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
