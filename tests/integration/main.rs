@@ -7,5 +7,6 @@
     reason = "tests know what they built"
 )]
 
+mod evasion;
 mod kernel;
 mod live;

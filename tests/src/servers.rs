@@ -1,6 +1,8 @@
 //! nginx in the server's namespace: HTTP and HTTPS for any number of names, each with a page of its own.
 
+use std::collections::HashMap;
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +32,13 @@ pub struct Arrival {
     pub from: String,
     /// The name in the TLS handshake; empty for plain HTTP.
     pub sni: String,
+}
+
+/// A hello that the server's TLS library read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadHello {
+    pub from: IpAddr,
+    pub name: String,
 }
 
 /// The page that `name` serves under every path but `/files/`.
@@ -80,6 +89,12 @@ impl WebServer {
         log.lines().map(parse_arrival).collect()
     }
 
+    /// The hellos with a name that the server has read from scripted devices.
+    pub fn hellos(&self) -> Result<Vec<ReadHello>> {
+        let log = fs::read(self.directory.join("error.log")).context("read the error log")?;
+        Ok(parse_hellos(&String::from_utf8_lossy(&log)))
+    }
+
     /// The first request for `host` to arrive within `limit`.
     pub fn wait_for(&self, host: &str, limit: Duration) -> Result<Arrival> {
         process::wait_until(&format!("a request for {host}"), limit, || {
@@ -102,12 +117,16 @@ fn answers(server: &Namespace, family: Family) -> Result<bool> {
 fn configuration(directory: &Path) -> String {
     let directory = directory.display();
     let page = page_of("$host").replace('\n', "\\n");
+    let [devices_v4, devices_v6] = [Family::V4, Family::V6].map(Family::devices);
     format!(
         r#"daemon off;
 master_process off;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log;
-events {{}}
+events {{
+    debug_connection {devices_v4};
+    debug_connection {devices_v6};
+}}
 http {{
     log_format lab escape=json
         '{{"scheme":"$scheme","host":"$host","path":"$request_uri","from":"$remote_addr","sni":"$ssl_server_name"}}';
@@ -121,8 +140,8 @@ http {{
     server {{
         listen 80;
         listen [::]:80;
-        listen 443 ssl http2;
-        listen [::]:443 ssl http2;
+        listen 443 ssl http2 fastopen=64;
+        listen [::]:443 ssl http2 fastopen=64;
         ssl_certificate {directory}/server.pem;
         ssl_certificate_key {directory}/server.key;
         location / {{ return 200 "{page}"; }}
@@ -169,6 +188,26 @@ fn openssl(args: &[&[&str]]) -> Result<()> {
     process::run(std::process::Command::new("openssl").args(args.concat())).map(drop)
 }
 
+/// From nginx's debug log, which follows the connections of scripted devices:
+/// `… *7 accept: 10.78.0.1:20000 fd:9` and `… *7 SSL server name: "a.example"`.
+fn parse_hellos(log: &str) -> Vec<ReadHello> {
+    let mut from = HashMap::new();
+    let mut hellos = Vec::new();
+    for line in log.lines() {
+        let Some((_, event)) = line.split_once(" *") else { continue };
+        let Some((connection, event)) = event.split_once(' ') else { continue };
+        if let Some(end) = event.strip_prefix("accept: ") {
+            let end = end.split(' ').next().and_then(|end| end.parse::<SocketAddr>().ok());
+            from.extend(end.map(|end| (connection, end.ip())));
+        } else if let Some(name) = event.strip_prefix("SSL server name: ")
+            && let Some(&from) = from.get(connection)
+        {
+            hellos.push(ReadHello { from, name: name.trim_matches('"').to_owned() });
+        }
+    }
+    hellos
+}
+
 fn parse_arrival(line: &str) -> Result<Arrival> {
     let value: Value =
         serde_json::from_str(line).with_context(|| format!("read the log line {line:?}"))?;
@@ -187,7 +226,17 @@ fn parse_arrival(line: &str) -> Result<Arrival> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arrival, parse_arrival};
+    use super::{Arrival, ReadHello, parse_arrival, parse_hellos};
+
+    #[test]
+    fn a_hello_belongs_to_the_connection_it_came_on() {
+        let log = "1970/01/01 00:00:00 [debug] 7#7: *3 accept: 10.78.0.6:20004 fd:12\n\
+                   1970/01/01 00:00:00 [debug] 7#7: *4 accept: [fd78::1]:20000 fd:13\n\
+                   1970/01/01 00:00:00 [debug] 7#7: *4 SSL server name: \"a.example\"\n\
+                   1970/01/01 00:00:00 [debug] 7#7: *9 SSL server name: \"b.example\"\n";
+        let expected = ReadHello { from: "fd78::1".parse().unwrap(), name: "a.example".into() };
+        assert_eq!(parse_hellos(log), [expected]);
+    }
 
     #[test]
     fn a_log_line_is_a_request() {
