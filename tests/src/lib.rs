@@ -11,6 +11,7 @@
 //! - [`servers`]: nginx with certificates for the names a test wants, and its access log.
 //! - [`sensor`]: the daemon with a configuration of its own; start, stop, kill, ask.
 //! - [`clients`]: what a request got, and how soon.
+//! - [`evaders`]: programs made to get past a sensor.
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
@@ -19,6 +20,7 @@
 //! ended, by their id. Nothing waits without a limit, and nothing sleeps where it can ask.
 
 pub mod clients;
+pub mod evaders;
 #[expect(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,

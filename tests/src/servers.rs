@@ -76,6 +76,11 @@ impl WebServer {
         self.directory.join("ca.pem")
     }
 
+    /// The server's certificate and its key, for other servers of the same names.
+    pub fn certificate(&self) -> [PathBuf; 2] {
+        ["server.pem", "server.key"].map(|file| self.directory.join(file))
+    }
+
     /// Serves `content` as `/files/<file>` under every name.
     pub fn put(&self, file: &str, content: &[u8]) -> Result<()> {
         let path = self.directory.join("files").join(file);
@@ -137,6 +142,7 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     default_type text/plain;
+    ssl_protocols TLSv1.2 TLSv1.3;
     server {{
         listen 80;
         listen [::]:80;

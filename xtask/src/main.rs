@@ -7,6 +7,7 @@ mod bench;
 mod cargo;
 mod ci;
 mod demo;
+mod evaders;
 mod score;
 mod setup;
 mod test;

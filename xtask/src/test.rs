@@ -11,9 +11,8 @@ use clap::{Args, ValueEnum};
 use sensor_lab::lab::is_root;
 use sensor_lab::sensor::BINARY_VARIABLE;
 
-use crate::cargo;
 use crate::setup::{Need, Toolchain, ensure};
-use crate::ui;
+use crate::{cargo, evaders, ui};
 
 /// Tells the tests to leave nothing out.
 const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
@@ -36,6 +35,8 @@ pub(crate) enum Suite {
     Kernel,
     /// Real clients and servers with the sensor between them; root.
     Live,
+    /// Clients that try to get past the sensor, packet by packet; root.
+    Evasion,
 }
 
 impl Suite {
@@ -44,13 +45,14 @@ impl Suite {
             Self::Host => "host",
             Self::Kernel => "kernel",
             Self::Live => "live",
+            Self::Evasion => "evasion",
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
             Self::Host => false,
-            Self::Kernel | Self::Live => true,
+            Self::Kernel | Self::Live | Self::Evasion => true,
         }
     }
 
@@ -67,6 +69,7 @@ impl Suite {
             ],
             Self::Kernel => integration("kernel::"),
             Self::Live => integration("live::"),
+            Self::Evasion => integration("evasion::"),
         }
     }
 }
@@ -110,14 +113,17 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
              cargo xtask test host"
         );
     }
-    let need = if suites.contains(&Suite::Live) { Need::BuildAndLab } else { Need::Build };
+    let in_lab = [Suite::Live, Suite::Evasion].iter().any(|suite| suites.contains(suite));
+    let need = if in_lab { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;
-    let binary = if suites.iter().any(|suite| suite.needs_root()) {
-        Some(cargo::build_sensor(&toolchain)?)
-    } else {
-        None
-    };
-    let run = |&suite| run_suite(suite, &toolchain, binary.as_ref(), full);
+    let mut variables = Vec::new();
+    if suites.iter().any(|suite| suite.needs_root()) {
+        variables.push((BINARY_VARIABLE, cargo::build_sensor(&toolchain)?));
+    }
+    if suites.contains(&Suite::Evasion) {
+        variables.extend(evaders::ensure()?);
+    }
+    let run = |&suite| run_suite(suite, &toolchain, &variables, full);
     let reports = suites.iter().map(run).collect::<Result<Vec<_>>>()?;
     Ok(conclude(&reports))
 }
@@ -125,7 +131,7 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
 fn run_suite(
     suite: Suite,
     toolchain: &Toolchain,
-    binary: Option<&PathBuf>,
+    variables: &[(&str, PathBuf)],
     full: bool,
 ) -> Result<Report> {
     ui::line(&ui::colour(&format!("suite {}", suite.name()), ui::Colour::Bold));
@@ -135,9 +141,7 @@ fn run_suite(
     for args in suite.commands() {
         let mut test = cargo::cargo(toolchain);
         test.arg("test").arg("--no-fail-fast").args(args);
-        if let Some(binary) = binary {
-            test.env(BINARY_VARIABLE, binary);
-        }
+        test.envs(variables.iter().map(|(name, value)| (name, value)));
         if full {
             test.env(FULL_VARIABLE, "1");
         }

@@ -17,12 +17,12 @@ pub(super) fn cases() -> Vec<Case> {
         ("acknowledging reset", flag::RST | flag::ACK),
         ("close", flag::FIN | flag::ACK),
     ];
-    let ended = ends.iter().flat_map(|end| ANY_SEGMENT.iter().map(|fault| false_end(*end, *fault)));
+    let ended = ends.iter().flat_map(|end| ANY_SEGMENT.iter().map(|fault| false_end(*end, fault)));
     ended.chain(openings()).chain(fast_open()).chain(urgent()).chain(interruptions()).collect()
 }
 
 /// An end of the connection that the server drops, between the halves of a hello.
-fn false_end((end, flags): (&str, u8), fault: Fault) -> Case {
+fn false_end((end, flags): (&str, u8), fault: &'static Fault) -> Case {
     case(format!("a {end} with {} in the middle", fault.name), move |draft| {
         let false_end = (fault.apply)(Segment::at(40, &[]).flags(flags));
         interrupted(draft, [Step::Send(false_end)])
@@ -53,6 +53,7 @@ fn openings() -> Vec<Case> {
             let Hello { bytes, fake, .. } = draft.small();
             Script::of(&bytes)
                 .send([Segment::at(0, &fake[..100])])
+                .then(Step::Settle)
                 .then(Step::Abort)
                 .then(Step::OpenAgain(Segment::syn()))
                 .send(cut(&bytes, &[60]))

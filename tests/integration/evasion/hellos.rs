@@ -89,6 +89,7 @@ fn sizes() -> Vec<Case> {
             long(&hello.with_name_first().bytes())
         })
         .dishonest(),
+        case("a hello for TLS 1.2", |draft| sent(&ClientHello::small(draft.name).of_old().bytes())),
         case("thirty-one ciphers", |draft| {
             sent(&ClientHello::small(draft.name).with_further_ciphers(24).bytes())
         }),

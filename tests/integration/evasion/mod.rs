@@ -9,24 +9,31 @@
 mod case;
 mod connections;
 mod control;
+mod crowd;
 mod draft;
 mod fakes;
 mod hellos;
+mod honest;
+mod ordinary;
 mod overlaps;
 mod packets;
 mod records;
 mod segments;
+mod speaker;
 mod techniques;
+mod tools;
 mod trial;
 
 use anyhow::Result;
 use sensor_lab::lab::{Lab, Plan, Translation};
+use sensor_lab::script::conversation::SILENT_PORT;
 use sensor_lab::script::wire::Wire;
 use sensor_lab::sensor::{self, Sensor, Setup};
 use sensor_lab::servers::WebServer;
 
 use case::Case;
 use draft::INNOCENT;
+use speaker::Speaker;
 
 /// On no list.
 const ALLOWED: &str = "museum.example";
@@ -54,8 +61,9 @@ categories = ["gambling"]
 
 /// Without translation, so that every packet reaches the server as the device made it.
 struct Ground {
-    sensor: Option<Sensor>,
+    _sensor: Option<Sensor>,
     wire: Wire,
+    speaker: Speaker,
     web: WebServer,
     lab: Lab,
 }
@@ -66,7 +74,7 @@ impl Ground {
         let files = vec![("lists/casinos.txt".to_owned(), format!("{BLOCKED}\n"))];
         let setup = Setup { files, ..Setup::with_policy(POLICY) };
         let sensor = Sensor::start(&ground.lab, &sensor::binary()?, &setup)?;
-        Ok(Self { sensor: Some(sensor), ..ground })
+        Ok(Self { _sensor: Some(sensor), ..ground })
     }
 
     fn unwatched() -> Result<Self> {
@@ -74,19 +82,23 @@ impl Ground {
         lab.server().sysctl(&["net.ipv4.tcp_fastopen=3"])?;
         lose_weak_packets(&lab)?;
         let web = WebServer::start(&lab, &[ALLOWED, BLOCKED, INNOCENT])?;
+        let speaker = Speaker::start(&lab, &web)?;
         let wire = Wire::open(&lab)?;
-        Ok(Self { sensor: None, wire, web, lab })
+        Ok(Self { _sensor: None, wire, speaker, web, lab })
     }
 }
 
 /// The server as one that is some hops away: what left a device with less than the usual 64 hops does
 /// not arrive. One hop is the gateway's.
 fn lose_weak_packets(lab: &Lab) -> Result<()> {
-    let rules = "add table inet far\n\
-                 add chain inet far input { type filter hook prerouting priority raw; }\n\
-                 add rule inet far input meta nfproto ipv4 tcp dport 443 ip ttl < 63 drop\n\
-                 add rule inet far input meta nfproto ipv6 tcp dport 443 ip6 hoplimit < 63 drop\n";
-    lab.server().run("nft", &[rules]).map(drop)
+    let rules = format!(
+        "add table inet far\n\
+         add chain inet far input {{ type filter hook prerouting priority raw; }}\n\
+         add rule inet far input tcp dport {SILENT_PORT} drop\n\
+         add rule inet far input meta l4proto tcp ip ttl < 63 drop\n\
+         add rule inet far input meta l4proto tcp ip6 hoplimit < 63 drop\n"
+    );
+    lab.server().run("nft", &[&rules]).map(drop)
 }
 
 /// Every case there is.
@@ -99,6 +111,8 @@ fn cases() -> Vec<Case> {
         connections::cases(),
         packets::cases(),
         hellos::cases(),
+        speaker::cases(),
+        ordinary::cases(),
     ];
     cases.into_iter().flatten().collect()
 }

@@ -7,11 +7,12 @@ use sensor_lab::script::{Script, cut, pieces, whole};
 use super::case::{Case, case};
 use super::draft::{Draft, Hello};
 use super::segments::{reversed, shuffled};
+use super::speaker::TLS_PORT;
 
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
-/// A warning that nobody minds: `no_renegotiation`.
-const WARNING: [u8; 2] = [1, 100];
+/// A warning: `unrecognized_name`.
+const WARNING: [u8; 2] = [1, 112];
 /// Header of a record.
 const HEADER: usize = 5;
 
@@ -110,14 +111,17 @@ fn odd() -> Vec<Case> {
         case("record version 3.255", version(0x03ff)),
         case("record version 4.1", version(0x0401)).refused(),
         case("a warning before the hello", |draft| {
-            in_one_go(&draft.hello(|name| {
+            let hello = draft.hello(|name| {
                 let warning = record(ALERT, RECORD_VERSION, &WARNING);
                 [warning, ClientHello::small(name).bytes()].concat()
-            }))
-        }),
+            });
+            in_one_go(&hello).to(TLS_PORT)
+        })
+        .refused(),
         case("a warning between records of the hello", |draft| {
             in_one_go(&between_records(draft, &record(ALERT, RECORD_VERSION, &WARNING)))
-        }),
+        })
+        .refused(),
         case("an empty record before the hello", |draft| {
             in_one_go(&draft.hello(|name| {
                 let empty = record(HANDSHAKE, RECORD_VERSION, &[]);
@@ -134,11 +138,13 @@ fn odd() -> Vec<Case> {
             }))
         }),
         case("a change of cipher before the hello", |draft| {
-            in_one_go(&draft.hello(|name| {
+            let hello = draft.hello(|name| {
                 let change = record(20, RECORD_VERSION, &[1]);
                 [change, ClientHello::small(name).bytes()].concat()
-            }))
-        }),
+            });
+            in_one_go(&hello).to(TLS_PORT)
+        })
+        .refused(),
         case("early data behind the hello", |draft| {
             in_one_go(&draft.hello(|name| {
                 let early = record(23, 0x0303, &[0x77; 300]);

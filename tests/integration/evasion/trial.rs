@@ -48,6 +48,10 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    pub(super) fn opened(&self) -> bool {
+        self.seen.as_ref().is_ok_and(|seen| seen.opened)
+    }
+
     pub(super) fn answered(&self) -> bool {
         self.seen.as_ref().is_ok_and(|seen| seen.answered)
     }
@@ -62,7 +66,11 @@ impl std::fmt::Display for Outcome {
                 write!(
                     f,
                     "{}, {}, {} bytes acknowledged, {} bytes from the server: {start:02x?}",
-                    if seen.answered { "answered" } else { "not answered" },
+                    match (seen.opened, seen.answered) {
+                        (_, true) => "answered",
+                        (true, false) => "not answered",
+                        (false, false) => "not opened",
+                    },
                     if seen.reset { "reset" } else { "not reset" },
                     seen.acknowledged,
                     seen.data.len(),
@@ -104,7 +112,7 @@ pub(super) fn run<'a>(
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|(number, ..)| *number);
 
-    let hellos = ground.web.hellos()?;
+    let hellos = [ground.web.hellos()?, ground.speaker.hellos()?].concat();
     let outcomes = done.into_iter().map(|(_, trial, address, seen)| {
         let names = hellos.iter().filter(|hello| hello.from == address).map(|hello| &hello.name);
         let (innocent, read): (Vec<_>, _) = names.cloned().partition(|name| name == INNOCENT);

@@ -24,8 +24,10 @@ const SETTLE: Duration = Duration::from_millis(600);
 const BURST_FRAMES: usize = 16;
 const BREATH: Duration = Duration::from_millis(1);
 
-/// A flood comes from this port and those above it.
+/// A flood comes from this port and those above it, and goes to one where the server's packet filter lets
+/// nothing in: a server that keeps half-open connections would refuse others.
 const FLOOD_PORT: u16 = 2_048;
+pub const SILENT_PORT: u16 = 1;
 
 const IPV4_CHECKSUM_AT: usize = 24;
 const END_OF_OPTIONS: u8 = 0;
@@ -43,6 +45,8 @@ pub struct Patience {
 /// What a device saw of its connection.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
+    /// The last handshake that was begun was completed.
+    pub opened: bool,
     /// The server's hello came.
     pub answered: bool,
     /// A reset came, from whomever.
@@ -58,6 +62,9 @@ pub fn converse(device: &Device<'_>, script: &Script, patience: Patience) -> Res
     let mut conversation = Conversation::new(device, script.family, script.port);
     for step in &script.steps {
         conversation.step(step)?;
+        if !conversation.seen.opened {
+            return Ok(conversation.seen);
+        }
     }
     conversation.pump(patience.answer, |seen| seen.answered);
     for _ in 0..patience.retransmissions {
@@ -154,23 +161,30 @@ impl<'a> Conversation<'a> {
         // A device's connections are far apart (RFC 6528).
         self.start = self.start.wrapping_add(u32::from(port).wrapping_mul(0x0193_0003));
         (self.sent, self.next, self.echo) = (0, 0, 0);
-        (self.seen.acknowledged, self.seen.reset) = (0, false);
+        (self.seen.acknowledged, self.seen.reset, self.seen.opened) = (0, false, false);
+        let mut syn = syn.clone();
         for _ in 0..SYNS {
             self.syn = None;
-            self.send(syn)?;
+            self.send(&syn)?;
+            // Where a SYN with payload gets lost, a client takes the payload for the reason.
+            syn.payload.clear();
             let until = Instant::now() + SYN_TURN;
             while self.syn.is_none() && self.hear(until) {}
             let Some(answer) = self.syn.take() else { continue };
             self.next = answer.sequence.wrapping_add(1);
+            self.seen.opened = true;
             self.acknowledge()?;
             return Ok(answer.cookie);
         }
-        bail!("the server did not answer the SYN")
+        Ok(Vec::new())
     }
 
     fn open_fast(&mut self, payload: &[u8]) -> Result<()> {
         let wish = [FAST_OPEN, 2, 1, 1];
         let cookie = self.open(fresh_port(), &Segment::syn().option(&wish))?;
+        if !self.seen.opened {
+            return Ok(());
+        }
         if cookie.is_empty() {
             bail!("the server gave no cookie");
         }
@@ -183,12 +197,12 @@ impl<'a> Conversation<'a> {
     }
 
     fn flood(&mut self, count: u16) -> Result<()> {
-        let (port, next) = (self.port, std::mem::take(&mut self.next));
+        let connection = (self.to, self.port, self.next);
         for at in 0..count {
-            self.port = FLOOD_PORT + at;
+            (self.to, self.port, self.next) = (SILENT_PORT, FLOOD_PORT + at, 0);
             self.send(&Segment::syn())?;
         }
-        (self.port, self.next) = (port, next);
+        (self.to, self.port, self.next) = connection;
         Ok(())
     }
 
@@ -242,7 +256,7 @@ impl<'a> Conversation<'a> {
         };
         let mut options = Vec::new();
         if segment.flags & flag::SYN != 0 && segment.offset < 0 {
-            let largest = SEGMENT_MAX as u16 + 12;
+            let largest = SEGMENT_MAX as u16 + 32;
             options.extend([2, 4]);
             options.extend(largest.to_be_bytes());
             options.extend([4, 2, 3, 3, 7, 1, 1, 1]);

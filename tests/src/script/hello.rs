@@ -10,6 +10,7 @@ pub const RECORD_MAX: usize = 1 << 14;
 const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
 const PADDING: u16 = 21;
+const SUPPORTED_VERSIONS: u16 = 43;
 const KEY_SHARE: u16 = 51;
 const X25519: u16 = 0x001d;
 const X25519_MLKEM768: u16 = 0x11ec;
@@ -37,7 +38,7 @@ impl ClientHello {
                 (16, vec![0, 12, 2, b'h', b'2', 8, b'h', b't', b't', b'p', b'/', b'1', b'.', b'1']),
                 (23, Vec::new()),
                 (13, list(&[0x0403, 0x0503, 0x0804, 0x0401])),
-                (43, vec![4, 3, 4, 3, 3]),
+                (SUPPORTED_VERSIONS, vec![4, 3, 4, 3, 3]),
                 (45, vec![1, 1]),
                 (KEY_SHARE, behind_length(share)),
             ],
@@ -108,6 +109,13 @@ impl ClientHello {
     #[must_use]
     pub fn without_share(mut self) -> Self {
         self.replace(KEY_SHARE, vec![0, 0]);
+        self
+    }
+
+    /// The same for TLS 1.2 at most.
+    #[must_use]
+    pub fn of_old(mut self) -> Self {
+        self.extensions.retain(|(kind, _)| ![SUPPORTED_VERSIONS, KEY_SHARE].contains(kind));
         self
     }
 

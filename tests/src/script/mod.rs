@@ -16,8 +16,8 @@ use std::time::Duration;
 use crate::lab::Family;
 use segment::{Packet, Segment};
 
-/// Payload of a segment on an Ethernet wire, with timestamps.
-pub const SEGMENT_MAX: usize = 1_428;
+/// Payload of a segment on an Ethernet wire over either family, with room for options.
+pub const SEGMENT_MAX: usize = 1_400;
 
 /// What a device does on its wire.
 #[derive(Clone, Debug)]
