@@ -1,4 +1,5 @@
-//! Integration tests: the loaded programs on frames from memory, and the whole sensor in a lab.
+//! Integration tests: the loaded programs on frames from memory, the whole sensor in a lab, and who tries to
+//! get past it.
 
 #![allow(
     clippy::cast_possible_truncation,

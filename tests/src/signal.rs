@@ -70,6 +70,10 @@ pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
 }
 
 /// A socket for whole frames of one interface, both ways, in the calling thread's network namespace.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the system's constants fit its own structures"
+)]
 pub(crate) fn frame_socket(interface: i32) -> io::Result<OwnedFd> {
     const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
     let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;

@@ -135,7 +135,7 @@ fn urgent() -> Vec<Case> {
             let (bytes, longer) = with_urgent_byte(draft, 0);
             Script::of(&bytes)
                 .send([Segment::at(0, &longer[..1]).urgent(0)])
-                .send(cut(&bytes, &[60]).into_iter().map(|segment| segment.moved(1)))
+                .send(cut(&bytes, &[60]).into_iter().map(|segment| segment.behind(1)))
         }),
     ]
 }

@@ -12,6 +12,9 @@ const SERVER_NAME: u16 = 0;
 /// Segments that fit a server's first window.
 const WINDOW_SEGMENTS: usize = 20;
 
+/// A list of names: type and bytes of each.
+type Names = Vec<(u8, Vec<u8>)>;
+
 pub(super) fn cases() -> Vec<Case> {
     [names(), sizes(), retries()].into_iter().flatten().collect()
 }
@@ -20,7 +23,7 @@ fn names() -> Vec<Case> {
     let renamed = |rename: fn(&str) -> String| {
         move |draft: &Draft| sent(&ClientHello::small(&rename(draft.name)).bytes())
     };
-    let listed = |list: fn(&str) -> Vec<(u8, Vec<u8>)>| {
+    let listed = |list: fn(&str) -> Names| {
         move |draft: &Draft| {
             let names = list(draft.name);
             let names: Vec<_> = names.iter().map(|(kind, name)| (*kind, &name[..])).collect();
@@ -102,11 +105,11 @@ fn retries() -> Vec<Case> {
         let first = ClientHello::small(first).without_share().bytes();
         let second = ClientHello::small(draft.name).message();
         let second = record(22, RECORD_VERSION + 2, &second);
-        let at = first.len() as i64;
+        let at = first.len();
         Script::of(&[first.clone(), second.clone()].concat())
             .send(whole(0, &first))
             .then(Step::AwaitData)
-            .send(cut(&second).into_iter().map(|segment| segment.moved(at)))
+            .send(cut(&second).into_iter().map(|segment| segment.behind(at)))
     };
     vec![
         case("a second hello", move |draft| retried(draft.name, draft, |bytes| whole(0, bytes))),

@@ -19,12 +19,27 @@ const HANDSHAKES: usize = 3;
 fn unusual_stacks_are_examined_and_not_hindered() -> Result<()> {
     let ground = Ground::watched()?;
     let mut complaints = handshakes(&ground, "", &KINDS)?;
+    complaints.extend(unused(&ground)?);
     // Every frame of the client now carries half a checksum, as those of a machine that is itself the
     // gateway do; the kernel's own hosts next door take them.
     ground.lab.client().run("ethtool", &["-K", HOST_INTERFACE, "tx", "on"])?;
     complaints.extend(handshakes(&ground, " with half a checksum", &KINDS[..1])?);
     trial::conclude(&complaints, 16);
     Ok(())
+}
+
+/// What the server's kernel never saw, although it could.
+fn unused(ground: &Ground) -> Result<Vec<String>> {
+    let mut counters = vec!["TcpExtTCPFastOpenPassive"];
+    if ground.lab.server().run("sysctl", &["net.mptcp.enabled"]).is_ok() {
+        counters.push("MPTcpExtMPCapableACKRX");
+    }
+    let counted = ground.lab.server().run("nstat", &["-asz"])?;
+    let is_zero = |counter: &&str| {
+        let line = counted.lines().find(|line| line.starts_with(counter));
+        line.is_none_or(|line| line.split_whitespace().nth(1) == Some("0"))
+    };
+    Ok(counters.into_iter().filter(is_zero).map(|counter| format!("  {counter} is 0")).collect())
 }
 
 fn handshakes(ground: &Ground, how: &str, kinds: &[(&str, u16)]) -> Result<Vec<String>> {

@@ -5,8 +5,15 @@
 //! them without a sensor: a case that no server falls for proves nothing about one.
 //!
 //! - [`segments`], [`records`]: the right bytes, in pieces, out of order, late.
+//! - [`fakes`], [`overlaps`]: other bytes at the same place, which servers drop or keep;
+//!   [`combinations`] of these and the former.
+//! - [`connections`], [`packets`]: how the connection is opened and ended, how segments lie in packets.
+//! - [`hellos`], [`speaker`]: what the hello says, how long it is, what comes before it.
+//! - [`ordinary`], [`honest`]: what is no trick, by script and by the kernel's own stack.
+//! - [`crowd`], [`tools`]: many unfinished hellos; programs made to get past a sensor.
 
 mod case;
+mod combinations;
 mod connections;
 mod control;
 mod crowd;
@@ -108,6 +115,7 @@ fn cases() -> Vec<Case> {
         records::cases(),
         fakes::cases(),
         overlaps::cases(),
+        combinations::cases(),
         connections::cases(),
         packets::cases(),
         hellos::cases(),

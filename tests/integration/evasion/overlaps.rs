@@ -14,14 +14,14 @@ pub(super) fn cases() -> Vec<Case> {
         case("junk before the stream's start", |draft| {
             let Hello { bytes, .. } = draft.small();
             let sent = Segment::at(0, &[&[0x3f; JUNK], &bytes[..]].concat());
-            Script::of(&bytes).send([sent.moved(-(JUNK as i64))])
+            Script::of(&bytes).send([sent.ahead_of(JUNK)])
         })
         .dishonest(),
         case("an innocent hello before the stream's start", |draft| {
             let Hello { bytes, fake, .. } = draft.small();
-            let before = fake.len() as i64;
+            let before = fake.len();
             Script::of(&bytes)
-                .send([Segment::at(0, &[fake, bytes.clone()].concat()).moved(-before)])
+                .send([Segment::at(0, &[fake, bytes.clone()].concat()).ahead_of(before)])
         })
         .dishonest(),
         case("junk over what was read", |draft| {

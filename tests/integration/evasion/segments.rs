@@ -35,7 +35,7 @@ fn in_order() -> Vec<Case> {
             at_name(&draft.small(), |start, _| vec![start - 1])
         }),
         case("cut in the name", |draft| {
-            at_name(&draft.small(), |start, end| vec![(start + end) / 2])
+            at_name(&draft.small(), |start, end| vec![usize::midpoint(start, end)])
         }),
         case("cut behind the name", |draft| at_name(&draft.small(), |_, end| vec![end])),
         case("cut at every byte of the name", |draft| {
@@ -49,7 +49,7 @@ fn in_order() -> Vec<Case> {
             sent(&draft.large(), |bytes| pieces(bytes, 3))
         }),
         case("large, cut in the name", |draft| {
-            at_name(&draft.large(), |start, end| vec![1_000, (start + end) / 2])
+            at_name(&draft.large(), |start, end| vec![1_000, usize::midpoint(start, end)])
         }),
         case("large, cut after 1 byte", |draft| {
             at_name(&draft.large(), |start, _| vec![1, 1_000, start])
@@ -63,7 +63,7 @@ fn out_of_order() -> Vec<Case> {
             sent(&draft.small(), |bytes| reversed(cut(bytes, &[100])))
         }),
         case("cut in the name, second first", |draft| {
-            at_name(&draft.small(), |start, end| vec![(start + end) / 2]).reversed()
+            at_name(&draft.small(), |start, end| vec![usize::midpoint(start, end)]).reversed()
         }),
         case("cut after 1 byte, second first", |draft| {
             sent(&draft.small(), |bytes| reversed(cut(bytes, &[1])))

@@ -102,5 +102,5 @@ fn behind(draft: &Draft, lines: &[u8], segments: impl Fn(&[u8]) -> Vec<Segment>)
 }
 
 fn moved(by: usize, segments: Vec<Segment>) -> impl Iterator<Item = Segment> {
-    segments.into_iter().map(move |segment| segment.moved(by as i64))
+    segments.into_iter().map(move |segment| segment.behind(by))
 }

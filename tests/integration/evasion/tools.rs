@@ -70,7 +70,10 @@ fn past(ground: &Ground, tool: Tried, ways: &[&[&str]], blocked_loads: bool) -> 
 
 fn dpibreak(ground: &Ground, options: &[&str], blocked_loads: bool) -> Result<Vec<String>> {
     let client = ground.lab.client();
-    let mut command = client.command(named_by(DPIBREAK_VARIABLE)?);
+    // With a /run of its own, where it and iptables leave files.
+    let mut command = client.command("unshare");
+    command.args(["--mount", "sh", "-c", "mount -t tmpfs none /run && exec \"$@\"", "sh"]);
+    command.arg(named_by(DPIBREAK_VARIABLE)?);
     let running = Running::start(command.args(options), &ground.lab.directory().join("dpibreak"))?;
     // A queue's line has its number first, and eighth how many packets it was given.
     let queued = || -> Result<Option<u64>> {

@@ -124,7 +124,7 @@ pub(super) fn run<'a>(
 /// Fails with every complaint there is.
 pub(super) fn conclude(complaints: &[String], trials: usize) {
     let count = complaints.len();
-    assert!(count == 0, "{count} of {trials} trials went wrong:\n{}", complaints.join("\n"));
+    assert!(count == 0, "{trials} trials, {count} complaints:\n{}", complaints.join("\n"));
 }
 
 /// What is granted where nothing gets lost.

@@ -40,7 +40,7 @@ impl ClientHello {
                 (13, list(&[0x0403, 0x0503, 0x0804, 0x0401])),
                 (SUPPORTED_VERSIONS, vec![4, 3, 4, 3, 3]),
                 (45, vec![1, 1]),
-                (KEY_SHARE, behind_length(share)),
+                (KEY_SHARE, behind_length(&share)),
             ],
         }
     }
@@ -56,8 +56,8 @@ impl ClientHello {
             &[0, 32],
             &[0x42; 32],
         ];
-        hello.replace(SUPPORTED_GROUPS, list(&[0x1a1a, X25519_MLKEM768, X25519, 0x0017]));
-        hello.replace(KEY_SHARE, behind_length(shares.concat()));
+        hello.replace(SUPPORTED_GROUPS, &list(&[0x1a1a, X25519_MLKEM768, X25519, 0x0017]));
+        hello.replace(KEY_SHARE, &behind_length(&shares.concat()));
         // What a browser without a server's configuration sends for Encrypted Client Hello is noise.
         hello.extensions.push((0xfe0d, [&[0, 0, 1, 0, 1, 7, 0, 32][..], &[9; 380]].concat()));
         hello.extensions.insert(0, (0x2a2a, Vec::new()));
@@ -81,7 +81,7 @@ impl ClientHello {
     /// The same with another list of names: type and bytes of each.
     #[must_use]
     pub fn with_names(mut self, names: &[(u8, &[u8])]) -> Self {
-        self.replace(SERVER_NAME, server_names(names));
+        self.replace(SERVER_NAME, &server_names(names));
         self
     }
 
@@ -108,7 +108,7 @@ impl ClientHello {
     /// The same without a key: a server that wants TLS 1.3 asks for a second hello.
     #[must_use]
     pub fn without_share(mut self) -> Self {
-        self.replace(KEY_SHARE, vec![0, 0]);
+        self.replace(KEY_SHARE, &[0, 0]);
         self
     }
 
@@ -128,9 +128,10 @@ impl ClientHello {
         body.extend(list(&self.ciphers));
         body.extend([1, 0]);
         let extension = |(kind, data): &(u16, Vec<u8>)| {
-            [&kind.to_be_bytes()[..], &behind_length(data.clone())].concat()
+            [&kind.to_be_bytes()[..], &behind_length(data)].concat()
         };
-        body.extend(behind_length(self.extensions.iter().flat_map(extension).collect()));
+        let extensions: Vec<u8> = self.extensions.iter().flat_map(extension).collect();
+        body.extend(behind_length(&extensions));
         let length = u32::try_from(body.len()).unwrap_or_default().to_be_bytes();
         [&[1, length[1], length[2], length[3]][..], &body].concat()
     }
@@ -140,16 +141,16 @@ impl ClientHello {
         records(&self.message(), RECORD_MAX)
     }
 
-    fn replace(&mut self, kind: u16, data: Vec<u8>) {
-        self.extensions.iter_mut().filter(|(known, _)| *known == kind).for_each(|(_, old)| {
-            old.clone_from(&data);
-        });
+    fn replace(&mut self, kind: u16, data: &[u8]) {
+        for (_, old) in self.extensions.iter_mut().filter(|(known, _)| *known == kind) {
+            *old = data.to_vec();
+        }
     }
 }
 
 /// One record of any type and version.
 pub fn record(kind: u8, version: u16, bytes: &[u8]) -> Vec<u8> {
-    [&[kind][..], &version.to_be_bytes(), &behind_length(bytes.to_vec())].concat()
+    [&[kind][..], &version.to_be_bytes(), &behind_length(bytes)].concat()
 }
 
 /// A handshake message over records of at most `size` bytes each.
@@ -159,7 +160,7 @@ pub fn records(message: &[u8], size: usize) -> Vec<u8> {
 
 /// Whether the bytes a server sent hold its hello, and not only its wish for another of the client's.
 pub fn has_server_hello(bytes: &[u8]) -> bool {
-    /// SHA-256 of "HelloRetryRequest" (RFC 8446 section 4.1.3); the first bytes do.
+    /// SHA-256 of `HelloRetryRequest` (RFC 8446 section 4.1.3); the first bytes do.
     const RETRY: [u8; 4] = [0xcf, 0x21, 0xad, 0x74];
     let hellos = bytes.windows(15).filter(|bytes| {
         bytes[0] == HANDSHAKE && bytes[1] == 3 && bytes[5] == 2 && bytes[9..11] == [3, 3]
@@ -168,18 +169,18 @@ pub fn has_server_hello(bytes: &[u8]) -> bool {
 }
 
 fn server_names(names: &[(u8, &[u8])]) -> Vec<u8> {
-    let entry = |(kind, name): &(u8, &[u8])| [&[*kind][..], &behind_length(name.to_vec())].concat();
-    behind_length(names.iter().flat_map(entry).collect())
+    let entry = |(kind, name): &(u8, &[u8])| [&[*kind][..], &behind_length(name)].concat();
+    behind_length(&names.iter().flat_map(entry).collect::<Vec<_>>())
 }
 
 /// Numbers behind the length of their bytes.
 fn list(numbers: &[u16]) -> Vec<u8> {
-    behind_length(numbers.iter().flat_map(|number| number.to_be_bytes()).collect())
+    behind_length(&numbers.iter().flat_map(|number| number.to_be_bytes()).collect::<Vec<_>>())
 }
 
-fn behind_length(bytes: Vec<u8>) -> Vec<u8> {
+fn behind_length(bytes: &[u8]) -> Vec<u8> {
     let length = bytes.len() as u16;
-    [&length.to_be_bytes()[..], &bytes].concat()
+    [&length.to_be_bytes()[..], bytes].concat()
 }
 
 #[cfg(test)]

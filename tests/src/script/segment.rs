@@ -61,6 +61,18 @@ impl Segment {
         Self { offset: self.offset + by, ..self }
     }
 
+    /// The same so many bytes later in the stream.
+    #[must_use]
+    pub fn behind(self, bytes: usize) -> Self {
+        self.moved(bytes as i64)
+    }
+
+    /// The same so many bytes earlier.
+    #[must_use]
+    pub fn ahead_of(self, bytes: usize) -> Self {
+        self.moved(-(bytes as i64))
+    }
+
     #[must_use]
     pub fn flags(self, flags: u8) -> Self {
         Self { flags, ..self }
