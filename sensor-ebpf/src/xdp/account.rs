@@ -1,6 +1,8 @@
 //! Counting what was seen: every packet once as seen, once by where it went.
 
-use sensor_ebpf::abi::{Accounting, Direction, Happening, Interface, InterfaceCounters};
+use sensor_ebpf::abi::{
+    Accounting, Anomaly, Direction, Happening, Interface, InterfaceCounters, NoName,
+};
 
 use crate::maps::{COUNTERS, INTERFACES};
 
@@ -49,5 +51,19 @@ impl Row {
     pub(crate) fn happened(self, happening: Happening) {
         // SAFETY: as above; the index is a variant of the enumeration the array is sized by.
         unsafe { *(&raw mut (*self.0).happened[0]).add(happening as usize) += 1 };
+    }
+
+    /// Counts a reason for no name.
+    #[inline(always)]
+    pub(crate) fn no_name(self, reason: NoName) {
+        // SAFETY: as above; the index is a variant of the enumeration the array is sized by.
+        unsafe { *(&raw mut (*self.0).no_name[0]).add(reason as usize) += 1 };
+    }
+
+    /// Counts a segment that no correct receiver would take.
+    #[inline(always)]
+    pub(crate) fn anomaly(self, anomaly: Anomaly) {
+        // SAFETY: as above; the index is a variant of the enumeration the array is sized by.
+        unsafe { *(&raw mut (*self.0).anomalies[0]).add(anomaly as usize) += 1 };
     }
 }

@@ -16,12 +16,15 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 11] = [
+const PINNED: [&str; 14] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
     "RECORDED",
     "NAMES",
+    "HELLOS",
+    "SLOTS",
+    "SLOT_SHARES",
     "DOMAINS",
     "GROUP_PREFIXES",
     "GROUPS",
@@ -31,7 +34,7 @@ const PINNED: [&str; 11] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 4] = ["sensor", "handshake", "judge", "reject"];
+const XDP_PROGRAMS: [&str; 6] = ["sensor", "normalise", "handshake", "judge", "reject", "unread"];
 
 /// TC programs.
 const TC_PROGRAMS: [&str; 2] = ["client_reset", "egress"];
