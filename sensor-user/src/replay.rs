@@ -13,6 +13,7 @@ use sensor_ebpf::abi::{FlowKey, NameSource, Side, VerdictEvent};
 use sensor_ebpf::parse::{TCP, UDP};
 use serde::Serialize;
 
+use crate::kernel::attach::Mode;
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
 use crate::kernel::events::Rings;
@@ -67,7 +68,7 @@ impl Replay {
         let mut object = Object::load(Sizes::SMALL, Clock::Replay, None)?;
         let control = ControlCell::open(&object)?;
         control.report_all();
-        Counters::open(&mut object)?.watch("lo", TEST_IFINDEX, 0, 0, Side::Tap)?;
+        Counters::open(&mut object)?.watch("lo", TEST_IFINDEX, 0, 0, Side::Tap, Mode::Native)?;
         let flows = FlowTable::open(&mut object)?;
         let rings = Rings::open(&mut object)?;
         Ok(Self { object, control, flows, rings })

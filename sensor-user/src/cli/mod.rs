@@ -44,6 +44,7 @@ Examples:
   campus-sensor flows --since 1h --verdict block
   campus-sensor top --by category --since 1d
   campus-sensor why video.piracy.example --group student
+  campus-sensor why --reason oversize --group student
   campus-sensor replay capture.pcap            names in a capture, nothing attached
   campus-sensor detach                         take the programs off every interface";
 
@@ -61,7 +62,7 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show what was visited most
     Top(top::TopArgs),
-    /// Explain the verdict for a name
+    /// Explain the verdict for a name, or for flows without one
     Why(why::WhyArgs),
     /// Read the names in captures through the same programs, without a network
     Replay {

@@ -73,10 +73,10 @@ impl Object {
             let Some(link) = adopt(&pin)? else { continue };
             let link =
                 XdpLink::try_from(link).map_err(|source| attach_error("sensor", name, source))?;
-            match self.xdp("sensor")?.attach_to_link(link) {
+            let program = self.entry(mode)?;
+            match program.attach_to_link(link) {
                 Ok(id) => {
-                    let link = self.xdp("sensor")?.take_link(id);
-                    keep(link, &pin, "sensor", name)?;
+                    keep(program.take_link(id), &pin, "sensor", name)?;
                     return Ok(mode);
                 }
                 // The interface the link was for is gone; this one only has its name.

@@ -12,6 +12,7 @@ use sensor_ebpf::abi::{DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, Sid
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::Packet;
 use sensor_lab::frames::Frame;
+use sensor_user::kernel::attach::Mode;
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::counters::{Counters, Totals};
 use sensor_user::kernel::events::Rings;
@@ -42,7 +43,7 @@ impl Bench {
         control.set_replay_clock(1);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let mut counters = Counters::open(&mut object)?;
-        counters.watch("lo", TEST_IFINDEX, 0, 0, side)?;
+        counters.watch("lo", TEST_IFINDEX, 0, 0, side, Mode::Native)?;
         let flows = FlowTable::open(&mut object)?;
         let rings = Rings::open(&mut object)?;
         Ok(Self { object, control, tables, counters, flows, rings })
