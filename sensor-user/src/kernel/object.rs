@@ -16,12 +16,13 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 11] = [
+const PINNED: [&str; 12] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
     "RECORDED",
     "NAMES",
+    "HELLOS",
     "DOMAINS",
     "GROUP_PREFIXES",
     "GROUPS",
