@@ -2,7 +2,8 @@
 //! of a long flow.
 //!
 //! Fields carry the name of the IPFIX information element they correspond to, where IANA has one.
-//! There is no payload and no free text of a packet beyond the name: the type has no place for it.
+//! There is no payload and no free text of a packet beyond the name and the application protocols a
+//! hello offers: the type has no place for it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -247,12 +248,12 @@ pub fn address(bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-/// A name that is safe to show: printable ASCII stays, every other byte becomes `\xNN`.
+/// A text that is safe to show: printable ASCII stays, every other byte becomes `\xNN`.
 ///
-/// Names come from strangers. A terminal must not obey one, and two names must never look the same,
-/// so a backslash is escaped too.
+/// A terminal must not obey what a stranger chose. Names of records are such text already, see
+/// [`name_of_bytes`], and are shown as they are.
 pub fn display_name(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| matches!(byte, 0x20..=0x7e) && byte != b'\\';
+    let plain = |byte: u8| matches!(byte, 0x20..=0x7e);
     if name.bytes().all(plain) {
         return Cow::Borrowed(name);
     }
@@ -429,7 +430,7 @@ mod tests {
         check("a\nb\tc\0", "a\\x0ab\\x09c\\x00");
         check("b\u{fc}cher", "b\\xc3\\xbccher");
         check("\u{202e}gro", "\\xe2\\x80\\xaegro");
-        check("\\x41", "\\x5cx41");
+        check("\\x1b[2J", "\\x1b[2J");
         check("\u{7f}", "\\x7f");
     }
 

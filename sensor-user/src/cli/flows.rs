@@ -250,6 +250,7 @@ mod tests {
 
     use clap::Parser;
     use jiff::Timestamp;
+    use sensor_ebpf::abi::{NoName, Verdict};
     use tempfile::TempDir;
 
     use super::{FlowsArgs, flows_at};
@@ -304,6 +305,17 @@ mod tests {
             "{shown}"
         );
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_flow_without_a_name_shows_the_reason() {
+        for reason in NoName::ALL.iter().copied().filter(|reason| *reason != NoName::Named) {
+            let dir = TempDir::new().unwrap();
+            let blocked = Record { no_name: reason, verdict: Verdict::Block, ..unnamed(0) };
+            DayStore::open(dir.path(), "gw-1").unwrap().append(&[blocked]).unwrap();
+            let shown = run(&dir, &["--verdict", "block"], false).unwrap();
+            assert!(shown.contains(&format!("({}) ", reason.name())), "{shown}");
+        }
     }
 
     #[test]

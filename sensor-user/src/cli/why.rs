@@ -7,7 +7,9 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
+use super::table::write_json;
 use crate::policy::{GroupId, Policy};
+use crate::record::display_name;
 
 /// Which name, for whom.
 #[derive(Debug, Args)]
@@ -32,10 +34,11 @@ pub fn why(
     let policy = Policy::load(policy_file)?;
     let group = group_of(&policy, args)?;
     let today = jiff::Zoned::now().date();
-    let why = policy.why(&args.name, group, today).with_context(|| args.name.clone())?;
+    let why = policy
+        .why(&args.name, group, today)
+        .with_context(|| display_name(&args.name).into_owned())?;
     if json {
-        serde_json::to_writer(&mut *out, &why)?;
-        writeln!(out)?;
+        write_json(&why, out)?;
     } else {
         writeln!(out, "{why}")?;
     }

@@ -1,5 +1,5 @@
-//! JA4, the fingerprint of a TLS client, as FoxIO specifies it (`technical_details/JA4.md` of
-//! `FoxIO-LLC/ja4`; this one of the family is under the BSD 3-clause licence).
+//! JA4, the fingerprint of a TLS client, as `technical_details/JA4.md` of `FoxIO-LLC/ja4`
+//! specifies it (this one of the family is under the BSD 3-clause licence).
 //!
 //! `t13d1516h2_8daaf6152771_e5627efa2ab1` is, in this order:
 //!
@@ -16,6 +16,8 @@
 //!
 //! GREASE counts nowhere. Hashes are cut to 12 hexadecimal digits.
 
+use std::fmt::Write as _;
+
 use sensor_ebpf::abi::StoredHello;
 use sha2::{Digest as _, Sha256};
 
@@ -24,8 +26,8 @@ use super::{extension, is_grease, numbers, protocols, version};
 /// Highest count two digits can show.
 const COUNT_MAX: usize = 99;
 
-/// Hexadecimal digits of a hash that are kept.
-const HASH_DIGITS: usize = 12;
+/// Bytes of a hash that are kept.
+const HASH_BYTES: usize = 6;
 
 /// In the place of the hash of an empty list.
 const NO_HASH: &str = "000000000000";
@@ -90,6 +92,9 @@ fn hash(list: &str) -> String {
     if list.is_empty() {
         return NO_HASH.to_owned();
     }
-    let digest = Sha256::digest(list);
-    digest.iter().take(HASH_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    let mut digits = String::with_capacity(HASH_BYTES * 2);
+    for byte in Sha256::digest(list).iter().take(HASH_BYTES) {
+        write!(digits, "{byte:02x}").expect("a String takes all that is written");
+    }
+    digits
 }

@@ -10,7 +10,7 @@ use sensor_ebpf::abi::{ALPN_BYTES, StoredHello};
 
 use crate::record::name_of_bytes;
 
-/// Types of extensions (IANA "TLS ExtensionType Values").
+/// Types of extensions (IANA registry of TLS extensions).
 mod extension {
     /// `server_name`.
     pub(super) const SERVER_NAME: u16 = 0x0000;
