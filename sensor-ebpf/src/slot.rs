@@ -101,10 +101,8 @@ impl Slot {
         self.base = base;
         self.next = next;
         self.kept = next;
-        self.ahead = 0;
         self.done = 0;
-        // The last flow may have left with bytes waiting.
-        self.covered = [0; WORDS as usize];
+        self.ahead = 0;
     }
 
     /// True where another flow may have it.
@@ -123,68 +121,17 @@ impl Slot {
         if oldest > self.kept { oldest } else { self.kept }
     }
 
+    /// Where a run of waiting bytes must end: with the last of them, or with the ring.
+    #[inline(always)]
+    pub const fn run_end(&self) -> u32 {
+        let ring_end = (self.next | INDEX_MASK) + 1;
+        if self.ahead < ring_end { self.ahead } else { ring_end }
+    }
+
     /// True where bytes wait for others.
     #[inline(always)]
     pub const fn has_waiting(&self) -> bool {
         self.ahead > self.next
-    }
-
-    /// Notes that the bytes of `from..to`, not more than [`SLOT_BYTES`], came ahead of others.
-    #[inline(always)]
-    pub fn wait(&mut self, from: u32, to: u32) {
-        self.each_word(from, to, |word, bits| word | bits);
-        if to > self.ahead {
-            self.ahead = to;
-        }
-    }
-
-    /// Forgets that bytes of `from..to` came ahead: they are in order now.
-    #[inline(always)]
-    pub fn forget(&mut self, from: u32, to: u32) {
-        self.each_word(from, to, |word, bits| word & !bits);
-    }
-
-    /// Bytes that wait from `next` on without a gap, at most to the end of the ring.
-    #[inline(always)]
-    pub fn waiting_run(&self) -> u32 {
-        let mut at = self.next;
-        let mut words = 0;
-        while words <= WORDS {
-            let from = at & 63;
-            // The bits from here on, turned round: ones are gaps.
-            let gaps = !self.word(at) >> from;
-            let run = gaps.trailing_zeros();
-            if run < 64 - from {
-                at += run;
-                break;
-            }
-            at += 64 - from;
-            words += 1;
-            if at & INDEX_MASK == 0 {
-                break;
-            }
-        }
-        let run = at - self.next;
-        if run > SLOT_BYTES as u32 { SLOT_BYTES as u32 } else { run }
-    }
-
-    #[inline(always)]
-    fn each_word(&mut self, from: u32, to: u32, change: impl Fn(u64, u64) -> u64) {
-        let mut at = from;
-        let mut words = 0;
-        while at < to && words <= WORDS {
-            let bit = at & 63;
-            let room = 64 - bit;
-            let left = to - at;
-            let count = if left < room { left } else { room };
-            let ones = if count == 64 { u64::MAX } else { (1 << count) - 1 };
-            let index = bound::<{ WORDS - 1 }>(at >> 6) as usize;
-            // SAFETY: the mask keeps the index below the length of the array.
-            let word = unsafe { &mut *self.covered.as_mut_ptr().add(index) };
-            *word = change(*word, ones << bit);
-            at += count;
-            words += 1;
-        }
     }
 
     /// The bits of the word that `offset` lies in.
@@ -203,6 +150,70 @@ impl Slot {
         let at = core::ptr::from_ref(self).cast::<u8>().wrapping_add(index).cast::<u64>();
         // SAFETY: the index is within the array, and the reader follows it.
         unsafe { load_unaligned(at) }
+    }
+}
+
+/// What a [`Coverage`] does with the bits of its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Cover {
+    /// The bytes came ahead of others.
+    Wait = 0,
+    /// The bytes are in order now, or of no use.
+    Forget = 1,
+    /// Goes on to the first byte that is not there.
+    Measure = 2,
+}
+
+/// Steps of a [`Coverage`]: the words of the ring, one cut in two.
+pub const COVERAGE_STEPS_MAX: u32 = WORDS + 1;
+
+/// Works on the bits of a range of offsets, one word at a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Coverage {
+    /// Offset of the next byte.
+    pub at: u32,
+    to: u32,
+    cover: u32,
+}
+
+impl Coverage {
+    /// Starts at `from`, to end at `to`, at most [`SLOT_BYTES`] further.
+    #[inline(always)]
+    pub const fn begin(&mut self, cover: Cover, from: u32, to: u32) {
+        self.at = from;
+        self.to = to;
+        self.cover = cover as u32;
+    }
+
+    /// Takes one word. `false`: done.
+    #[inline(always)]
+    pub fn step(&mut self, slot: &mut Slot) -> bool {
+        if self.at >= self.to {
+            return false;
+        }
+        let bit = self.at & 63;
+        let room = 64 - bit;
+        let left = self.to - self.at;
+        let count = if left < room { left } else { room };
+        let index = bound::<{ WORDS - 1 }>(self.at >> 6) as usize;
+        // SAFETY: the mask keeps the index below the length of the array.
+        let word = unsafe { &mut *slot.covered.as_mut_ptr().add(index) };
+        if self.cover == Cover::Measure as u32 {
+            let run = (!*word >> bit).trailing_zeros();
+            let whole = run >= count;
+            self.at += if whole { count } else { run };
+            return whole;
+        }
+        let ones = if count == 64 { u64::MAX } else { (1 << count) - 1 };
+        if self.cover == Cover::Wait as u32 {
+            *word |= ones << bit;
+        } else {
+            *word &= !(ones << bit);
+        }
+        self.at += count;
+        true
     }
 }
 
@@ -262,6 +273,24 @@ const fn bytes_of(bits: u64) -> u64 {
 mod tests {
     use super::*;
 
+    /// What the kernel does by `bpf_loop`.
+    fn cover(slot: &mut Slot, cover: Cover, from: u32, to: u32) -> u32 {
+        let mut coverage = Coverage::default();
+        coverage.begin(cover, from, to);
+        for _ in 0..COVERAGE_STEPS_MAX {
+            if !coverage.step(slot) {
+                return coverage.at - from;
+            }
+        }
+        assert!(!coverage.step(slot), "the steps suffice");
+        coverage.at - from
+    }
+
+    fn measured(slot: &mut Slot) -> u32 {
+        let next = slot.next;
+        cover(slot, Cover::Measure, next, slot.run_end())
+    }
+
     fn slot() -> Box<Slot> {
         // SAFETY: integers and arrays of them only.
         unsafe { Box::<Slot>::new_zeroed().assume_init() }
@@ -282,7 +311,8 @@ mod tests {
             slot.begin(&FlowKey::default(), 1, next);
             assert!(!slot.has_waiting());
             for (from, to) in runs {
-                slot.wait(*from, *to);
+                cover(&mut slot, Cover::Wait, *from, *to);
+                slot.ahead = *to;
             }
             let end = runs.last().map_or(0, |run| run.1);
             let expected = if runs[0].0 > next {
@@ -291,10 +321,10 @@ mod tests {
                 end.min(next.next_multiple_of(4096).max(1)) - next
             };
             let expected = if next == 0 { end } else { expected };
-            assert_eq!(slot.waiting_run(), expected, "{next} {runs:?}");
+            assert_eq!(measured(&mut slot), expected, "{next} {runs:?}");
             assert!(slot.has_waiting());
             for (from, to) in runs {
-                slot.forget(*from, *to);
+                cover(&mut slot, Cover::Forget, *from, *to);
             }
             assert_eq!(slot.covered, [0; 64]);
             slot.ahead = 0;
@@ -315,14 +345,11 @@ mod tests {
             let from = 3000 + random(4096);
             let to = (from + 1 + random(90)).min(3000 + 4096);
             let set = random(3) != 0;
-            if set {
-                slot.wait(from, to);
-            } else {
-                slot.forget(from, to);
-            }
+            cover(&mut slot, if set { Cover::Wait } else { Cover::Forget }, from, to);
+            slot.ahead = slot.ahead.max(to);
             plain[from as usize..to as usize].fill(set);
             let run = plain[3000..].iter().take_while(|bit| **bit).count() as u32;
-            assert_eq!(slot.waiting_run(), run.min(4096 - 3000));
+            assert_eq!(measured(&mut slot), run.min(4096 - 3000));
         }
     }
 
@@ -332,7 +359,8 @@ mod tests {
         let stream: Vec<u8> = (0..3000_u32).map(|at| (at * 7) as u8).collect();
         slot.begin(&FlowKey::default(), 0, 1000);
         slot.bytes[..3000].copy_from_slice(&stream);
-        slot.wait(1500, 2000);
+        cover(&mut slot, Cover::Wait, 1500, 2000);
+        slot.ahead = 2000;
         let differs = |from: usize, to: usize, at: usize| {
             let mut sent = stream.clone();
             sent[at] ^= 0x40;

@@ -16,7 +16,7 @@ use crate::setup::{Need, Toolchain, ensure};
 use crate::ui;
 
 /// Tells the tests to leave nothing out.
-const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
+use sensor_lab::FULL_VARIABLE;
 
 #[derive(Args)]
 pub(crate) struct Options {

@@ -2,7 +2,7 @@
 //! labels (RFC 3032).
 
 use super::{Link, Skip};
-use crate::cursor::{Cursor, Truncated};
+use crate::cursor::{Cursor, Truncated, bound};
 
 /// Service and customer tag, and one more where a provider carries both through its own.
 const VLAN_TAGS_MAX: u32 = 3;
@@ -35,13 +35,13 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<(u16, Link), Skip> {
         ether_type = cursor.header::<4>()?.u16::<2>();
         tags += 1;
     }
-    let mut link = Link::Plain;
+    let mut pppoe = false;
     if ether_type == PPPOE_SESSION {
         let header = cursor.header::<8>()?;
         if header.u16::<0>() != PPPOE_DATA {
             return Err(Skip::Malformed);
         }
-        link = Link::Pppoe;
+        pppoe = true;
         ether_type = match header.u16::<6>() {
             PPP_IPV4 => IPV4,
             PPP_IPV6 => IPV6,
@@ -52,6 +52,8 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<(u16, Link), Skip> {
     }
     // However it came here, what follows is walked once.
     cursor.converge();
+    let ether_type = bound::<0xffff>(u32::from(ether_type)) as u16;
+    let link = if bound::<1>(u32::from(pppoe)) == 1 { Link::Pppoe } else { Link::Plain };
     Ok((ether_type, link))
 }
 

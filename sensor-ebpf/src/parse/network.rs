@@ -2,7 +2,7 @@
 
 use super::{Link, Packet, Skip};
 use crate::abi::Address;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, bound};
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -121,6 +121,7 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
         cursor.converge();
         walked += 1;
     }
+    let protocol = bound::<0xff>(u32::from(protocol)) as u8;
     let transport = cursor.offset() as u32;
     let extensions = transport - extensions_at as u32;
     if frame_length < transport || (stated != 0 && stated < extensions) {
@@ -146,19 +147,40 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
 }
 
 /// Extension headers of IANA's registry, but for ESP, behind which nothing can be read.
+const EXTENSIONS: [u8; 10] = [
+    HOP_BY_HOP,
+    ROUTING,
+    FRAGMENT,
+    AUTHENTICATION,
+    DESTINATION_OPTIONS,
+    MOBILITY,
+    HOST_IDENTITY,
+    SHIM6,
+    EXPERIMENT_1,
+    EXPERIMENT_2,
+];
+
+/// True for what is in [`EXTENSIONS`]. Without a branch for each: the verifier would walk the rest of
+/// the program for every one of them, at every header.
 #[inline(always)]
-pub(super) const fn is_extension(protocol: u8) -> bool {
-    matches!(
-        protocol,
-        HOP_BY_HOP
-            | ROUTING
-            | FRAGMENT
-            | AUTHENTICATION
-            | DESTINATION_OPTIONS
-            | MOBILITY
-            | HOST_IDENTITY
-            | SHIM6
-            | EXPERIMENT_1
-            | EXPERIMENT_2
-    )
+pub(super) fn is_extension(protocol: u8) -> bool {
+    const fn quarter(number: u8) -> u64 {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < EXTENSIONS.len() {
+            if EXTENSIONS[at] >> 6 == number {
+                bits |= 1 << (EXTENSIONS[at] & 63);
+            }
+            at += 1;
+        }
+        bits
+    }
+    const { assert!(quarter(1) == 0, "the second quarter has none") };
+    let protocol = bound::<0xff>(u32::from(protocol));
+    let [low, third, last] = const { [quarter(0), quarter(2), quarter(3)] };
+    // All ones where the number is the quarter's.
+    let is = |number: u32| u64::from((protocol >> 6) ^ number).wrapping_sub(1) >> 63;
+    let bits =
+        low & is(0).wrapping_neg() | third & is(2).wrapping_neg() | last & is(3).wrapping_neg();
+    bits >> (protocol & 63) & 1 == 1
 }

@@ -38,9 +38,13 @@ impl Unread {
 fn ipv4(cursor: &mut Cursor<'_>) -> Option<Unread> {
     let header = cursor.header::<20>().ok()?;
     let source = Address::from_ipv4_word(header.word32::<12>());
-    let options = usize::from(header.u8::<0>() & 0x0f) * 4;
-    cursor.skip(options.saturating_sub(20));
-    let first = header.u16::<6>() & 0x1fff == 0;
+    let length = usize::from(header.u8::<0>() & 0x0f) * 4;
+    if length < 20 {
+        return None;
+    }
+    cursor.skip(length - 20);
+    cursor.converge();
+    let first = header.u16::<6>() << 3 == 0;
     Some(Unread { source, is_handshake: is_handshake(cursor, header.u8::<9>(), first) })
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::WINDOW;
 use sensor_ebpf::flow::{Phase, Probe, mark};
-use sensor_ebpf::slot::{Comparison, SLOT_BYTES, Slot};
+use sensor_ebpf::slot::{COVERAGE_STEPS_MAX, Comparison, Cover, Coverage, SLOT_BYTES, Slot};
 use sensor_ebpf::tls::{HelloReader, STREAM_MAX};
 
 use crate::account::Row;
@@ -84,7 +84,8 @@ pub(crate) fn wait(
         Ok(slot) => {
             slot.reader.begin();
             payload::keep(examination, 0, slot, place.begin);
-            slot.wait(place.begin, place.end);
+            cover(examination, slot, Cover::Wait, place.begin, place.end);
+            slot.ahead = place.end;
             slots::unlock(slot);
             Fate::Pass
         }
@@ -95,7 +96,7 @@ pub(crate) fn wait(
 /// Claims a slot for a flow whose stream is read up to offset `next`.
 #[inline(always)]
 fn claim(
-    examination: &Examination,
+    examination: &mut Examination,
     flow: &mut Flow,
     next: u32,
     row: Row,
@@ -103,6 +104,12 @@ fn claim(
     let event = &examination.event;
     let hash_key = maps::control().map_or(0, |control| control.hash_key);
     let (number, slot) = slots::claim(&event.key, event.time_ns, hash_key, row)?;
+    if slot.has_waiting() {
+        // What the last flow left.
+        let (from, to) = (slot.next, slot.ahead);
+        cover(examination, slot, Cover::Forget, from, to);
+    }
+    let event = &examination.event;
     slot.begin(&event.key, flow.examined_from, next);
     flow.slot = number;
     Ok(slot)
@@ -242,7 +249,8 @@ fn take(
             return Taken::Leave(Anomaly::OutOfWindow);
         }
         payload::keep(examination, at, slot, begin);
-        slot.wait(begin, end);
+        cover(examination, slot, Cover::Wait, begin, end);
+        slot.ahead = slot.ahead.max(end);
         return Taken::Done;
     }
     let fresh = slot.next - begin + at;
@@ -252,7 +260,8 @@ fn take(
     } else {
         payload::keep(examination, fresh, slot, slot.next);
         if slot.has_waiting() {
-            slot.forget(slot.next, end);
+            let from = slot.next;
+            cover(examination, slot, Cover::Forget, from, end);
         }
         slot.next = end;
         slot.reader.resume(fresh);
@@ -277,12 +286,13 @@ fn read_waiting(examination: &mut Examination, slot: &mut Slot, first: Outcome) 
         if outcome != Outcome::Paused || !slot.has_waiting() {
             break;
         }
-        let run = slot.waiting_run();
+        let (from, most) = (slot.next, slot.run_end());
+        let run = cover(examination, slot, Cover::Measure, from, most);
         if run == 0 {
             break;
         }
-        payload::recall(examination, slot, slot.next, run);
-        slot.forget(slot.next, slot.next + run);
+        cover(examination, slot, Cover::Forget, from, from + run);
+        payload::recall(examination, slot, from, run);
         slot.next += run;
         slot.reader.resume(0);
         outcome = hello::read_window(examination, &mut slot.reader);
@@ -365,6 +375,26 @@ unsafe extern "C" fn step(_: u32, context: *mut c_void) -> i64 {
     let context = unsafe { &mut *context.cast::<Context<'_>>() };
     let examination = &mut *context.examination;
     i64::from(!examination.comparison.step(context.slot, &examination.window))
+}
+
+/// Works on the bits of `from..to`; gives how far it came.
+#[inline(always)]
+fn cover(examination: &mut Examination, slot: &mut Slot, cover: Cover, from: u32, to: u32) -> u32 {
+    examination.coverage.begin(cover, from, to);
+    let mut context = CoverContext { coverage: &mut examination.coverage, slot };
+    run_loop(&mut context, COVERAGE_STEPS_MAX, cover_step);
+    examination.coverage.at - from
+}
+
+struct CoverContext<'a> {
+    coverage: &'a mut Coverage,
+    slot: &'a mut Slot,
+}
+
+unsafe extern "C" fn cover_step(_: u32, context: *mut c_void) -> i64 {
+    // SAFETY: only `cover` passes the context.
+    let context = unsafe { &mut *context.cast::<CoverContext<'_>>() };
+    i64::from(!context.coverage.step(context.slot))
 }
 
 /// Gives the slot back.

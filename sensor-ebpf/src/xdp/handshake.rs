@@ -271,6 +271,10 @@ fn plain(examination: &Examination, flow: &mut Flow, place: Place, row: Row) -> 
         row.no_name(reason);
     }
     examined(flow, place);
+    if flow.marks & mark::PEER_SEEN == 0 {
+        // Nobody will say what has arrived.
+        flow.examined_from = flow.examined_to;
+    }
     spend(examination, flow)
 }
 
@@ -279,10 +283,6 @@ fn plain(examination: &Examination, flow: &mut Flow, place: Place, row: Row) -> 
 fn examined(flow: &mut Flow, place: Place) {
     if place.end > place.examined {
         flow.examined_to = flow.examined_from.wrapping_add(place.end);
-    }
-    if flow.marks & mark::PEER_SEEN == 0 {
-        // Nobody will say what has arrived.
-        flow.examined_from = flow.examined_to;
     }
 }
 

@@ -13,7 +13,7 @@ use sensor_ebpf::http::HeadReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
 use sensor_ebpf::parse::Packet;
-use sensor_ebpf::slot::{Comparison, Slot, SlotShare};
+use sensor_ebpf::slot::{Comparison, Coverage, Slot, SlotShare};
 use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM};
 
 /// `BPF_F_NO_PREALLOC`: memory grows with use.
@@ -112,6 +112,7 @@ pub(crate) struct Examination {
     pub(crate) suffixes: SuffixReader,
     pub(crate) offer: OfferHash,
     pub(crate) comparison: Comparison,
+    pub(crate) coverage: Coverage,
     pub(crate) options: OptionsReader,
     /// The packet, as the entry program parsed it.
     pub(crate) packet: Packet,

@@ -1,6 +1,8 @@
 //! The command line: arguments to calls, errors to exit codes (0 done, 1 failed, 2 wrong usage).
 
 pub mod flows;
+#[cfg(test)]
+mod hostile;
 pub mod table;
 pub mod time;
 pub mod top;

@@ -10,7 +10,9 @@ use clap::Args;
 use sensor_ebpf::abi::NoName;
 use serde::Serialize;
 
+use super::table::write_json;
 use crate::policy::{GroupId, Policy, no_name};
+use crate::record::display_name;
 
 /// Which name, for whom.
 #[derive(Debug, Args)]
@@ -48,14 +50,13 @@ pub fn why(
     }
     let name = args.name.as_deref().unwrap_or_default();
     let today = jiff::Zoned::now().date();
-    let why = policy.why(name, group, today).with_context(|| name.to_owned())?;
+    let why = policy.why(name, group, today).with_context(|| display_name(name).into_owned())?;
     write(&why, json, out)
 }
 
 fn write(why: &(impl Display + Serialize), json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, why)?;
-        writeln!(out)?;
+        write_json(why, out)?;
     } else {
         writeln!(out, "{why}")?;
     }

@@ -5,10 +5,13 @@ mod budget;
 mod parity;
 mod records;
 mod resets;
+mod split;
 mod verdicts;
 
 use anyhow::Result;
-use sensor_ebpf::abi::{DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, Side, VerdictEvent};
+use sensor_ebpf::abi::{
+    DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, NoName, Side, VerdictEvent,
+};
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::Packet;
 use sensor_lab::frames::Frame;
@@ -40,6 +43,7 @@ impl Bench {
         let mut object = Object::load(sizes, Clock::Replay, None)?;
         let control = ControlCell::open(&object)?;
         control.report_all();
+        control.drop_anomalies(u32::MAX);
         control.set_replay_clock(1);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let mut counters = Counters::open(&mut object)?;
@@ -55,6 +59,15 @@ impl Bench {
         let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
         let masks = GroupMasks { block: 1, ..GroupMasks::default() };
         let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
+        self.tables.push(&self.control, &image, |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Blocks flows without a name for these reasons, for everybody.
+    fn block_reasons(&mut self, reasons: &[NoName]) -> Result<()> {
+        let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
+        let masks = GroupMasks { block_no_name, ..GroupMasks::default() };
+        let image = PolicyImage { domains: Vec::new(), groups: vec![(0, masks, Vec::new())] };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
     }

@@ -25,8 +25,10 @@ fn host_says(payload: &[u8]) -> Option<Result<(NameSource, String), NoName>> {
             (NameSource::Http, http::host(&window).map(|range| payload[range].to_vec()))
         }
     };
-    // What only looked like a hello.
-    let name = if name == Err(NoName::NotTls) { return None } else { name };
+    if source == NameSource::Tls && name == Err(NoName::NotTls) {
+        // It only looked like a hello.
+        return None;
+    }
     Some(name.map(|name| {
         let name = name.to_ascii_lowercase();
         let name = match name.strip_suffix(b".") {

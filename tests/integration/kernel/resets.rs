@@ -5,7 +5,7 @@ use sensor_ebpf::abi::{Happening, Side, Verdict};
 use sensor_ebpf::flow::RESETS_MAX;
 use sensor_ebpf::parse::{ACK, Packet, RST};
 use sensor_lab::frames::{
-    DEVICE_MAC, Frame, GATEWAY_MAC, Hello, Transport, checksum, flag, transport_checksum,
+    DEVICE_MAC, Frame, GATEWAY_MAC, Hello, checksum, flag, transport_checksum,
 };
 use sensor_user::kernel::test_run::action;
 
@@ -125,13 +125,10 @@ fn a_new_connection_on_a_blocked_key_is_judged_anew() -> Result<()> {
     bench.block(&["blocked.example"])?;
     let blocked = Frame::from_device(false, &Hello::of("blocked.example").bytes());
     bench.run(&blocked)?;
-    let syn = Frame {
-        payload: Vec::new(),
-        transport: Transport::Tcp { flags: flag::SYN, sequence: 9, acknowledgement: 0 },
-        ..blocked.clone()
-    };
+    let syn = Frame { payload: Vec::new(), ..blocked.clone() };
+    let syn = syn.with_flags(flag::SYN).further(8000);
     assert_eq!(bench.run(&syn)?.action, action::PASS);
-    let fine = Frame::from_device(false, &Hello::of("fine.example").bytes());
+    let fine = Frame::from_device(false, &Hello::of("fine.example").bytes()).further(8000);
     assert_eq!(bench.run(&fine)?.frame, fine.bytes());
     assert_eq!(bench.flow(&fine).map(|flow| flow.verdict), Some(Verdict::Allow as u8));
     // The blocked flow's packets are in its own record.
