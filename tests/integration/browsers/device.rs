@@ -91,9 +91,11 @@ impl Browser {
 }
 
 /// A program on the client's wire with mounts and process numbers of its own. When the first process ends,
-/// however it does, the kernel ends all others: a browser is many, and some detach themselves.
+/// however it does, the kernel ends all others: a browser is many, and some detach themselves. The first one
+/// ends with us, also where nobody is left to end it.
 fn machine(lab: &Lab) -> Command {
-    let mut command = lab.client().command("unshare");
+    let mut command = lab.client().command("setpriv");
+    command.args(["--pdeathsig", "KILL", "unshare"]);
     command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command
 }
