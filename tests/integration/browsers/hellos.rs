@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use pcap_file::pcap::PcapReader;
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::{Packet, RST, SYN};
@@ -16,10 +16,16 @@ const TLS_PORT: u16 = 443;
 /// Type, version and length of a TLS record.
 const RECORD_HEADER: usize = 5;
 
+/// As long as any frame a client sends here; what it receives may be cut.
+const FRAME_BYTES: &str = "2048";
+/// Room for what comes while tcpdump gets no processor.
+const BUFFER_KIB: &str = "16384";
+
 /// tcpdump on the client's wire; dropping it ends it.
 pub(super) struct Capture {
     tcpdump: Running,
     file: PathBuf,
+    log: PathBuf,
 }
 
 /// One hello, from the connection's first byte on.
@@ -40,32 +46,35 @@ impl Capture {
         let (file, log) =
             (lab.directory().join("hellos.pcap"), lab.directory().join("tcpdump.log"));
         let mut tcpdump = lab.client().command("tcpdump");
-        tcpdump.args(["--immediate-mode", "-Z", "root", "-U", "-i", HOST_INTERFACE, "-w"]);
+        tcpdump.args(["--immediate-mode", "-Z", "root", "-U", "-i", HOST_INTERFACE]);
+        tcpdump.args(["-s", FRAME_BYTES, "-B", BUFFER_KIB, "-w"]);
         tcpdump.arg(&file).arg(format!("tcp port {TLS_PORT}"));
         let tcpdump = Running::start(&mut tcpdump, &log)?;
         process::wait_until("tcpdump listens", process::SHORT, || {
             let said = fs::read_to_string(&log).context("read tcpdump's log")?;
             Ok(said.contains("listening on").then_some(()))
         })?;
-        Ok(Self { tcpdump, file })
+        Ok(Self { tcpdump, file, log })
     }
 
     /// The first of each connection, in the order of their ports.
     pub(super) fn finish(self, names: &[String]) -> Result<Vec<Hello>> {
         self.tcpdump.stop(process::SHORT)?;
+        let said = fs::read_to_string(&self.log).context("read tcpdump's log")?;
+        ensure!(said.contains("\n0 packets dropped by kernel"), "not all was captured: {said}");
         let file = File::open(&self.file).context("open the capture")?;
         let mut reader = PcapReader::new(file).context("read the capture")?;
         let mut connections = BTreeMap::<_, Connection>::new();
         while let Some(frame) = reader.next_packet() {
-            let frame = frame.context("read a frame of the capture")?.data;
-            let Ok(packet) = Packet::parse(Cursor::new(&frame), frame.len() as u32) else {
+            let frame = frame.context("read a frame of the capture")?;
+            let Ok(packet) = Packet::parse(Cursor::new(&frame.data), frame.orig_len) else {
                 continue;
             };
             let is_clients = packet.destination_port == TLS_PORT;
             let port = if is_clients { packet.source_port } else { packet.destination_port };
             let connection = connections.entry((packet.ip_version, port)).or_default();
             if is_clients {
-                connection.add(&packet, &frame);
+                connection.add(&packet, &frame.data);
             } else {
                 connection.answered |= packet.payload_length > 0 || packet.tcp_flags & RST != 0;
             }

@@ -12,7 +12,8 @@ browser, authority, *names = sys.argv[1:]
 for name in names:
     text, error = "", ""
     try:
-        text = requests.get(f"https://{name}/", impersonate=browser, verify=authority, timeout=10).text
+        text = requests.get(f"https://{name}/", impersonate=browser, verify=authority, timeout=30).text
     except requests.exceptions.RequestException as problem:
-        error = str(problem)
+        # Behind it curl says where it can be read up.
+        error = str(problem).partition(". See ")[0]
     print(json.dumps({"name": name, "text": text, "error": error}), flush=True)

@@ -1,10 +1,13 @@
 //! Browsers over TCP, and what has their hellos: what is allowed loads, what is blocked never does. A
 //! hello of theirs takes two segments, in which the extensions lie in an order that is drawn each time.
 //!
+//! [`loss`]: the same where packets get lost.
+//!
 //! [`device`] runs a browser and says what it shows, [`hellos`] what its hellos looked like on the wire.
 
 mod device;
 mod hellos;
+mod loss;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -78,52 +81,74 @@ fn an_imitated_safari_loads_what_is_allowed_and_nothing_else() -> Result<()> {
 
 /// Without a sensor every name loads; with it, in turns, an allowed one and a blocked one.
 fn check(browser: Browser, mode: Mode) -> Result<Vec<Hello>> {
-    let loads = if env::var_os(FULL_VARIABLE).is_some() { LOADS_FULL } else { LOADS };
+    let loads = if is_full() { LOADS_FULL } else { LOADS };
     let lab = Lab::build()?;
-    let certified = [ALLOWED, BLOCKED].map(|domain| format!("*.{domain}"));
-    let web = WebServer::start_speaking(
-        &lab,
-        &certified.each_ref().map(String::as_str),
-        Protocol::Http1,
-    )?;
+    let web = serve(&lab)?;
     let control = names("control", BLOCKED, loads);
     assert_eq!(shown(&browser.load(&lab, &web, &control)?), loads, "without a sensor");
 
-    let list = ("lists/casinos.txt".to_owned(), format!("{BLOCKED}\n"));
-    let setup = Setup { mode, files: vec![list], ..Setup::with_policy(POLICY) };
-    let sensor = Sensor::start(&lab, &sensor::binary()?, &setup)?;
+    let sensor = start_sensor(&lab, mode)?;
     let (allowed, blocked) = (names("open", ALLOWED, loads), names("shut", BLOCKED, loads));
-    let both: Vec<_> =
-        allowed.iter().zip(&blocked).flat_map(<[&String; 2]>::from).cloned().collect();
+    let both = in_turns(&allowed, &blocked);
     let capture = Capture::start(&lab)?;
     let loaded = browser.load(&lab, &web, &both)?;
     let hellos = capture.finish(&both)?;
+    for name in &both {
+        assert!(hellos.iter().any(|hello| hello.is_for(name)), "no hello for {name}: {hellos:?}");
+    }
+    say(&format!("{browser:?}, {mode:?}: {}", Summary(&hellos)));
+    only_the_allowed_were_shown(&web, loaded, &allowed, &blocked)?;
+    are_recorded(&sensor, &both)?;
+    Ok(hellos)
+}
+
+fn is_full() -> bool {
+    env::var_os(FULL_VARIABLE).is_some()
+}
+
+/// Every host of both domains, each over connections of its own.
+fn serve(lab: &Lab) -> Result<WebServer> {
+    let hosts = [ALLOWED, BLOCKED].map(|domain| format!("*.{domain}"));
+    WebServer::start_speaking(lab, &hosts.each_ref().map(String::as_str), Protocol::Http1)
+}
+
+fn start_sensor(lab: &Lab, mode: Mode) -> Result<Sensor> {
+    let list = ("lists/casinos.txt".to_owned(), format!("{BLOCKED}\n"));
+    let setup = Setup { mode, files: vec![list], ..Setup::with_policy(POLICY) };
+    Sensor::start(lab, &sensor::binary()?, &setup)
+}
+
+fn only_the_allowed_were_shown(
+    web: &WebServer,
+    loaded: Vec<Loaded>,
+    allowed: &[String],
+    blocked: &[String],
+) -> Result<()> {
     let (open, shut): (Vec<_>, Vec<_>) =
         loaded.into_iter().partition(|page| allowed.contains(&page.name));
-
     let arrivals = web.arrivals()?;
     let arrived: BTreeSet<_> = arrivals.iter().flat_map(|one| [&one.host, &one.sni]).collect();
     let through = blocked.iter().filter(|name| arrived.contains(name)).count();
     let errors: BTreeSet<_> = shut.iter().map(|page| page.error.as_str()).collect();
     say(&format!(
-        "{browser:?}, {mode:?}: {} of {loads} allowed names shown, {} of {loads} blocked ones shown and \
-         {through} at the server ({errors:?}); {}",
+        "{} of {} allowed names shown; {} of {} blocked ones shown, {through} at the server: {errors:?}",
         shown(&open),
+        allowed.len(),
         shown(&shut),
-        Summary(&hellos)
+        blocked.len(),
     ));
-    for name in &both {
-        assert!(hellos.iter().any(|hello| hello.is_for(name)), "no hello for {name}: {hellos:?}");
-    }
-    assert_eq!(shown(&open), loads, "{open:?}");
+    assert_eq!(shown(&open), allowed.len(), "{open:?}");
     assert_eq!((shown(&shut), through), (0, 0), "{shut:?}");
-    are_recorded(&sensor, &both)?;
-    Ok(hellos)
+    Ok(())
 }
 
 /// Hosts below a domain, none of which any browser has asked for yet.
 fn names(kind: &str, domain: &str, count: usize) -> Vec<String> {
     (1..=count).map(|number| format!("{kind}{number}.{domain}")).collect()
+}
+
+fn in_turns(allowed: &[String], blocked: &[String]) -> Vec<String> {
+    allowed.iter().zip(blocked).flat_map(<[&String; 2]>::from).cloned().collect()
 }
 
 /// How many pages were seen as they are.
