@@ -7,5 +7,6 @@
     reason = "tests know what they built"
 )]
 
+mod browsers;
 mod kernel;
 mod live;

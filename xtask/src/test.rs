@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use sensor_lab::clients::IMITATOR_VARIABLE;
 use sensor_lab::lab::is_root;
 use sensor_lab::sensor::BINARY_VARIABLE;
 
-use crate::cargo;
 use crate::setup::{Need, Toolchain, ensure};
-use crate::ui;
+use crate::{browsers, cargo, ui};
 
 /// Tells the tests to leave nothing out.
 use sensor_lab::FULL_VARIABLE;
@@ -36,6 +36,8 @@ pub(crate) enum Suite {
     Kernel,
     /// Real clients and servers with the sensor between them; root.
     Live,
+    /// Chromium, Firefox and what imitates them through the gateway; root.
+    Browsers,
 }
 
 impl Suite {
@@ -44,13 +46,14 @@ impl Suite {
             Self::Host => "host",
             Self::Kernel => "kernel",
             Self::Live => "live",
+            Self::Browsers => "browsers",
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
             Self::Host => false,
-            Self::Kernel | Self::Live => true,
+            Self::Kernel | Self::Live | Self::Browsers => true,
         }
     }
 
@@ -67,6 +70,14 @@ impl Suite {
             ],
             Self::Kernel => integration("kernel::"),
             Self::Live => integration("live::"),
+            // What the browsers' hellos looked like is worth a line when nothing fails, too.
+            Self::Browsers => {
+                let mut commands = integration("browsers::");
+                for command in &mut commands {
+                    command.push("--nocapture");
+                }
+                commands
+            }
         }
     }
 }
@@ -110,14 +121,17 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
              cargo xtask test host"
         );
     }
-    let need = if suites.contains(&Suite::Live) { Need::BuildAndLab } else { Need::Build };
+    let in_lab = [Suite::Live, Suite::Browsers].iter().any(|suite| suites.contains(suite));
+    let need = if in_lab { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;
-    let binary = if suites.iter().any(|suite| suite.needs_root()) {
-        Some(cargo::build_sensor(&toolchain)?)
-    } else {
-        None
-    };
-    let run = |&suite| run_suite(suite, &toolchain, binary.as_ref(), full);
+    let mut variables = Vec::new();
+    if suites.iter().any(|suite| suite.needs_root()) {
+        variables.push((BINARY_VARIABLE, cargo::build_sensor(&toolchain)?));
+    }
+    if suites.contains(&Suite::Browsers) {
+        variables.push((IMITATOR_VARIABLE, browsers::ensure()?));
+    }
+    let run = |&suite| run_suite(suite, &toolchain, &variables, full);
     let reports = suites.iter().map(run).collect::<Result<Vec<_>>>()?;
     Ok(conclude(&reports))
 }
@@ -125,7 +139,7 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
 fn run_suite(
     suite: Suite,
     toolchain: &Toolchain,
-    binary: Option<&PathBuf>,
+    variables: &[(&str, PathBuf)],
     full: bool,
 ) -> Result<Report> {
     ui::line(&ui::colour(&format!("suite {}", suite.name()), ui::Colour::Bold));
@@ -135,9 +149,7 @@ fn run_suite(
     for args in suite.commands() {
         let mut test = cargo::cargo(toolchain);
         test.arg("test").arg("--no-fail-fast").args(args);
-        if let Some(binary) = binary {
-            test.env(BINARY_VARIABLE, binary);
-        }
+        test.envs(variables.iter().map(|(name, value)| (name, value)));
         if full {
             test.env(FULL_VARIABLE, "1");
         }
