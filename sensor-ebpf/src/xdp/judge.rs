@@ -115,9 +115,14 @@ unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
 /// The entry of the deepest listed suffix; all zero where none is.
 #[inline(always)]
 fn listed(examination: &Examination, policy: u32) -> DomainEntry {
-    // Opaque to the compiler, which would unroll the loop and keep all hashes on the stack.
-    let mut labels = bound::<{ LISTED_LABELS_MAX as u32 * 2 - 1 }>(examination.suffixes.listable());
-    while labels > 0 {
+    let mut labels = examination.suffixes.listable();
+    // The compiler must not know this number, or it unrolls the loop and keeps all hashes on the stack;
+    // the verifier must: before 6.8 it learns nothing of a count from its not being zero.
+    let rounds = bound::<{ LISTED_LABELS_MAX as u32 * 2 - 1 }>(LISTED_LABELS_MAX as u32);
+    for _ in 0..rounds {
+        if labels == 0 {
+            break;
+        }
         let key = DomainKey { hash: examination.suffixes.suffix(labels), policy, reserved: 0 };
         // SAFETY: the value is copied out at once; a push writes other keys.
         if let Some(entry) = unsafe { DOMAINS.get(key) } {
