@@ -67,8 +67,7 @@ fn frame(path: Path, transport: Transport, tcp_options: &[u8], payload: &[u8]) -
         payload: payload.to_vec(),
         tags: vlan.map(|vlan| (0x8100, vlan)).into_iter().collect(),
         tcp_options: tcp_options.to_vec(),
-        options: Vec::new(),
-        extensions: None,
+        ..Frame::from_device(false, &[])
     }
     .bytes()
 }

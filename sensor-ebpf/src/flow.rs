@@ -244,6 +244,9 @@ impl Flow {
             self.peer_first = end;
             self.peer_next = end;
             self.marks |= mark::PEER_SEEN | mark::PEER_SYN;
+        } else if self.marks & (mark::MID_STREAM | mark::PEER_SYN) == 0 {
+            // An answer that belongs to an older connection (RFC 5961 section 4).
+            return;
         } else if self.marks & mark::PEER_SEEN == 0 {
             self.peer_first = segment.sequence;
             self.peer_next = end;
@@ -386,6 +389,7 @@ mod tests {
     fn the_server_ends_the_examination_of_what_it_acknowledges() {
         let named = Flow {
             phase: Phase::Named as u8,
+            marks: mark::PEER_SEEN | mark::PEER_SYN,
             examined_from: 1001,
             examined_to: 1501,
             ..Flow::default()
@@ -406,9 +410,15 @@ mod tests {
     #[test]
     fn what_the_peer_sent_is_known_from_its_syn_on() {
         let mut flow = Flow::default();
+        flow.hear_peer(&packet(ACK, 90_000, 1234, 0));
+        assert_eq!(flow, Flow::default(), "of an older connection");
         flow.hear_peer(&packet(SYN | ACK, 7000, 1, 0));
         flow.hear_peer(&packet(ACK, 7001, 1, 100));
         flow.hear_peer(&packet(ACK, 7001, 1, 50));
+        let known = flow;
+        flow.hear_peer(&packet(ACK, 7001, 50, 0));
+        assert_eq!(flow.examined_from, 50);
+        flow = known;
         assert_eq!((flow.peer_first, flow.peer_next), (7001, 7101));
     }
 

@@ -8,5 +8,6 @@
 )]
 
 mod browsers;
+mod evasion;
 mod kernel;
 mod live;

@@ -19,6 +19,12 @@ pub mod flag {
     pub const PSH: u8 = 8;
     /// Acknowledge.
     pub const ACK: u8 = 16;
+    /// Urgent.
+    pub const URG: u8 = 32;
+    /// Congestion echo; in a SYN, part of the offer of ECN (RFC 3168 section 6.1.1).
+    pub const ECE: u8 = 64;
+    /// Congestion window reduced; as above.
+    pub const CWR: u8 = 128;
 }
 
 /// One TCP segment or UDP datagram between two ends, to be built with [`Frame::bytes`].
@@ -44,6 +50,23 @@ pub struct Frame {
     pub options: Vec<u8>,
     /// IPv6 extension headers as they lie in the packet, and the type of the first; not for IPv4.
     pub extensions: Option<(u8, Vec<u8>)>,
+    /// TTL or hop limit.
+    pub hop_limit: u8,
+    /// What else a TCP header may say.
+    pub header: Header,
+}
+
+/// Parts of a TCP header that hold no surprise in most segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// The fourth reserved bit, AE since RFC 9768: set in SYNs that offer accurate ECN.
+    pub accurate_ecn: bool,
+    /// The urgent pointer.
+    pub urgent: u16,
+    /// A data offset in words that is not the header's length.
+    pub data_offset: Option<u8>,
+    /// Added to the right checksum, in TCP and UDP.
+    pub checksum_error: u16,
 }
 
 /// The transport of a [`Frame`].
@@ -88,6 +111,8 @@ impl Frame {
             tcp_options: Vec::new(),
             options: Vec::new(),
             extensions: None,
+            hop_limit: 64,
+            header: Header::default(),
         }
     }
 
@@ -168,7 +193,7 @@ impl Frame {
         let length = 20 + self.options.len();
         let mut header = vec![0x40 | (length / 4) as u8, 0];
         header.extend(((length + segment) as u16).to_be_bytes());
-        header.extend([0x12, 0x34, 0x40, 0x00, 64, self.protocol(), 0, 0]);
+        header.extend([0x12, 0x34, 0x40, 0x00, self.hop_limit, self.protocol(), 0, 0]);
         header.extend(source.octets());
         header.extend(destination.octets());
         header.extend(&self.options);
@@ -182,7 +207,7 @@ impl Frame {
             self.extensions.clone().unwrap_or_else(|| (self.protocol(), Vec::new()));
         let mut header = vec![0x60, 0, 0, 0];
         header.extend(((extensions.len() + segment) as u16).to_be_bytes());
-        header.extend([next, 64]);
+        header.extend([next, self.hop_limit]);
         header.extend(source.octets());
         header.extend(destination.octets());
         header.extend(extensions);
@@ -197,8 +222,10 @@ impl Frame {
             Transport::Tcp { flags, sequence, acknowledgement } => {
                 segment.extend(sequence.to_be_bytes());
                 segment.extend(acknowledgement.to_be_bytes());
-                let words = (20 + self.tcp_options.len()) / 4;
-                segment.extend([(words as u8) << 4, flags, 0xff, 0xff, 0, 0, 0, 0]);
+                let Header { accurate_ecn, urgent, data_offset, .. } = self.header;
+                let words = data_offset.unwrap_or(((20 + self.tcp_options.len()) / 4) as u8);
+                segment.extend([words << 4 | u8::from(accurate_ecn), flags, 0xff, 0xff, 0, 0]);
+                segment.extend(urgent.to_be_bytes());
                 segment.extend(&self.tcp_options);
                 16
             }
@@ -209,7 +236,8 @@ impl Frame {
             }
         };
         segment.extend(&self.payload);
-        let sum = transport_checksum(self.source, self.destination, self.protocol(), &segment);
+        let sum = transport_checksum(self.source, self.destination, self.protocol(), &segment)
+            .wrapping_add(self.header.checksum_error);
         segment[checksum_at..checksum_at + 2].copy_from_slice(&sum.to_be_bytes());
         segment
     }

@@ -47,6 +47,14 @@ impl Family {
         self.pick([10, 77, 2, 2], [0xfd77, 2, 0, 0, 0, 0, 0, 2])
     }
 
+    /// The network of devices that only a script moves, behind the client.
+    pub fn devices(self) -> &'static str {
+        match self {
+            Self::V4 => "10.78.0.0/16",
+            Self::V6 => "fd78::/64",
+        }
+    }
+
     fn pick(self, v4: [u8; 4], v6: [u16; 8]) -> IpAddr {
         match self {
             Self::V4 => v4.into(),
@@ -64,16 +72,27 @@ pub enum Offloads {
     Off,
 }
 
+/// Whether the gateway rewrites addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// What leaves on the WAN side has the gateway's address.
+    Masquerade,
+    /// Every packet leaves as it came. The gateway's kernel then follows no connections either: it
+    /// neither puts fragments together nor leaves out what it takes for invalid.
+    None,
+}
+
 /// How to build a lab.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
     pub offloads: Offloads,
+    pub translation: Translation,
     pub mtu: u16,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { offloads: Offloads::Usual, mtu: 1500 }
+        Self { offloads: Offloads::Usual, translation: Translation::Masquerade, mtu: 1500 }
     }
 }
 
@@ -114,7 +133,9 @@ impl Lab {
         let lab = Self { client, gateway, server, directory, _leftovers: leftovers, _turn: turn };
         lab.set_kernel_up()?;
         lab.lay_wires(plan.mtu)?;
-        lab.translate_addresses()?;
+        if plan.translation == Translation::Masquerade {
+            lab.translate_addresses()?;
+        }
         lab.set_offloads(plan.offloads)?;
         Ok(lab)
     }

@@ -11,6 +11,8 @@
 //! - [`servers`]: nginx with certificates for the names a test wants, and its access log.
 //! - [`sensor`]: the daemon with a configuration of its own; start, stop, kill, ask.
 //! - [`clients`]: what a request got, and how soon.
+//! - [`evaders`]: programs made to get past a sensor.
+//! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
 //!
@@ -21,6 +23,7 @@
 pub const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
 
 pub mod clients;
+pub mod evaders;
 #[expect(
     clippy::cast_possible_truncation,
     clippy::indexing_slicing,
@@ -31,6 +34,14 @@ pub mod lab;
 mod leftover;
 pub mod namespace;
 pub mod process;
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::indexing_slicing,
+    reason = "numbers on the wire wrap, and builders know the lengths of what they build"
+)]
+pub mod script;
 pub mod sensor;
 pub mod servers;
 mod signal;

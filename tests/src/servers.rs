@@ -1,6 +1,8 @@
 //! nginx in the server's namespace: HTTP and HTTPS for any number of names, each with a page of its own.
 
+use std::collections::HashMap;
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,6 +41,13 @@ pub struct Arrival {
     pub from: String,
     /// The name in the TLS handshake; empty for plain HTTP.
     pub sni: String,
+}
+
+/// A hello that the server's TLS library read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadHello {
+    pub from: IpAddr,
+    pub name: String,
 }
 
 /// The page that `name` serves under every path but `/files/`.
@@ -81,6 +90,11 @@ impl WebServer {
         self.directory.join("ca.pem")
     }
 
+    /// The server's certificate and its key, for other servers of the same names.
+    pub fn certificate(&self) -> [PathBuf; 2] {
+        ["server.pem", "server.key"].map(|file| self.directory.join(file))
+    }
+
     /// Serves `content` as `/files/<file>` under every name.
     pub fn put(&self, file: &str, content: &[u8]) -> Result<()> {
         let path = self.directory.join("files").join(file);
@@ -92,6 +106,12 @@ impl WebServer {
     pub fn arrivals(&self) -> Result<Vec<Arrival>> {
         let log = fs::read_to_string(self.directory.join("access.log")).context("read the log")?;
         log.lines().map(parse_arrival).collect()
+    }
+
+    /// The hellos with a name that the server has read from scripted devices.
+    pub fn hellos(&self) -> Result<Vec<ReadHello>> {
+        let log = fs::read(self.directory.join("error.log")).context("read the error log")?;
+        Ok(parse_hellos(&String::from_utf8_lossy(&log)))
     }
 
     /// The first request for `host` to arrive within `limit`.
@@ -120,12 +140,16 @@ fn configuration(directory: &Path, protocol: Protocol) -> String {
         Protocol::Http1 => "ssl",
     };
     let page = page_of("$host").replace('\n', "\\n");
+    let [devices_v4, devices_v6] = [Family::V4, Family::V6].map(Family::devices);
     format!(
         r#"daemon off;
 master_process off;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log;
-events {{}}
+events {{
+    debug_connection {devices_v4};
+    debug_connection {devices_v6};
+}}
 http {{
     log_format lab escape=json
         '{{"scheme":"$scheme","host":"$host","path":"$request_uri","from":"$remote_addr","sni":"$ssl_server_name"}}';
@@ -136,11 +160,12 @@ http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
     default_type text/plain;
+    ssl_protocols TLSv1.2 TLSv1.3;
     server {{
         listen 80;
         listen [::]:80;
-        listen 443 {tls};
-        listen [::]:443 {tls};
+        listen 443 {tls} fastopen=64;
+        listen [::]:443 {tls} fastopen=64;
         ssl_certificate {directory}/server.pem;
         ssl_certificate_key {directory}/server.key;
         location / {{ return 200 "{page}"; }}
@@ -187,6 +212,26 @@ fn openssl(args: &[&[&str]]) -> Result<()> {
     process::run(std::process::Command::new("openssl").args(args.concat())).map(drop)
 }
 
+/// From nginx's debug log, which follows the connections of scripted devices:
+/// `… *7 accept: 10.78.0.1:20000 fd:9` and `… *7 SSL server name: "a.example"`.
+fn parse_hellos(log: &str) -> Vec<ReadHello> {
+    let mut from = HashMap::new();
+    let mut hellos = Vec::new();
+    for line in log.lines() {
+        let Some((_, event)) = line.split_once(" *") else { continue };
+        let Some((connection, event)) = event.split_once(' ') else { continue };
+        if let Some(end) = event.strip_prefix("accept: ") {
+            let end = end.split(' ').next().and_then(|end| end.parse::<SocketAddr>().ok());
+            from.extend(end.map(|end| (connection, end.ip())));
+        } else if let Some(name) = event.strip_prefix("SSL server name: ")
+            && let Some(&from) = from.get(connection)
+        {
+            hellos.push(ReadHello { from, name: name.trim_matches('"').to_owned() });
+        }
+    }
+    hellos
+}
+
 fn parse_arrival(line: &str) -> Result<Arrival> {
     let value: Value =
         serde_json::from_str(line).with_context(|| format!("read the log line {line:?}"))?;
@@ -205,7 +250,17 @@ fn parse_arrival(line: &str) -> Result<Arrival> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Arrival, parse_arrival};
+    use super::{Arrival, ReadHello, parse_arrival, parse_hellos};
+
+    #[test]
+    fn a_hello_belongs_to_the_connection_it_came_on() {
+        let log = "1970/01/01 00:00:00 [debug] 7#7: *3 accept: 10.78.0.6:20004 fd:12\n\
+                   1970/01/01 00:00:00 [debug] 7#7: *4 accept: [fd78::1]:20000 fd:13\n\
+                   1970/01/01 00:00:00 [debug] 7#7: *4 SSL server name: \"a.example\"\n\
+                   1970/01/01 00:00:00 [debug] 7#7: *9 SSL server name: \"b.example\"\n";
+        let expected = ReadHello { from: "fd78::1".parse().unwrap(), name: "a.example".into() };
+        assert_eq!(parse_hellos(log), [expected]);
+    }
 
     #[test]
     fn a_log_line_is_a_request() {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, pipe};
-use std::os::fd::{AsRawFd as _, IntoRawFd as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -65,6 +65,34 @@ pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
     // SAFETY: takes an open descriptor and a flag; sockets this thread has keep their namespace.
     match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) } {
         0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A socket for whole frames of one interface, both ways, in the calling thread's network namespace.
+pub(crate) fn frame_socket(interface: i32) -> io::Result<OwnedFd> {
+    const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
+    let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // SAFETY: takes three integers.
+    let descriptor = unsafe { libc::socket(libc::AF_PACKET, flags, i32::from(EVERY_PROTOCOL)) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor is new and nobody else's.
+    let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    let address = libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: EVERY_PROTOCOL,
+        sll_ifindex: interface,
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 0,
+        sll_addr: [0; 8],
+    };
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the address is a whole one of its family, and its length is its size.
+    match unsafe { libc::bind(descriptor, (&raw const address).cast(), length) } {
+        0 => Ok(socket),
         _ => Err(io::Error::last_os_error()),
     }
 }

@@ -8,6 +8,7 @@ mod browsers;
 mod cargo;
 mod ci;
 mod demo;
+mod evaders;
 mod score;
 mod setup;
 mod test;

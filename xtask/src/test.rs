@@ -13,7 +13,7 @@ use sensor_lab::lab::is_root;
 use sensor_lab::sensor::BINARY_VARIABLE;
 
 use crate::setup::{Need, Toolchain, ensure};
-use crate::{browsers, cargo, ui};
+use crate::{browsers, cargo, evaders, ui};
 
 /// Tells the tests to leave nothing out.
 use sensor_lab::FULL_VARIABLE;
@@ -38,6 +38,8 @@ pub(crate) enum Suite {
     Live,
     /// Chromium, Firefox and what imitates them through the gateway; root.
     Browsers,
+    /// Clients that try to get past the sensor, packet by packet; root.
+    Evasion,
 }
 
 impl Suite {
@@ -47,13 +49,14 @@ impl Suite {
             Self::Kernel => "kernel",
             Self::Live => "live",
             Self::Browsers => "browsers",
+            Self::Evasion => "evasion",
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
             Self::Host => false,
-            Self::Kernel | Self::Live | Self::Browsers => true,
+            Self::Kernel | Self::Live | Self::Browsers | Self::Evasion => true,
         }
     }
 
@@ -78,6 +81,7 @@ impl Suite {
                 }
                 commands
             }
+            Self::Evasion => integration("evasion::"),
         }
     }
 }
@@ -121,7 +125,8 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
              cargo xtask test host"
         );
     }
-    let in_lab = [Suite::Live, Suite::Browsers].iter().any(|suite| suites.contains(suite));
+    let in_lab =
+        [Suite::Live, Suite::Browsers, Suite::Evasion].iter().any(|suite| suites.contains(suite));
     let need = if in_lab { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;
     let mut variables = Vec::new();
@@ -130,6 +135,9 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
     }
     if suites.contains(&Suite::Browsers) {
         variables.push((IMITATOR_VARIABLE, browsers::ensure()?));
+    }
+    if suites.contains(&Suite::Evasion) {
+        variables.extend(evaders::ensure()?);
     }
     let run = |&suite| run_suite(suite, &toolchain, &variables, full);
     let reports = suites.iter().map(run).collect::<Result<Vec<_>>>()?;

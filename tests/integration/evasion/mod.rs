@@ -1,0 +1,118 @@
+//! Devices that try to get past the sensor, and others that only look like it.
+//!
+//! Each way is a [`case`]: what a scripted client does with a hello. [`trial`] tries every case with a
+//! blocked name, which no server may read, and with an allowed one, which must load. [`control`] tries
+//! them without a sensor: a case that no server falls for proves nothing about one.
+//!
+//! - [`segments`], [`records`]: the right bytes, in pieces, out of order, late.
+
+mod case;
+mod connections;
+mod control;
+mod crowd;
+mod draft;
+mod fakes;
+mod hellos;
+mod honest;
+mod ordinary;
+mod overlaps;
+mod packets;
+mod records;
+mod segments;
+mod speaker;
+mod techniques;
+mod tools;
+mod trial;
+
+use anyhow::Result;
+use sensor_lab::lab::{Lab, Plan, Translation};
+use sensor_lab::script::conversation::SILENT_PORT;
+use sensor_lab::script::wire::Wire;
+use sensor_lab::sensor::{self, Sensor, Setup};
+use sensor_lab::servers::WebServer;
+
+use case::Case;
+use draft::INNOCENT;
+use speaker::Speaker;
+
+/// On no list.
+const ALLOWED: &str = "museum.example";
+/// On the list of casinos, and as long as the one above.
+const BLOCKED: &str = "casino.example";
+
+const POLICY: &str = r#"version = "evasion.1"
+default_group = "students"
+
+[[category]]
+id = "gambling"
+title = "Gambling"
+covers = "Betting and casinos"
+
+[[group]]
+name = "students"
+prefixes = []
+block = ["gambling"]
+
+[[list]]
+id = "casinos"
+file = "lists/casinos.txt"
+categories = ["gambling"]
+"#;
+
+/// Without translation, so that every packet reaches the server as the device made it.
+struct Ground {
+    _sensor: Option<Sensor>,
+    wire: Wire,
+    speaker: Speaker,
+    web: WebServer,
+    lab: Lab,
+}
+
+impl Ground {
+    fn watched() -> Result<Self> {
+        let ground = Self::unwatched()?;
+        let files = vec![("lists/casinos.txt".to_owned(), format!("{BLOCKED}\n"))];
+        let setup = Setup { files, ..Setup::with_policy(POLICY) };
+        let sensor = Sensor::start(&ground.lab, &sensor::binary()?, &setup)?;
+        Ok(Self { _sensor: Some(sensor), ..ground })
+    }
+
+    fn unwatched() -> Result<Self> {
+        let lab = Lab::with(Plan { translation: Translation::None, ..Plan::default() })?;
+        lab.server().sysctl(&["net.ipv4.tcp_fastopen=3"])?;
+        lose_weak_packets(&lab)?;
+        let web = WebServer::start(&lab, &[ALLOWED, BLOCKED, INNOCENT])?;
+        let speaker = Speaker::start(&lab, &web)?;
+        let wire = Wire::open(&lab)?;
+        Ok(Self { _sensor: None, wire, speaker, web, lab })
+    }
+}
+
+/// The server as one that is some hops away: what left a device with less than the usual 64 hops does
+/// not arrive. One hop is the gateway's.
+fn lose_weak_packets(lab: &Lab) -> Result<()> {
+    let rules = format!(
+        "add table inet far\n\
+         add chain inet far input {{ type filter hook prerouting priority raw; }}\n\
+         add rule inet far input tcp dport {SILENT_PORT} drop\n\
+         add rule inet far input meta l4proto tcp ip ttl < 63 drop\n\
+         add rule inet far input meta l4proto tcp ip6 hoplimit < 63 drop\n"
+    );
+    lab.server().run("nft", &[&rules]).map(drop)
+}
+
+/// Every case there is.
+fn cases() -> Vec<Case> {
+    let cases = [
+        segments::cases(),
+        records::cases(),
+        fakes::cases(),
+        overlaps::cases(),
+        connections::cases(),
+        packets::cases(),
+        hellos::cases(),
+        speaker::cases(),
+        ordinary::cases(),
+    ];
+    cases.into_iter().flatten().collect()
+}
