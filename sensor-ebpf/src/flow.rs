@@ -151,6 +151,7 @@ impl Flow {
             pending_timestamp: 0,
             slot: 0,
             hello: 0,
+            lock: 0,
         }
     }
 

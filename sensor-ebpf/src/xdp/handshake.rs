@@ -14,7 +14,7 @@ use crate::hello::{self, Outcome};
 use crate::maps::{self, Examination, STAGES, sight, stage};
 use crate::normalise::leave_out;
 use crate::slots::{self, Opened};
-use crate::{assemble, flows, head, payload};
+use crate::{assemble, flows, head, lock, payload};
 
 /// What becomes of the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,15 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     examination.event.no_name = NoName::Named as u8;
     examination.server_next = first_byte(examination);
     let fate = match followed(examination) {
-        Some(flow) => in_stream(ctx, examination, reader, flow, row),
+        Some(flow) => {
+            if lock::take(&mut flow.lock) {
+                let fate = in_stream(ctx, examination, reader, flow, row);
+                lock::give_up(&mut flow.lock);
+                fate
+            } else {
+                Fate::Leave(Anomaly::SlotBusy)
+            }
+        }
         None => alone(ctx, examination, reader, row),
     };
     match fate {

@@ -30,6 +30,7 @@ mod handshake;
 mod head;
 mod hello;
 mod judge;
+mod lock;
 mod maps;
 mod normalise;
 mod payload;

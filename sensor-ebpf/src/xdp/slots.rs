@@ -4,6 +4,7 @@ use sensor_ebpf::abi::{Address, Flow, FlowKey, NoName};
 use sensor_ebpf::slot::{SLOT_PROBES, Slot, SlotShare};
 
 use crate::account::Row;
+use crate::lock;
 use crate::maps::{SLOT_SHARES, SLOTS};
 
 /// What became of a flow's slot.
@@ -78,9 +79,7 @@ pub(crate) fn open(number: u32, key: &FlowKey, now_ns: u64) -> Opened {
 /// Ends the work on a slot; the flow keeps it.
 #[inline(always)]
 pub(crate) fn unlock(slot: &mut Slot) {
-    // Volatile: the store that lets others in comes after all others.
-    // SAFETY: the reference is to a live map value.
-    unsafe { core::ptr::write_volatile(&raw mut slot.lock, 0) };
+    lock::give_up(&mut slot.lock);
 }
 
 /// Ends the work on a slot and frees it.
@@ -111,7 +110,7 @@ pub(crate) fn free_of(flow: &mut Flow, key: &FlowKey) {
 fn locked(number: u32) -> Option<&'static mut Slot> {
     // SAFETY: a live map value; the lock makes the reference the only one that is used.
     let slot = unsafe { &mut *SLOTS.get_ptr_mut(number)? };
-    exchanged(&mut slot.lock, 0, 1).then_some(slot)
+    lock::is_taken(&mut slot.lock).then_some(slot)
 }
 
 #[inline(always)]
@@ -152,29 +151,6 @@ const fn spread(key: &FlowKey, hash_key: u64) -> u32 {
     mixed = (mixed ^ mixed >> 29 ^ peer_high ^ peer_low.rotate_left(17)).wrapping_mul(ODD);
     mixed = (mixed ^ mixed >> 29 ^ ports).wrapping_mul(ODD);
     (mixed >> 32) as u32
-}
-
-#[inline(always)]
-fn exchanged(cell: &mut u64, from: u64, to: u64) -> bool {
-    #[cfg(target_arch = "bpf")]
-    {
-        use core::intrinsics::{AtomicOrdering, atomic_cxchg};
-        // SAFETY: the reference is to an aligned, live map value.
-        let (_, exchanged) = unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(
-                cell, from, to,
-            )
-        };
-        exchanged
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        let free = *cell == from;
-        if free {
-            *cell = to;
-        }
-        free
-    }
 }
 
 #[inline(always)]
