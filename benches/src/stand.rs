@@ -4,6 +4,7 @@ use anyhow::{Result, ensure};
 use sensor_ebpf::abi::{Direction, DomainEntry, Flow, FlowKey, GroupMasks, Side};
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::Packet;
+use sensor_user::kernel::attach::Mode;
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::counters::{Counters, Totals};
 use sensor_user::kernel::events::Rings;
@@ -56,7 +57,7 @@ impl Stand {
 
     /// What the interface of the test frames is to the sensor.
     pub(crate) fn watch(&mut self, side: Side) -> Result<()> {
-        Ok(self.counters.watch("lo", TEST_IFINDEX, SLOT, 0, side)?)
+        Ok(self.counters.watch("lo", TEST_IFINDEX, SLOT, 0, side, Mode::Native)?)
     }
 
     /// Puts the same policy in force anew, so that a flow shows whether it was judged since.

@@ -20,7 +20,7 @@ const VERIFIED_BUDGET: u32 = 300_000;
 const STACK_BUDGET: u32 = 512;
 
 /// Kernel memory of the default configuration: small beside the 1 GiB of the smallest gateway.
-const MEMORY_BUDGET: u64 = 160 << 20;
+const MEMORY_BUDGET: u64 = 200 << 20;
 
 /// The shortest configuration: all sizes are the default ones.
 const CONFIG: &str = "[[interface]]\nname = \"lan0\"\n";

@@ -109,19 +109,9 @@ impl<const N: usize> Header<'_, N> {
     fn load<T: Copy, const AT: usize>(&self) -> T {
         const { assert!(AT + size_of::<T>() <= N) };
         let at = self.at.wrapping_add(AT).cast::<T>();
-        #[cfg(target_arch = "bpf")]
-        // SAFETY: `at..at + size_of::<T>()` lies within the checked header, any bytes are a valid
-        // integer, and BPF on the supported machines loads unaligned words. `read_unaligned` would
-        // be split into single bytes.
-        unsafe {
-            *at
-        }
-        #[cfg(not(target_arch = "bpf"))]
         // SAFETY: `at..at + size_of::<T>()` lies within the checked header, and any bytes are a
         // valid integer.
-        unsafe {
-            at.read_unaligned()
-        }
+        unsafe { load_unaligned(at) }
     }
 
     /// The byte at `AT`.
@@ -152,6 +142,42 @@ impl<const N: usize> Header<'_, N> {
     #[inline(always)]
     pub fn word64<const AT: usize>(&self) -> u64 {
         self.load::<u64, AT>()
+    }
+}
+
+/// Reads a word at any address: one instruction in BPF, where `read_unaligned` is split into bytes.
+///
+/// # Safety
+/// The word must be readable.
+#[inline(always)]
+pub(crate) unsafe fn load_unaligned<T: Copy>(at: *const T) -> T {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: readable by contract; BPF on the supported machines loads unaligned words.
+    unsafe {
+        *at
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: readable by contract.
+    unsafe {
+        at.read_unaligned()
+    }
+}
+
+/// Writes a word at any address.
+///
+/// # Safety
+/// The word must be writable.
+#[inline(always)]
+pub(crate) unsafe fn store_unaligned<T: Copy>(at: *mut T, word: T) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: writable by contract; BPF on the supported machines stores unaligned words.
+    unsafe {
+        *at = word;
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: writable by contract.
+    unsafe {
+        at.write_unaligned(word);
     }
 }
 
@@ -201,25 +227,23 @@ impl Window {
 
     /// Eight bytes from `at` on, the first in the lowest byte.
     #[inline(always)]
-    #[expect(clippy::cast_ptr_alignment, reason = "both loads below do without it")]
     pub fn u64(&self, at: u32) -> Result<u64, Truncated> {
         if at >= self.length || self.length - at < 8 {
             return Err(Truncated);
         }
+        Ok(self.word(at))
+    }
+
+    /// Eight bytes from `at` on in memory order, wrapped into the window: what lies behind the length is
+    /// left over from before.
+    #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the load below does without it")]
+    pub fn word(&self, at: u32) -> u64 {
         let index = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
         let at = core::ptr::from_ref(self).cast::<u8>().wrapping_add(index).cast::<u64>();
-        #[cfg(target_arch = "bpf")]
-        // SAFETY: the index is below `WINDOW`, and eight bytes of this struct follow the last byte of
-        // the array; BPF on the supported machines loads unaligned words.
-        unsafe {
-            Ok(*at)
-        }
-        #[cfg(not(target_arch = "bpf"))]
         // SAFETY: the index is below `WINDOW`, and eight bytes of this struct follow the last byte of
         // the array.
-        unsafe {
-            Ok(at.read_unaligned())
-        }
+        unsafe { load_unaligned(at) }
     }
 
     /// The byte at `at`, wrapped into the window.

@@ -1,11 +1,15 @@
 //! The life of a flow: its key, its phases, and the end of a TCP connection.
 
 use crate::abi::{Address, Flow, FlowKey, NoName, Verdict};
-use crate::parse::{FIN, Packet, RST, TCP};
+use crate::normalise::is_before;
+use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP};
 
-/// Payload segments without the start of a hello or head after which examination ends.
-/// A STARTTLS dialogue (SMTP: greeting, EHLO, STARTTLS) needs fewer than ten.
-pub const EXAMINED_SEGMENTS_MAX: u8 = 16;
+/// Units of a client's bytes without the start of a hello or head after which examination ends: 8 KiB,
+/// or 128 segments. A STARTTLS dialogue (SMTP: greeting, EHLO, STARTTLS) needs fewer than ten.
+pub const EXAMINED_MAX: u8 = 128;
+
+/// Bytes of an examined unit; a segment is one at least.
+pub const EXAMINED_UNIT: u32 = 64;
 
 /// Resets sent in answer to one blocked flow: a client that ignores them is not worth more packets.
 pub const RESETS_MAX: u8 = 16;
@@ -22,6 +26,8 @@ pub enum Phase {
     Requests = 2,
     /// Nothing more is looked at.
     Done = 3,
+    /// The server answered a hello. Only a second one (RFC 8446 section 4.1.4) is looked for.
+    Answered = 4,
 }
 
 /// Bits of [`Flow::marks`].
@@ -34,6 +40,26 @@ pub mod mark {
     pub const MID_STREAM: u16 = 4;
     /// The peer sent the first packet.
     pub const PEER_INITIATED: u16 = 8;
+    /// A segment of the peer was seen.
+    pub const PEER_SEEN: u16 = 16;
+    /// The peer's SYN was seen: what it has sent is known from its first byte on.
+    pub const PEER_SYN: u16 = 32;
+    /// The client's SYN carried an MD5 signature.
+    pub const SYN_MD5: u16 = 64;
+    /// The client's SYN carried a timestamp.
+    pub const SYN_TIMESTAMP: u16 = 128;
+    /// The client's SYN had a right checksum: this sender fills them in.
+    pub const SYN_CHECKSUM: u16 = 256;
+    /// Marks a SYN gives to its connection.
+    pub const SYN: u16 = SYN_MD5 | SYN_TIMESTAMP | SYN_CHECKSUM;
+    /// A SYN that the peer has not answered is noted beside the connection that lives.
+    pub const PENDING: u16 = 512;
+    /// [`SYN`] marks of that SYN, so many bits further up.
+    pub const PENDING_SHIFT: u16 = 4;
+    /// Bytes behind a whole hello have passed, and are not kept.
+    pub const UNKEPT: u16 = 8192;
+    /// The peer has acknowledged bytes of the client: how its stream began is settled.
+    pub const ACKNOWLEDGED: u16 = 16_384;
 }
 
 impl FlowKey {
@@ -81,6 +107,10 @@ impl Flow {
     #[inline(always)]
     pub const fn first(packet: &Packet, from_lan: bool, ifindex: u32, now_ns: u64) -> Self {
         let tcp = packet.protocol == TCP;
+        let syn = (packet.tcp_flags & SYN != 0) as u32;
+        // The client's first byte that was not seen yet.
+        let examined =
+            if from_lan { packet.sequence.wrapping_add(syn) } else { packet.acknowledgement };
         let mut marks = 0;
         if tcp && !packet.opens_connection() {
             marks |= mark::MID_STREAM;
@@ -112,8 +142,8 @@ impl Flow {
             marks,
             hop_limit: 0,
             pending_hop_limit: 0,
-            examined_from: 0,
-            examined_to: 0,
+            examined_from: examined,
+            examined_to: examined,
             peer_first: 0,
             peer_next: 0,
             recent_timestamp: 0,
@@ -121,6 +151,7 @@ impl Flow {
             pending_timestamp: 0,
             slot: 0,
             hello: 0,
+            lock: 0,
         }
     }
 
@@ -131,13 +162,116 @@ impl Flow {
             || self.lan_tcp_flags & self.peer_tcp_flags & FIN != 0
     }
 
-    /// True where a connection request on this key starts another flow: the old one is over, was
-    /// blocked, or was read, and the new one must be read from its own first byte.
+    /// True where the connection is over for the server too: a client's reset alone may never have
+    /// reached it.
+    #[inline(always)]
+    pub const fn is_over(&self) -> bool {
+        self.peer_tcp_flags & RST != 0 || self.lan_tcp_flags & self.peer_tcp_flags & FIN != 0
+    }
+
+    /// True where the flow must be remembered whatever its ends say: it is blocked, or a part of a
+    /// hello has passed that the rest must not follow unread.
+    #[inline(always)]
+    pub const fn is_held(&self) -> bool {
+        self.verdict == Verdict::Block as u8 || self.slot != 0
+    }
+
+    /// True where a SYN on this key starts another flow at once: the old connection is over, or its
+    /// server's side passes elsewhere, so that nobody will say which of the two it took.
     #[inline(always)]
     pub const fn yields_to_new_connection(&self) -> bool {
-        self.is_closed()
-            || self.verdict == Verdict::Block as u8
-            || self.phase != Phase::Waiting as u8
+        self.is_over() || self.marks & mark::PEER_SEEN == 0
+    }
+
+    /// True where a SYN of the peer on this key starts another flow: the old connection is over, or the
+    /// SYN is not its own sent again.
+    #[inline(always)]
+    pub const fn yields_to_peers_connection(&self, syn: &Packet) -> bool {
+        self.is_over()
+            || self.verdict != Verdict::Block as u8
+                && self.marks & mark::PEER_SEEN != 0
+                && syn.sequence.wrapping_add(1) != self.peer_first
+    }
+
+    /// Notes a SYN beside the connection that lives; the peer's answer tells which one counts.
+    #[inline(always)]
+    pub const fn note_pending(&mut self, syn: &Packet) {
+        self.pending_sequence = syn.sequence.wrapping_add(1);
+        self.pending_hop_limit = syn.hop_limit;
+        self.pending_timestamp = 0;
+        self.marks = self.marks & !(mark::SYN << mark::PENDING_SHIFT) | mark::PENDING;
+    }
+
+    /// True where the peer's segment answers the SYN that was noted.
+    #[inline(always)]
+    pub const fn accepts_pending(&self, segment: &Packet) -> bool {
+        self.marks & mark::PENDING != 0
+            && segment.tcp_flags & (SYN | ACK) == SYN | ACK
+            && segment.acknowledgement == self.pending_sequence
+    }
+
+    /// The flow of the connection whose SYN was noted, seen by its answer.
+    #[inline(always)]
+    pub const fn take_pending(&self, answer: &Packet, ifindex: u32, now_ns: u64) -> Self {
+        let mut flow = Self::first(answer, false, ifindex, now_ns);
+        flow.hop_limit = self.pending_hop_limit;
+        flow.recent_timestamp = self.pending_timestamp;
+        flow.marks = self.marks >> mark::PENDING_SHIFT & mark::SYN;
+        flow
+    }
+
+    /// Keeps what a SYN's options and checksum say: of this connection, or of the one that was noted.
+    #[inline(always)]
+    pub const fn note_syn(&mut self, syn: &Packet, marks: u16, timestamp: u32) {
+        if syn.sequence.wrapping_add(1) == self.examined_from {
+            self.hop_limit = syn.hop_limit;
+            self.recent_timestamp = timestamp;
+            self.marks |= marks;
+        } else if syn.sequence.wrapping_add(1) == self.pending_sequence {
+            self.pending_timestamp = timestamp;
+            self.marks |= marks << mark::PENDING_SHIFT;
+        }
+    }
+
+    /// Keeps what a segment of the peer says about the handshake: what it has sent, and what of the
+    /// client's bytes has arrived and can no longer be sent in another version.
+    #[inline(always)]
+    pub const fn hear_peer(&mut self, segment: &Packet) {
+        if self.phase == Phase::Done as u8 || self.phase == Phase::Requests as u8 {
+            return;
+        }
+        let end = crate::reset::sequence_end(segment);
+        if segment.tcp_flags & SYN != 0 {
+            self.peer_first = end;
+            self.peer_next = end;
+            self.marks |= mark::PEER_SEEN | mark::PEER_SYN;
+        } else if self.marks & (mark::MID_STREAM | mark::PEER_SYN) == 0 {
+            // An answer that belongs to an older connection (RFC 5961 section 4).
+            return;
+        } else if self.marks & mark::PEER_SEEN == 0 {
+            self.peer_first = segment.sequence;
+            self.peer_next = end;
+            self.marks |= mark::PEER_SEEN;
+        } else if is_before(self.peer_next, end) {
+            self.peer_next = end;
+        }
+        if segment.tcp_flags & ACK == 0 {
+            return;
+        }
+        if is_before(self.examined_from, segment.acknowledgement) {
+            self.examined_from = segment.acknowledgement;
+            self.marks |= mark::ACKNOWLEDGED;
+            if is_before(self.examined_to, segment.acknowledgement) && self.slot == 0 {
+                // It came by another way.
+                self.examined_to = segment.acknowledgement;
+            }
+        }
+        let answers =
+            segment.payload_length > 0 && !is_before(segment.acknowledgement, self.examined_to);
+        if answers && self.phase == Phase::Named as u8 {
+            self.phase = Phase::Answered as u8;
+            self.marks &= !mark::UNKEPT;
+        }
     }
 }
 
@@ -147,24 +281,24 @@ impl Flow {
 pub enum Probe {
     /// Neither.
     Neither = 0,
-    /// A TLS record with a `ClientHello` (RFC 8446 sections 4.1.2 and 5.1).
+    /// A TLS record that a server would take before or as a `ClientHello` (RFC 8446 section 5.1).
     Hello = 1,
     /// A request line (RFC 9112 section 3): three upper-case letters or hyphens.
     Request = 2,
 }
 
 /// Bytes [`Probe::of`] looks at.
-pub const PROBE_BYTES: usize = 6;
+pub const PROBE_BYTES: usize = 3;
 
 impl Probe {
-    /// Classifies the first bytes of a segment.
+    /// Classifies the first bytes of a segment; a shorter one is filled up with zeroes.
     #[inline(always)]
-    pub const fn of(first: [u8; PROBE_BYTES]) -> Self {
-        let [a, b, c, _, _, f] = first;
-        if a == 0x16 && b == 3 && c <= 4 && f == 1 {
+    pub const fn of(first: [u8; PROBE_BYTES], length: u32) -> Self {
+        let [a, b, c] = first;
+        if a >= 20 && a <= 22 && (length < 2 || b == 3) {
             return Self::Hello;
         }
-        if is_method_byte(a) && is_method_byte(b) && is_method_byte(c) {
+        if length >= 3 && is_method_byte(a) && is_method_byte(b) && is_method_byte(c) {
             return Self::Request;
         }
         Self::Neither
@@ -180,18 +314,28 @@ pub(crate) const fn is_method_byte(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parse::{ACK, SYN};
 
     #[test]
     fn probes() {
-        let check = |bytes: &[u8; PROBE_BYTES], expected| assert_eq!(Probe::of(*bytes), expected);
+        let check = |bytes: &[u8], expected| {
+            let mut first = [0; PROBE_BYTES];
+            for (to, from) in first.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            assert_eq!(Probe::of(first, bytes.len() as u32), expected, "{bytes:?}");
+        };
         check(b"\x16\x03\x01\x02\x00\x01", Probe::Hello);
-        check(b"\x16\x03\x03\x02\x00\x01", Probe::Hello);
-        check(b"\x16\x03\x01\x02\x00\x02", Probe::Neither);
+        check(b"\x16\x03\x05", Probe::Hello);
+        check(b"\x16", Probe::Hello);
+        check(b"\x16\x03", Probe::Hello);
+        check(b"\x16\x02", Probe::Neither);
+        check(b"\x15\x03\x01\x00\x02", Probe::Hello);
+        check(b"\x14\x03\x03\x00\x01\x01", Probe::Hello);
         check(b"\x17\x03\x03\x02\x00\x01", Probe::Neither);
         check(b"GET / ", Probe::Request);
         check(b"M-SEAR", Probe::Request);
         check(b"HTTP/1", Probe::Request);
+        check(b"GE", Probe::Neither);
         check(b"get / ", Probe::Neither);
         check(b"220 sm", Probe::Neither);
     }
@@ -210,11 +354,92 @@ mod tests {
     }
 
     #[test]
-    fn a_new_connection_takes_the_key_of_a_flow_that_was_read() {
-        let check = |flow: Flow, expected| assert_eq!(flow.yields_to_new_connection(), expected);
-        check(Flow { lan_tcp_flags: SYN, ..Flow::default() }, false);
-        check(Flow { lan_tcp_flags: RST, ..Flow::default() }, true);
-        check(Flow { verdict: Verdict::Block as u8, ..Flow::default() }, true);
-        check(Flow { phase: Phase::Named as u8, ..Flow::default() }, true);
+    fn a_clients_reset_ends_nothing_for_the_server() {
+        let check = |lan, peer, expected| {
+            let flow = Flow { lan_tcp_flags: lan, peer_tcp_flags: peer, ..Flow::default() };
+            assert_eq!(flow.is_over(), expected, "{lan:#x} {peer:#x}");
+        };
+        check(RST, ACK, false);
+        check(FIN | ACK, ACK, false);
+        check(FIN, FIN, true);
+        check(0, RST, true);
+    }
+
+    #[test]
+    fn a_syn_takes_the_key_when_the_server_says_so() {
+        let live = Flow { marks: mark::PEER_SEEN, examined_from: 500, ..Flow::default() };
+        assert!(!live.yields_to_new_connection());
+        assert!(Flow { peer_tcp_flags: RST, ..live }.yields_to_new_connection());
+        assert!(Flow { marks: 0, ..live }.yields_to_new_connection(), "nobody will say");
+
+        let mut flow = live;
+        let syn = packet(SYN, 9000, 0, 0);
+        flow.note_pending(&syn);
+        flow.note_syn(&syn, mark::SYN_TIMESTAMP, 77);
+        assert!(!flow.accepts_pending(&packet(ACK, 1, 9001, 0)));
+        assert!(!flow.accepts_pending(&packet(SYN | ACK, 1, 9002, 0)));
+        let answer = packet(SYN | ACK, 1, 9001, 0);
+        assert!(flow.accepts_pending(&answer));
+        let taken = flow.take_pending(&answer, 3, 1);
+        assert_eq!((taken.examined_from, taken.examined_to), (9001, 9001));
+        assert_eq!((taken.hop_limit, taken.recent_timestamp), (64, 77));
+        assert_eq!(taken.marks, mark::SYN_TIMESTAMP);
+    }
+
+    #[test]
+    fn the_server_ends_the_examination_of_what_it_acknowledges() {
+        let named = Flow {
+            phase: Phase::Named as u8,
+            marks: mark::PEER_SEEN | mark::PEER_SYN,
+            examined_from: 1001,
+            examined_to: 1501,
+            ..Flow::default()
+        };
+        let heard = |segment| {
+            let mut flow = named;
+            flow.hear_peer(&segment);
+            (flow.examined_from, flow.examined_to, flow.phase)
+        };
+        let (still, answered) = (Phase::Named as u8, Phase::Answered as u8);
+        assert_eq!(heard(packet(ACK, 1, 1501, 0)), (1501, 1501, still), "an acknowledgement alone");
+        assert_eq!(heard(packet(ACK, 1, 1500, 9)), (1500, 1501, still), "not of all of it");
+        assert_eq!(heard(packet(ACK, 1, 1501, 9)), (1501, 1501, answered));
+        assert_eq!(heard(packet(ACK, 1, 2000, 9)), (2000, 2000, answered), "by another way");
+        assert_eq!(heard(packet(ACK, 1, 900, 9)), (1001, 1501, still), "an old one");
+    }
+
+    #[test]
+    fn what_the_peer_sent_is_known_from_its_syn_on() {
+        let mut flow = Flow::default();
+        flow.hear_peer(&packet(ACK, 90_000, 1234, 0));
+        assert_eq!(flow, Flow::default(), "of an older connection");
+        flow.hear_peer(&packet(SYN | ACK, 7000, 1, 0));
+        flow.hear_peer(&packet(ACK, 7001, 1, 100));
+        flow.hear_peer(&packet(ACK, 7001, 1, 50));
+        let known = flow;
+        flow.hear_peer(&packet(ACK, 7001, 50, 0));
+        assert_eq!(flow.examined_from, 50);
+        flow = known;
+        assert_eq!((flow.peer_first, flow.peer_next), (7001, 7101));
+    }
+
+    fn packet(tcp_flags: u8, sequence: u32, acknowledgement: u32, payload_length: u32) -> Packet {
+        Packet {
+            source: Address::default(),
+            destination: Address::default(),
+            source_port: 1,
+            destination_port: 2,
+            protocol: TCP,
+            tcp_flags,
+            ip_version: 4,
+            hop_limit: 64,
+            link: crate::parse::Link::Plain,
+            network: 14,
+            transport: 34,
+            payload: 54,
+            payload_length,
+            sequence,
+            acknowledgement,
+        }
     }
 }

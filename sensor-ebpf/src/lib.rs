@@ -21,6 +21,8 @@ pub mod cursor;
 pub mod flow;
 pub mod http;
 pub mod name;
+pub mod normalise;
+pub mod options;
 pub mod parse;
 pub mod policy;
 pub mod reset;

@@ -1,6 +1,6 @@
 //! From what a name is to what happens to it.
 
-use crate::abi::{GroupMasks, Verdict};
+use crate::abi::{GroupMasks, NoName, Verdict};
 
 /// The verdict for a name with these categories in a group with these masks.
 ///
@@ -23,5 +23,26 @@ pub const fn decide(categories: u64, masks: &GroupMasks) -> Verdict {
         Verdict::Alert
     } else {
         Verdict::Allow
+    }
+}
+
+/// The verdict for a flow or packet without a name, for this reason.
+///
+/// ```
+/// use sensor_ebpf::{abi::{GroupMasks, NoName, Verdict}, policy::decide_nameless};
+/// let masks =
+///     GroupMasks { block_no_name: 1 << NoName::Oversize as u8, ..GroupMasks::default() };
+/// assert_eq!(decide_nameless(NoName::Oversize, &masks), Verdict::Block);
+/// assert_eq!(decide_nameless(NoName::NoSni, &masks), Verdict::Undecided);
+/// ```
+#[inline(always)]
+pub const fn decide_nameless(reason: NoName, masks: &GroupMasks) -> Verdict {
+    let bit = 1 << reason as u8;
+    if masks.block_no_name & bit != 0 {
+        Verdict::Block
+    } else if masks.alert_no_name & bit != 0 {
+        Verdict::Alert
+    } else {
+        Verdict::Undecided
     }
 }

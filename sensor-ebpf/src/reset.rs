@@ -43,14 +43,14 @@ pub struct Reset {
 }
 
 impl Reset {
-    /// To the server, in place of the client's segment: the segment's first byte is the first one
-    /// the server did not get.
+    /// To the server, in place of the client's segment. `server_next` is the sequence number of the
+    /// first byte that did not get past this gateway.
     #[inline(always)]
-    pub const fn to_server(segment: &Packet) -> Self {
+    pub const fn to_server(segment: &Packet, server_next: u32) -> Self {
         Self {
             source_port: segment.source_port,
             destination_port: segment.destination_port,
-            sequence: segment.sequence,
+            sequence: server_next,
             acknowledgement: segment.acknowledgement,
         }
     }
@@ -75,7 +75,7 @@ impl Reset {
         let [ports, sequence, acknowledgement, offset_flags] =
             [ports, self.sequence, self.acknowledgement, offset_flags].map(u32::to_be);
         let sum = u64::from(ports) + u64::from(sequence) + u64::from(acknowledgement);
-        let sum = sum + u64::from(offset_flags) + pseudo_header(source, destination);
+        let sum = sum + u64::from(offset_flags) + pseudo_header(source, destination, TCP_HEADER);
         // The checksum is the first half of the last word; the urgent pointer behind it is 0.
         [ports, sequence, acknowledgement, offset_flags, u32::from(fold(sum))]
     }
@@ -89,10 +89,11 @@ pub const fn sequence_end(segment: &Packet) -> u32 {
     segment.sequence.wrapping_add(segment.payload_length).wrapping_add(syn).wrapping_add(fin)
 }
 
-/// Sum of the pseudo-header of a reset (RFC 9293 section 3.1, RFC 8200 section 8.1). An IPv4-mapped
-/// address adds `0xffff` for its prefix, which is zero in ones' complement, so one sum serves both.
+/// Sum of the pseudo-header of a segment of `length` bytes (RFC 9293 section 3.1, RFC 8200 section
+/// 8.1), of words in memory order. An IPv4-mapped address adds `0xffff` for its prefix, which is zero
+/// in ones' complement, so one sum serves both.
 #[inline(always)]
-fn pseudo_header(source: Address, destination: Address) -> u64 {
+pub fn pseudo_header(source: Address, destination: Address, length: u32) -> u64 {
     let words = |address: Address| {
         let [first, second] = address.0;
         (first & 0xffff_ffff) + (first >> 32) + (second & 0xffff_ffff) + (second >> 32)
@@ -100,7 +101,7 @@ fn pseudo_header(source: Address, destination: Address) -> u64 {
     words(source)
         + words(destination)
         + u64::from((u32::from(TCP)).to_be())
-        + u64::from(TCP_HEADER.to_be())
+        + u64::from(length.to_be())
 }
 
 /// Folds a sum of words in memory order to the Internet checksum (RFC 1071).

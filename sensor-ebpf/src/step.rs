@@ -8,7 +8,9 @@ use crate::abi::NoName;
 pub enum Step {
     /// Step again.
     More,
-    /// The name was found.
+    /// All bytes at hand are read, and there must be more.
+    Pause,
+    /// What was looked for was found, or the message is over.
     Found,
     /// There is none.
     Stop(NoName),

@@ -166,6 +166,7 @@ impl Sensor {
             warn!(knob, size, "the pinned map keeps its size; `detach` first to change it");
         }
         let control = ControlCell::open(&object)?;
+        control.drop_anomalies(config.normaliser.dropped());
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let status = PolicyStatus {
             version: String::new(),
@@ -329,13 +330,15 @@ fn attach_one(
     let crate::config::Interface { name, side, mode, zone } = interface;
     let ifindex = attach::ifindex(name)?;
     let side = Side::from(*side);
-    counters.watch(name, ifindex, slot, *zone, side)?;
+    // Until the mode is known, no checksum is relied on that may not be there.
+    counters.watch(name, ifindex, slot, *zone, side, Mode::Generic)?;
     let wanted = match mode {
         AttachMode::Auto => Wanted::Auto,
         AttachMode::Native => Wanted::Only(Mode::Native),
         AttachMode::Generic => Wanted::Only(Mode::Generic),
     };
     let mode = object.attach(name, wanted)?;
+    counters.watch(name, ifindex, slot, *zone, side, mode)?;
     if mode == Mode::Generic && wanted == Wanted::Auto {
         warn!(interface = name, "the driver has no native XDP: generic mode, slower");
     }
@@ -359,6 +362,7 @@ fn sizes(config: &Config) -> Sizes {
         flows: kernel.flows_max,
         names: kernel.names_max,
         domains: kernel.domains_max,
+        slots: kernel.handshake_slots,
         verdict_ring: kernel.verdict_ring_kib * 1024,
         flow_end_ring: kernel.flow_end_ring_kib * 1024,
     }

@@ -2,8 +2,8 @@
 //!
 //! - [`config`] and [`policy`] are read and checked; [`daemon`] puts a sensor together from them;
 //! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
-//! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow, and records to
-//!   the [`store`];
+//! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
+//!   [`hello`] offers, and records to the [`store`];
 //! - [`control`] answers the [`cli`]; [`metrics`] and [`clock`] serve all of them;
 //! - [`replay`] runs the same programs over captures.
 #![deny(unsafe_code)]
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod hello;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 #[expect(
     clippy::cast_possible_truncation,

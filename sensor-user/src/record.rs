@@ -2,7 +2,8 @@
 //! of a long flow.
 //!
 //! Fields carry the name of the IPFIX information element they correspond to, where IANA has one.
-//! There is no payload and no free text of a packet beyond the name: the type has no place for it.
+//! There is no payload and no free text of a packet beyond the name and the application protocols a
+//! hello offers: the type has no place for it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -137,7 +138,8 @@ impl Initiator {
 ///     "packets_to_peer":3,"bytes_to_peer":900,"packets_to_lan":2,"bytes_to_lan":120,
 ///     "name":"example.org","name_source":"tls","no_name":"named","verdict":"block",
 ///     "categories":["adult"],"list":"ut1","policy":"3","group":"students",
-///     "end_reason":"end-of-flow","initiator":"lan"}"#;
+///     "tls_version":"TLS 1.3","alpn":["h2","http/1.1"],"ech":false,
+///     "ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","end_reason":"end-of-flow","initiator":"lan"}"#;
 /// let record: Record = serde_json::from_str(line)?;
 /// assert_eq!(record.flow_id, 255);
 /// assert_eq!(display_name(record.name.as_deref().unwrap_or("")), "example.org");
@@ -208,6 +210,19 @@ pub struct Record {
     pub policy: Option<String>,
     /// Group the device was in when the flow was judged.
     pub group: Option<String>,
+    /// Highest version the device's TLS hello offers, in the words of Suricata's `tls.version`, which
+    /// is the one agreed on. None in all four fields of the hello: no whole hello was read, the kernel
+    /// no longer had it, or the name is one that is not recorded.
+    pub tls_version: Option<String>,
+    /// Application protocols the hello offers, in its order, escaped as names are; Suricata's
+    /// `tls.client_alpns`. Empty where it offers none. See [`crate::hello::Offer::alpn`] for its limit.
+    pub alpn: Vec<String>,
+    /// The hello has an extension for an encrypted one: the name may not be the one meant. Browsers
+    /// also send it with nothing inside, see [`crate::hello::Offer::ech`].
+    pub ech: Option<bool>,
+    /// JA4 fingerprint of the client, 36 characters; Suricata's `tls.ja4`. It tells programs apart, not
+    /// people.
+    pub ja4: Option<String>,
     /// Why the record was written; `flowEndReason` (136).
     #[serde(with = "by_name")]
     pub end_reason: EndReason,
@@ -233,12 +248,12 @@ pub fn address(bytes: [u8; 16]) -> IpAddr {
     Ipv6Addr::from(bytes).to_canonical()
 }
 
-/// A name that is safe to show: printable ASCII stays, every other byte becomes `\xNN`.
+/// A text that is safe to show: printable ASCII stays, every other byte becomes `\xNN`.
 ///
-/// Names come from strangers. A terminal must not obey one, and two names must never look the same,
-/// so a backslash is escaped too.
+/// A terminal must not obey what a stranger chose. Names of records are such text already, see
+/// [`name_of_bytes`], and are shown as they are.
 pub fn display_name(name: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| matches!(byte, 0x20..=0x7e) && byte != b'\\';
+    let plain = |byte: u8| matches!(byte, 0x20..=0x7e);
     if name.bytes().all(plain) {
         return Cow::Borrowed(name);
     }
@@ -253,17 +268,14 @@ pub fn display_name(name: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// A name off the wire as records keep it: what is not printable ASCII is escaped as [`display_name`]
-/// does, so that a record holds text only and two names never become one.
+/// A name off the wire as records keep it: visible ASCII stays, every other byte and the backslash
+/// become `\xNN`, so that a record holds text only and two names never become one. Spaces go too: a
+/// table breaks lines at them, and what follows could pass for another row.
 pub fn name_of_bytes(bytes: &[u8]) -> String {
-    let latin: String = bytes.iter().copied().map(char::from).collect();
-    if latin.is_ascii() {
-        return display_name(&latin).into_owned();
-    }
-    let mut shown = String::with_capacity(bytes.len() + 16);
+    let mut shown = String::with_capacity(bytes.len());
     for byte in bytes {
-        if byte.is_ascii() {
-            shown.push_str(&display_name(char::from(*byte).encode_utf8(&mut [0; 4])));
+        if byte.is_ascii_graphic() && *byte != b'\\' {
+            shown.push(char::from(*byte));
         } else {
             write!(shown, "\\x{byte:02x}").expect("a String takes all that is written");
         }
@@ -342,6 +354,10 @@ pub(crate) mod sample {
             list: Some("ut1".to_owned()),
             policy: Some("2026-03-09.1".to_owned()),
             group: Some("students".to_owned()),
+            tls_version: Some("TLS 1.3".to_owned()),
+            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
+            ech: Some(true),
+            ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".to_owned()),
             end_reason: EndReason::EndOfFlow,
             initiator: Initiator::Lan,
         }
@@ -358,6 +374,10 @@ pub(crate) mod sample {
             list: None,
             policy: None,
             group: None,
+            tls_version: None,
+            alpn: Vec::new(),
+            ech: None,
+            ja4: None,
             end_reason: EndReason::IdleTimeout,
             initiator: Initiator::Unknown,
             ..record(sequence)
@@ -386,6 +406,7 @@ mod tests {
             r#""end_reason":"end-of-flow""#,
             r#""initiator":"lan""#,
             r#""device":"10.0.0.5""#,
+            r#""alpn":["h2","http/1.1"],"ech":true,"ja4":"t13d"#,
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }
@@ -409,8 +430,17 @@ mod tests {
         check("a\nb\tc\0", "a\\x0ab\\x09c\\x00");
         check("b\u{fc}cher", "b\\xc3\\xbccher");
         check("\u{202e}gro", "\\xe2\\x80\\xaegro");
-        check("\\x41", "\\x5cx41");
+        check("\\x1b[2J", "\\x1b[2J");
         check("\u{7f}", "\\x7f");
+    }
+
+    #[test]
+    fn names_off_the_wire_are_visible_ascii() {
+        let check = |name: &[u8], kept: &str| assert_eq!(super::name_of_bytes(name), kept);
+        check(b"www.example.org", "www.example.org");
+        check(b"a b", "a\\x20b");
+        check(b"\xfc\\\n=", "\\xfc\\x5c\\x0a=");
+        check(&[0xff; 255], &"\\xff".repeat(255));
     }
 
     #[test]

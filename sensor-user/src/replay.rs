@@ -13,13 +13,15 @@ use sensor_ebpf::abi::{FlowKey, NameSource, Side, VerdictEvent};
 use sensor_ebpf::parse::{TCP, UDP};
 use serde::Serialize;
 
+use crate::cli::table;
+use crate::kernel::attach::Mode;
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
 use crate::kernel::events::Rings;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::object::{Clock, Object, Sizes};
 use crate::kernel::test_run::{FRAME_MIN, TEST_IFINDEX};
-use crate::record::name_of_bytes;
+use crate::record::{display_name, name_of_bytes};
 
 /// One name that was read: who asked for it, by its innermost 5-tuple, client to server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,7 +69,7 @@ impl Replay {
         let mut object = Object::load(Sizes::SMALL, Clock::Replay, None)?;
         let control = ControlCell::open(&object)?;
         control.report_all();
-        Counters::open(&mut object)?.watch("lo", TEST_IFINDEX, 0, 0, Side::Tap)?;
+        Counters::open(&mut object)?.watch("lo", TEST_IFINDEX, 0, 0, Side::Tap, Mode::Native)?;
         let flows = FlowTable::open(&mut object)?;
         let rings = Rings::open(&mut object)?;
         Ok(Self { object, control, flows, rings })
@@ -194,15 +196,20 @@ pub fn replay(paths: &[PathBuf], json: bool, out: &mut impl Write) -> anyhow::Re
     Ok(failures)
 }
 
-fn write_row(row: &Row, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+pub(crate) fn write_row(row: &Row, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, row)?;
-        writeln!(out)?;
+        table::write_json(row, out)?;
     } else {
         writeln!(
             out,
             "{} {} {}:{} > {}:{} {}",
-            row.pcap, row.kind, row.src, row.sport, row.dst, row.dport, row.name
+            display_name(&row.pcap),
+            row.kind,
+            row.src,
+            row.sport,
+            row.dst,
+            row.dport,
+            display_name(&row.name)
         )?;
     }
     Ok(())

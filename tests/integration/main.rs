@@ -8,6 +8,7 @@
     reason = "tests know what they built"
 )]
 
+mod browsers;
 mod evasion;
 mod kernel;
 mod live;

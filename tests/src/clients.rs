@@ -14,6 +14,9 @@ use crate::servers::WebServer;
 
 const TLS_CLIENT: &str = include_str!("tls_client.py");
 
+/// Names a Python that has `curl_cffi`, which sends the hellos of browsers; `cargo xtask` sets it.
+pub const IMITATOR_VARIABLE: &str = "CAMPUS_SENSOR_IMITATOR";
+
 /// curl's exit codes that matter here.
 const CURL_TIMEOUT: i64 = 28;
 

@@ -116,11 +116,21 @@ impl Frame {
         }
     }
 
-    /// The same with other flags.
+    /// The same with other flags. A SYN takes the sequence number before the payload's.
     #[must_use]
     pub fn with_flags(mut self, new: u8) -> Self {
-        if let Transport::Tcp { flags, .. } = &mut self.transport {
+        if let Transport::Tcp { flags, sequence, .. } = &mut self.transport {
             *flags = new;
+            *sequence = sequence.wrapping_sub(u32::from(new & flag::SYN != 0));
+        }
+        self
+    }
+
+    /// The same, `by` bytes further on in the stream.
+    #[must_use]
+    pub fn further(mut self, by: u32) -> Self {
+        if let Transport::Tcp { sequence, .. } = &mut self.transport {
+            *sequence = sequence.wrapping_add(by);
         }
         self
     }
@@ -353,6 +363,25 @@ impl Hello {
         record.extend(body);
         record
     }
+}
+
+/// The handshake message of a record cut into records of these lengths; the last one takes the rest.
+pub fn in_records(record: &[u8], lengths: &[usize]) -> Vec<u8> {
+    let mut message = record.get(5..).unwrap_or_default();
+    let mut stream = Vec::new();
+    let mut put = |part: &[u8]| {
+        stream.extend([22, 3, 1]);
+        stream.extend((part.len() as u16).to_be_bytes());
+        stream.extend(part);
+    };
+    for &length in lengths {
+        if length < message.len() {
+            put(&message[..length]);
+            message = &message[length..];
+        }
+    }
+    put(message);
+    stream
 }
 
 /// A browser's request for `path` with the given Host line value and headers before it.

@@ -19,6 +19,9 @@
 //! Invariants: addresses live only inside the lab's namespaces. Only processes started here are
 //! ended, by their id. Nothing waits without a limit, and nothing sleeps where it can ask.
 
+/// Set where nothing is to be left out: more sizes, more seeds, more repetitions.
+pub const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
+
 pub mod clients;
 pub mod evaders;
 #[expect(

@@ -11,7 +11,7 @@ use crate::leftover::NETNS;
 use crate::{process, signal};
 
 /// The system's own Python, and not one that a version manager puts in front of it.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// A handle; the namespace itself belongs to the [`crate::lab::Lab`].
 #[derive(Clone, Debug)]

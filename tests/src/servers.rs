@@ -23,6 +23,15 @@ pub struct WebServer {
     _nginx: Running,
 }
 
+/// What the server speaks over TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Http2,
+    /// A browser then asks for each name over a connection of its own. With HTTP/2 it puts names that one
+    /// address and one certificate serve on a connection it already has.
+    Http1,
+}
+
 /// One request that reached the server, from its access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
@@ -49,11 +58,16 @@ pub fn page_of(name: &str) -> String {
 impl WebServer {
     /// Serves `names` on ports 80 and 443 of the server, over both families; returns when it answers.
     pub fn start(lab: &Lab, names: &[&str]) -> Result<Self> {
+        Self::start_speaking(lab, names, Protocol::Http2)
+    }
+
+    /// The same with a choice.
+    pub fn start_speaking(lab: &Lab, names: &[&str], protocol: Protocol) -> Result<Self> {
         let directory = lab.directory().join("web");
         fs::create_dir_all(directory.join("files")).context("make the web server's directory")?;
         make_certificates(&directory, names)?;
         let config = directory.join("nginx.conf");
-        fs::write(&config, configuration(&directory)).context("write nginx.conf")?;
+        fs::write(&config, configuration(&directory, protocol)).context("write nginx.conf")?;
 
         let log = directory.join("nginx.log");
         let mut command = lab.server().command("nginx");
@@ -119,8 +133,12 @@ fn answers(server: &Namespace, family: Family) -> Result<bool> {
 }
 
 /// One process, so that ending it ends all of it; every file in the lab's directory.
-fn configuration(directory: &Path) -> String {
+fn configuration(directory: &Path, protocol: Protocol) -> String {
     let directory = directory.display();
+    let tls = match protocol {
+        Protocol::Http2 => "ssl http2",
+        Protocol::Http1 => "ssl",
+    };
     let page = page_of("$host").replace('\n', "\\n");
     let [devices_v4, devices_v6] = [Family::V4, Family::V6].map(Family::devices);
     format!(
@@ -146,8 +164,8 @@ http {{
     server {{
         listen 80;
         listen [::]:80;
-        listen 443 ssl http2 fastopen=64;
-        listen [::]:443 ssl http2 fastopen=64;
+        listen 443 {tls} fastopen=64;
+        listen [::]:443 {tls} fastopen=64;
         ssl_certificate {directory}/server.pem;
         ssl_certificate_key {directory}/server.key;
         location / {{ return 200 "{page}"; }}

@@ -4,6 +4,7 @@
 //! `ci` is all the checks in one go, the same on a developer's machine and elsewhere.
 
 mod bench;
+mod browsers;
 mod cargo;
 mod ci;
 mod demo;

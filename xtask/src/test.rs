@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use sensor_lab::clients::IMITATOR_VARIABLE;
 use sensor_lab::lab::is_root;
 use sensor_lab::sensor::BINARY_VARIABLE;
 
 use crate::setup::{Need, Toolchain, ensure};
-use crate::{cargo, evaders, ui};
+use crate::{browsers, cargo, evaders, ui};
 
 /// Tells the tests to leave nothing out.
-const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
+use sensor_lab::FULL_VARIABLE;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -35,6 +36,8 @@ pub(crate) enum Suite {
     Kernel,
     /// Real clients and servers with the sensor between them; root.
     Live,
+    /// Chromium, Firefox and what imitates them through the gateway; root.
+    Browsers,
     /// Clients that try to get past the sensor, packet by packet; root.
     Evasion,
 }
@@ -45,6 +48,7 @@ impl Suite {
             Self::Host => "host",
             Self::Kernel => "kernel",
             Self::Live => "live",
+            Self::Browsers => "browsers",
             Self::Evasion => "evasion",
         }
     }
@@ -52,7 +56,7 @@ impl Suite {
     fn needs_root(self) -> bool {
         match self {
             Self::Host => false,
-            Self::Kernel | Self::Live | Self::Evasion => true,
+            Self::Kernel | Self::Live | Self::Browsers | Self::Evasion => true,
         }
     }
 
@@ -69,6 +73,14 @@ impl Suite {
             ],
             Self::Kernel => integration("kernel::"),
             Self::Live => integration("live::"),
+            // What the browsers' hellos looked like is worth a line when nothing fails, too.
+            Self::Browsers => {
+                let mut commands = integration("browsers::");
+                for command in &mut commands {
+                    command.push("--nocapture");
+                }
+                commands
+            }
             Self::Evasion => integration("evasion::"),
         }
     }
@@ -113,12 +125,16 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
              cargo xtask test host"
         );
     }
-    let in_lab = [Suite::Live, Suite::Evasion].iter().any(|suite| suites.contains(suite));
+    let in_lab =
+        [Suite::Live, Suite::Browsers, Suite::Evasion].iter().any(|suite| suites.contains(suite));
     let need = if in_lab { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;
     let mut variables = Vec::new();
     if suites.iter().any(|suite| suite.needs_root()) {
         variables.push((BINARY_VARIABLE, cargo::build_sensor(&toolchain)?));
+    }
+    if suites.contains(&Suite::Browsers) {
+        variables.push((IMITATOR_VARIABLE, browsers::ensure()?));
     }
     if suites.contains(&Suite::Evasion) {
         variables.extend(evaders::ensure()?);

@@ -142,6 +142,8 @@ pub struct Flow {
     pub slot: u32,
     /// Key of the [`StoredHello`](crate::abi::StoredHello); 0 where no whole hello was read.
     pub hello: u64,
+    /// 1 while a program examines a segment of the flow: its segments may come in on several CPUs.
+    pub lock: u64,
 }
 
 /// What of a flow is in its records already. User space alone writes it; it lives in the kernel so

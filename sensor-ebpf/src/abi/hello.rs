@@ -52,6 +52,22 @@ pub struct StoredHello {
 }
 
 impl StoredHello {
+    /// One that offers nothing.
+    pub const EMPTY: Self = Self {
+        legacy_version: 0,
+        extensions: 0,
+        cipher_suites_length: 0,
+        signature_algorithms_length: 0,
+        alpn_length: 0,
+        supported_versions_length: 0,
+        reserved: [0; 2],
+        cipher_suites: [0; CIPHER_SUITES_BYTES + COPY_ROOM],
+        signature_algorithms: [0; SIGNATURE_ALGORITHMS_BYTES + COPY_ROOM],
+        alpn: [0; ALPN_BYTES + COPY_ROOM],
+        supported_versions: [0; SUPPORTED_VERSIONS_BYTES + COPY_ROOM],
+        extension_types: [0; EXTENSION_TYPES],
+    };
+
     /// The cipher suites; `None` where they were cut.
     #[must_use]
     pub fn cipher_suites(&self) -> Option<&[u8]> {

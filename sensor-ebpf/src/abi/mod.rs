@@ -51,7 +51,7 @@ pub use self::value::{
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Flow>() == 128);
+const _: () = assert!(size_of::<Flow>() == 136);
 const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
@@ -66,4 +66,4 @@ const _: () = assert!(
 );
 const _: () = assert!(size_of::<StoredHello>() == 560);
 const _: () = assert!(size_of::<VerdictEvent>() == 344);
-const _: () = assert!(size_of::<FlowEndEvent>() == 184);
+const _: () = assert!(size_of::<FlowEndEvent>() == 192);

@@ -356,7 +356,7 @@ pub fn host(window: &Window) -> Result<core::ops::Range<usize>, NoName> {
     let mut reader = HeadReader::default();
     for _ in 0..=WINDOW {
         match reader.step(window) {
-            Step::More => {}
+            Step::More | Step::Pause => {}
             Step::Found => {
                 let start = reader.name_at as usize;
                 return Ok(start..start + reader.name_length as usize);

@@ -3,12 +3,14 @@
 mod link;
 mod network;
 mod transport;
+mod unread;
 
 use crate::abi::{Accounting, Address};
 use crate::cursor::{Cursor, Truncated};
 
 pub use network::{EXTENSION_BYTES_MAX, EXTENSION_HEADERS_MAX};
 pub use transport::{ACK, FIN, ICMP, ICMPV6, PSH, RST, SYN, TCP, UDP, URG};
+pub use unread::Unread;
 
 /// Why a frame belongs to no flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,16 @@ impl From<Truncated> for Skip {
     }
 }
 
+/// What lies between Ethernet and IP, as far as a length in it depends on the packet's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Link {
+    /// Nothing that does: tags and labels have no length.
+    Plain = 0,
+    /// A PPPoE session header, eight bytes before the IP header.
+    Pppoe = 1,
+}
+
 /// What the headers of one packet say. Offsets count from the frame's first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
@@ -65,6 +77,8 @@ pub struct Packet {
     pub ip_version: u8,
     /// Time to live, or hop limit.
     pub hop_limit: u8,
+    /// What lies below IP.
+    pub link: Link,
     /// Offset of the IP header.
     pub network: u32,
     /// Offset of the transport header.
@@ -83,8 +97,9 @@ impl Packet {
     /// Reads the headers of a frame of `frame_length` bytes, of which `cursor` sees the first part.
     #[inline(always)]
     pub fn parse(mut cursor: Cursor<'_>, frame_length: u32) -> Result<Self, Skip> {
-        let ether_type = link::parse(&mut cursor)?;
+        let (ether_type, link) = link::parse(&mut cursor)?;
         let mut packet = network::parse(&mut cursor, ether_type, frame_length)?;
+        packet.link = link;
         transport::parse(&mut cursor, &mut packet)?;
         Ok(packet)
     }

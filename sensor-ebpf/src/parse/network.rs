@@ -1,8 +1,8 @@
 //! IPv4 (RFC 791) with options, IPv6 (RFC 8200) with a bounded walk of its extension headers.
 
-use super::{Packet, Skip};
+use super::{Link, Packet, Skip};
 use crate::abi::Address;
-use crate::cursor::Cursor;
+use crate::cursor::{Cursor, bound};
 
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
@@ -15,9 +15,15 @@ pub const EXTENSION_BYTES_MAX: usize = 256;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+pub(super) const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
+const MOBILITY: u8 = 135;
+const HOST_IDENTITY: u8 = 139;
+const SHIM6: u8 = 140;
+/// For experiments (RFC 3692).
+const EXPERIMENT_1: u8 = 253;
+const EXPERIMENT_2: u8 = 254;
 
 /// Reads the IP header and gives a packet whose transport fields are still empty.
 #[inline(always)]
@@ -69,6 +75,7 @@ fn ipv4(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
         tcp_flags: 0,
         ip_version: 4,
         hop_limit: header.u8::<8>(),
+        link: Link::Plain,
         network,
         transport,
         payload: transport,
@@ -90,7 +97,8 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
     let extensions_at = cursor.offset();
     let mut walked = 0;
     while is_extension(protocol) {
-        if walked == EXTENSION_HEADERS_MAX {
+        // Hop-by-hop options come first and once (RFC 8200 section 4.1); receivers discard others.
+        if walked == EXTENSION_HEADERS_MAX || (protocol == HOP_BY_HOP && walked > 0) {
             return Err(Skip::ExtensionHeaders);
         }
         let extension = cursor.header::<8>()?;
@@ -113,6 +121,7 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
         cursor.converge();
         walked += 1;
     }
+    let protocol = bound::<0xff>(u32::from(protocol)) as u8;
     let transport = cursor.offset() as u32;
     let extensions = transport - extensions_at as u32;
     if frame_length < transport || (stated != 0 && stated < extensions) {
@@ -127,6 +136,7 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
         tcp_flags: 0,
         ip_version: 6,
         hop_limit: header.u8::<7>(),
+        link: Link::Plain,
         network,
         transport,
         payload: transport,
@@ -136,7 +146,41 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
     })
 }
 
+/// Extension headers of IANA's registry, but for ESP, behind which nothing can be read.
+const EXTENSIONS: [u8; 10] = [
+    HOP_BY_HOP,
+    ROUTING,
+    FRAGMENT,
+    AUTHENTICATION,
+    DESTINATION_OPTIONS,
+    MOBILITY,
+    HOST_IDENTITY,
+    SHIM6,
+    EXPERIMENT_1,
+    EXPERIMENT_2,
+];
+
+/// True for what is in [`EXTENSIONS`]. Without a branch for each: the verifier would walk the rest of
+/// the program for every one of them, at every header.
 #[inline(always)]
-const fn is_extension(protocol: u8) -> bool {
-    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+pub(super) fn is_extension(protocol: u8) -> bool {
+    const fn quarter(number: u8) -> u64 {
+        let mut bits = 0;
+        let mut at = 0;
+        while at < EXTENSIONS.len() {
+            if EXTENSIONS[at] >> 6 == number {
+                bits |= 1 << (EXTENSIONS[at] & 63);
+            }
+            at += 1;
+        }
+        bits
+    }
+    const { assert!(quarter(1) == 0, "the second quarter has none") };
+    let protocol = bound::<0xff>(u32::from(protocol));
+    let [low, third, last] = const { [quarter(0), quarter(2), quarter(3)] };
+    // All ones where the number is the quarter's.
+    let is = |number: u32| u64::from((protocol >> 6) ^ number).wrapping_sub(1) >> 63;
+    let bits =
+        low & is(0).wrapping_neg() | third & is(2).wrapping_neg() | last & is(3).wrapping_neg();
+    bits >> (protocol & 63) & 1 == 1
 }

@@ -1,131 +1,331 @@
-//! The server name of a TLS `ClientHello` (RFC 8446 section 4.1.2, RFC 6066 section 3).
+//! A TLS `ClientHello` (RFC 8446 section 4.1.2, RFC 6066 section 3), wherever it is cut.
 //!
-//! A small machine: one call of [`HelloReader::step`] reads one extension, so that the kernel can
-//! run it in a `bpf_loop` and the host in a plain loop.
+//! [`HelloReader`] is a machine over the bytes of a TCP stream. Each step takes what is at hand of one
+//! field; where the bytes end, in a segment or in a record, it pauses and goes on with the next.
+//! It keeps the name, and what the hello offers ([`StoredHello`]) for records.
 
-use crate::abi::{NAME_MAX, NoName};
-use crate::cursor::{Truncated, Window};
+mod field;
+mod offer;
+
+use crate::abi::{COPY_ROOM, NAME_BUFFER, NoName, StoredHello};
+use crate::cursor::Window;
 use crate::step::Step;
 
-/// Extensions read: today's browsers send up to 20.
-pub const EXTENSIONS_MAX: u32 = 64;
+use field::{Field, RECORD_HEADER};
+pub use offer::{OFFER_STEPS_MAX, OfferHash};
 
+/// Bytes of a stream in which a hello must end: four times what BoringSSL takes, sixteen times the
+/// largest one seen from a browser.
+pub const STREAM_MAX: u32 = 65_536;
+
+/// Steps over one window: each takes a byte at least, but for the last of a list and the last of all.
+pub const STEPS_MAX: u32 = 4096 + 64;
+
+/// RFC 8446 section 5.2: 2^14 bytes and 256 of expansion.
+const RECORD_LENGTH_MAX: u32 = (1 << 14) + 256;
+
+/// Bytes of a record that is not a handshake, before a hello: a warning alert or a change of ciphers.
+/// Servers pass over them (RFC 8446 section 5, appendix D.4).
+const OTHER_RECORD_MAX: u32 = 2;
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
+/// First byte of every version from SSL 3.0 on. Servers do not look at the second one.
+const VERSION_MAJOR: u8 = 3;
 const CLIENT_HELLO: u8 = 1;
-const SERVER_NAME: u32 = 0;
-const HOST_NAME: u8 = 0;
-/// Record header, handshake header, version and random.
-const BEFORE_SESSION_ID: u32 = 5 + 4 + 2 + 32;
-/// RFC 8446 section 4.1.2: `legacy_session_id<0..32>`.
-const SESSION_ID_MAX: u32 = 32;
 
-/// Where the reader is in a hello, and the name once found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where the reader is in a hello, the name, and what is offered.
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct HelloReader {
-    /// Offset of the next extension.
+    /// What is read next, a [`Field`].
+    field: u32,
+    /// Bytes to pass over before it.
+    gap: u32,
+    /// Bytes of a number still to come.
+    need: u32,
+    /// Bytes of a list or name still to come.
+    collect: u32,
+    /// The number so far.
+    value: u64,
+    /// Header of the record so far.
+    record_value: u64,
+    /// Bytes of a record header still to come; 0 inside of a record.
+    record_need: u32,
+    /// Bytes of the record still to come.
+    record_left: u32,
+    /// 1 where the record is passed over.
+    record_other: u32,
+    /// Bytes of the hello still to come.
+    message_left: u32,
+    /// Bytes of the extensions behind the one being read.
+    extensions_left: u32,
+    /// Bytes of this extension that nothing is read from yet.
+    extension_left: u32,
+    /// Bytes of the list of names still to come.
+    names_left: u32,
+    /// Where in `name` and `offer` the next collected bytes go.
+    store_at: u32,
+    /// Bytes of room there.
+    store_room: u32,
+    /// Offset of the next byte in the window.
     at: u32,
-    /// Offset of the first byte after the extensions.
-    end: u32,
-    /// Offset of the name in the window.
-    pub name_at: u32,
+    /// Sum over the types of the extensions, whatever their order.
+    types_hash: u64,
+    /// 1 once the whole name is there.
+    named: u32,
     /// Bytes of the name.
-    pub name_length: u32,
+    name_length: u32,
+    /// The name as sent.
+    name: [u8; NAME_BUFFER + COPY_ROOM],
+    /// What the hello offers.
+    offer: StoredHello,
 }
+
+/// Offset of the area that bytes are collected in.
+const AREA: usize = core::mem::offset_of!(HelloReader, name);
+
+/// Mask of an offset in that area, for the verifier: see [`HelloReader::store`].
+const AREA_MASK: u32 = 1023;
+const _: () = assert!(size_of::<HelloReader>() - AREA <= AREA_MASK as usize);
+
+/// Bytes that must follow a reader in its map value, because of the mask.
+pub const READER_ROOM: usize = AREA_MASK as usize + 1 + 8 - (size_of::<HelloReader>() - AREA);
 
 impl HelloReader {
-    /// Reads what comes before the extensions.
-    #[inline(always)]
-    pub fn begin(&mut self, window: &Window) -> Step {
-        match self.before_extensions(window) {
-            Ok(step) => step,
-            Err(Truncated) => Step::Stop(NoName::Truncated),
+    /// A reader that has not begun.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            field: 0,
+            gap: 0,
+            need: 0,
+            collect: 0,
+            value: 0,
+            record_value: 0,
+            record_need: 0,
+            record_left: 0,
+            record_other: 0,
+            message_left: 0,
+            extensions_left: 0,
+            extension_left: 0,
+            names_left: 0,
+            store_at: 0,
+            store_room: 0,
+            at: 0,
+            types_hash: 0,
+            named: 0,
+            name_length: 0,
+            name: [0; NAME_BUFFER + COPY_ROOM],
+            offer: StoredHello::EMPTY,
         }
     }
 
-    /// Reads one extension.
+    /// Steps over a whole window, as the kernel does. Gives [`Step::Pause`] at its end.
+    pub fn read(&mut self, window: &Window) -> Step {
+        for _ in 0..STEPS_MAX {
+            match self.step(window) {
+                Step::More => {}
+                end @ (Step::Pause | Step::Found | Step::Stop(_)) => return end,
+            }
+        }
+        Step::Pause
+    }
+
+    /// Starts at the first byte of a stream, or of a segment in the middle of one.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        self.field = Field::MessageHeader as u32;
+        self.gap = 0;
+        self.need = 4;
+        self.collect = 0;
+        self.value = 0;
+        self.record_value = 0;
+        self.record_need = RECORD_HEADER;
+        self.record_left = 0;
+        self.record_other = 0;
+        self.message_left = u32::MAX;
+        self.extensions_left = 0;
+        self.extension_left = 0;
+        self.names_left = 0;
+        self.store_at = 0;
+        self.store_room = 0;
+        self.at = 0;
+        self.types_hash = 0;
+        self.named = 0;
+        self.name_length = 0;
+        self.offer.legacy_version = 0;
+        self.offer.extensions = 0;
+        self.offer.cipher_suites_length = 0;
+        self.offer.signature_algorithms_length = 0;
+        self.offer.alpn_length = 0;
+        self.offer.supported_versions_length = 0;
+        self.offer.reserved = [0; 2];
+    }
+
+    /// Goes on at this offset of a window.
+    #[inline(always)]
+    pub fn resume(&mut self, at: u32) {
+        self.at = at;
+    }
+
+    /// True once a whole name was read.
+    #[inline(always)]
+    pub const fn is_named(&self) -> bool {
+        self.named != 0
+    }
+
+    /// True from the first byte of the hello itself on.
+    #[inline(always)]
+    pub const fn is_begun(&self) -> bool {
+        self.message_left != u32::MAX
+    }
+
+    /// Bytes of the name, 1 to 255; 0 before it is there.
+    #[inline(always)]
+    pub const fn name_length(&self) -> u32 {
+        if self.named != 0 { self.name_length } else { 0 }
+    }
+
+    /// The name's buffer.
+    #[inline(always)]
+    pub const fn name(&self) -> &[u8; NAME_BUFFER + COPY_ROOM] {
+        &self.name
+    }
+
+    /// What the hello offers; whole once a step gave [`Step::Found`].
+    #[inline(always)]
+    pub const fn offer(&self) -> &StoredHello {
+        &self.offer
+    }
+
+    /// Takes what is at hand of one field.
     #[inline(always)]
     pub fn step(&mut self, window: &Window) -> Step {
-        match self.extension(window) {
-            Ok(step) => step,
-            Err(Truncated) => Step::Stop(NoName::Truncated),
+        let mut run = window.length.saturating_sub(self.at);
+        if run == 0 {
+            return Step::Pause;
+        }
+        if self.record_need != 0 {
+            return self.record_header(window, run);
+        }
+        if run > self.record_left {
+            run = self.record_left;
+        }
+        if self.record_other != 0 {
+            self.at += run;
+            self.leave_record(run);
+            return Step::More;
+        }
+        if self.gap + self.need + self.collect > self.message_left {
+            return Step::Stop(NoName::Malformed);
+        }
+        if self.gap != 0 {
+            let passed = if run < self.gap { run } else { self.gap };
+            self.gap -= passed;
+            self.advance(passed);
+            run -= passed;
+            if run == 0 {
+                return Step::More;
+            }
+        }
+        if self.need != 0 {
+            // At once where all of it is at hand, byte by byte across a cut.
+            let taken = if run < self.need { 1 } else { self.need };
+            let word = u64::from_be(window.word(self.at));
+            self.value = self.value << (8 * taken) | word >> (64 - 8 * taken);
+            self.need -= taken;
+            self.advance(taken);
+            if self.need != 0 {
+                return Step::More;
+            }
+            let value = self.value as u32;
+            self.value = 0;
+            return self.number(value);
+        }
+        let mut taken = if run < self.collect { run } else { self.collect };
+        if taken > 8 {
+            taken = 8;
+        }
+        self.store(window.word(self.at), taken);
+        self.collect -= taken;
+        self.advance(taken);
+        if self.collect != 0 { Step::More } else { self.collected() }
+    }
+
+    /// The header of the next record (RFC 8446 section 5.1).
+    #[inline(always)]
+    fn record_header(&mut self, window: &Window, run: u32) -> Step {
+        let taken = if run < self.record_need { 1 } else { self.record_need };
+        let word = u64::from_be(window.word(self.at));
+        self.record_value = self.record_value << (8 * taken) | word >> (64 - 8 * taken);
+        self.record_need -= taken;
+        self.at += taken;
+        // What cannot be a record is told from its first bytes, so that no other protocol is waited for.
+        let have = RECORD_HEADER - self.record_need;
+        let kind = (self.record_value >> (8 * (have - 1))) as u8;
+        let other = kind == ALERT || kind == CHANGE_CIPHER_SPEC;
+        let refused = Step::Stop(if self.is_begun() { NoName::Malformed } else { NoName::NotTls });
+        if kind != HANDSHAKE && (!other || self.is_begun()) {
+            return refused;
+        }
+        if have >= 2 && (self.record_value >> (8 * (have - 2))) as u8 != VERSION_MAJOR {
+            return refused;
+        }
+        if self.record_need != 0 {
+            return Step::More;
+        }
+        let length = self.record_value as u32 & 0xffff;
+        if length > RECORD_LENGTH_MAX || (other && length > OTHER_RECORD_MAX) {
+            return refused;
+        }
+        self.record_value = 0;
+        self.record_other = u32::from(other);
+        self.record_left = length;
+        // An empty record is passed over, as servers do.
+        self.leave_record(0);
+        Step::More
+    }
+
+    #[inline(always)]
+    fn leave_record(&mut self, taken: u32) {
+        self.record_left -= taken;
+        if self.record_left == 0 {
+            self.record_need = RECORD_HEADER;
         }
     }
 
     #[inline(always)]
-    fn before_extensions(&mut self, window: &Window) -> Result<Step, Truncated> {
-        if window.u8(0)? != HANDSHAKE || window.u8(5)? != CLIENT_HELLO {
-            return Ok(Step::Stop(NoName::NotTls));
+    fn advance(&mut self, taken: u32) {
+        self.at += taken;
+        if self.message_left != u32::MAX {
+            self.message_left -= taken;
         }
-        let hello_end = 9 + (u32::from(window.u8(6)?) << 16 | window.u16(7)?);
-        let session_id = u32::from(window.u8(BEFORE_SESSION_ID)?);
-        if session_id > SESSION_ID_MAX {
-            return Ok(Step::Stop(NoName::Malformed));
-        }
-        let ciphers_at = BEFORE_SESSION_ID + 1 + session_id;
-        let compression_at = ciphers_at + 2 + window.u16(ciphers_at)?;
-        let extensions_at = compression_at + 1 + u32::from(window.u8(compression_at)?);
-        if extensions_at == hello_end {
-            return Ok(Step::Stop(NoName::NoSni));
-        }
-        self.at = extensions_at + 2;
-        self.end = self.at + window.u16(extensions_at)?;
-        if self.end > hello_end {
-            return Ok(Step::Stop(NoName::Malformed));
-        }
-        Ok(Step::More)
+        self.leave_record(taken);
     }
 
+    /// Keeps the first `taken` bytes of `word`; what does not fit is left out.
     #[inline(always)]
-    fn extension(&mut self, window: &Window) -> Result<Step, Truncated> {
-        let at = self.at;
-        if at >= self.end {
-            return Ok(Step::Stop(NoName::NoSni));
+    fn store(&mut self, word: u64, taken: u32) {
+        if taken > self.store_room {
+            self.store_room = 0;
+            return;
         }
-        let kind = window.u16(at)?;
-        let length = window.u16(at + 2)?;
-        if at + 4 + length > self.end {
-            return Ok(Step::Stop(NoName::Malformed));
-        }
-        if kind != SERVER_NAME {
-            self.at = at + 4 + length;
-            return Ok(Step::More);
-        }
-        // server_name_list length, name_type, host_name length.
-        let name_length = window.u16(at + 7)?;
-        if length < 5
-            || window.u8(at + 6)? != HOST_NAME
-            || name_length == 0
-            || name_length > NAME_MAX as u32
-            || name_length > length - 5
-        {
-            return Ok(Step::Stop(NoName::Malformed));
-        }
-        // The last byte must be here too.
-        window.u8(at + 9 + name_length - 1)?;
-        self.name_at = at + 9;
-        self.name_length = name_length;
-        Ok(Step::Found)
+        let index = crate::cursor::bound::<AREA_MASK>(self.store_at) as usize;
+        let to = core::ptr::from_mut(self).cast::<u8>().wrapping_add(AREA + index).cast::<u64>();
+        // SAFETY: `store_at` is within a list of the area and has room for `taken` bytes; each list
+        // has `COPY_ROOM` bytes behind it for the rest of the word.
+        unsafe { crate::cursor::store_unaligned(to, word) };
+        self.store_at += taken;
+        self.store_room -= taken;
     }
 }
 
-/// The server name of the hello in `window`, as a range of it.
-pub fn server_name(window: &Window) -> Result<core::ops::Range<usize>, NoName> {
-    let mut reader = HelloReader::default();
-    if let Step::Stop(reason) = reader.begin(window) {
-        return Err(reason);
+impl Default for HelloReader {
+    fn default() -> Self {
+        Self::new()
     }
-    for _ in 0..EXTENSIONS_MAX {
-        match reader.step(window) {
-            Step::More => {}
-            Step::Found => {
-                let start = reader.name_at as usize;
-                return Ok(start..start + reader.name_length as usize);
-            }
-            Step::Stop(reason) => return Err(reason),
-        }
-    }
-    Err(NoName::Malformed)
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Counting what was seen: every packet once as seen, once by where it went.
 
-use sensor_ebpf::abi::{Accounting, Direction, Happening, Interface, InterfaceCounters};
+use sensor_ebpf::abi::{
+    ANOMALIES, Accounting, Anomaly, Direction, Happening, Interface, InterfaceCounters, NO_NAMES,
+    NoName,
+};
+use sensor_ebpf::cursor::bound;
 
 use crate::maps::{COUNTERS, INTERFACES};
 
@@ -49,5 +53,26 @@ impl Row {
     pub(crate) fn happened(self, happening: Happening) {
         // SAFETY: as above; the index is a variant of the enumeration the array is sized by.
         unsafe { *(&raw mut (*self.0).happened[0]).add(happening as usize) += 1 };
+    }
+
+    /// Counts a reason for no name.
+    #[inline(always)]
+    pub(crate) fn no_name(self, reason: NoName) {
+        // The reason may have come through memory: the verifier wants to see the bound again.
+        let index = bound::<31>(reason as u32) as usize;
+        if index < NO_NAMES {
+            // SAFETY: as above; the index was checked just now.
+            unsafe { *(&raw mut (*self.0).no_name[0]).add(index) += 1 };
+        }
+    }
+
+    /// Counts a segment that no correct receiver would take.
+    #[inline(always)]
+    pub(crate) fn anomaly(self, anomaly: Anomaly) {
+        let index = bound::<15>(anomaly as u32) as usize;
+        if index < ANOMALIES {
+            // SAFETY: as above; the index was checked just now.
+            unsafe { *(&raw mut (*self.0).anomalies[0]).add(index) += 1 };
+        }
     }
 }

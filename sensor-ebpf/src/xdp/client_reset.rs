@@ -40,7 +40,9 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
     if let Some(row) = row {
         row.happened(if sent { Happening::ClientReset } else { Happening::ResetFailed });
     }
-    let header = Reset::to_server(&segment).header(segment.source, segment.destination);
+    // XDP has put the server's next byte there already.
+    let to_server = Reset::to_server(&segment, segment.sequence);
+    let header = to_server.header(segment.source, segment.destination);
     let (data, end) = (ctx.data(), ctx.data_end());
     match rewrite::headers(data, end, &segment, header, Some(segment.hop_limit)) {
         Some(()) => CONTINUE,

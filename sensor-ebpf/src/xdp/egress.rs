@@ -8,8 +8,8 @@ use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, Verdict, Volume,
 };
 use sensor_ebpf::cursor::Cursor;
-use sensor_ebpf::flow::{Phase, mark};
-use sensor_ebpf::parse::{Packet, Skip};
+use sensor_ebpf::flow::mark;
+use sensor_ebpf::parse::{Packet, Skip, TCP};
 use sensor_ebpf::reset::OWN_RESET_MARK;
 
 use crate::account::{self, Row};
@@ -88,21 +88,18 @@ fn account_for(
         }
     };
     let sight = Sight { key, flow, from_lan: false };
-    if packet.opens_connection() {
-        // SAFETY: the pointer is a live map value.
-        let known: &Flow = unsafe { &*flow };
-        if known.yields_to_new_connection() {
-            flows::replace(&sight, &packet, ifindex, Direction::Egress, row, now_ns);
-        }
+    // SAFETY: the pointer is a live map value.
+    let known = unsafe { &mut *flow };
+    if known.accepts_pending(&packet) {
+        let new = known.take_pending(&packet, ifindex, now_ns);
+        flows::replace(&sight, new, Direction::Egress, row, now_ns);
+    } else if packet.opens_connection() && known.yields_to_peers_connection(&packet) {
+        let new = Flow::first(&packet, false, ifindex, now_ns);
+        flows::replace(&sight, new, Direction::Egress, row, now_ns);
     }
     flows::add(&sight, &packet, volume, Direction::Egress, row, now_ns);
-    if packet.payload_length > 0 {
-        // SAFETY: the pointer is a live map value.
-        let flow = unsafe { &mut *flow };
-        if flow.phase == Phase::Named as u8 {
-            // The server has answered: it has its hello.
-            flow.phase = Phase::Done as u8;
-        }
+    if packet.protocol == TCP {
+        flows::hear_peer(known, &key, &packet);
     }
     (Accounting::Flow, verdict_of(flow, row))
 }

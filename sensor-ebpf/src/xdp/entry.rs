@@ -7,13 +7,13 @@ use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, NoName, Side, Verdict, Volume,
 };
 use sensor_ebpf::cursor::Cursor;
-use sensor_ebpf::flow::{EXAMINED_SEGMENTS_MAX, PROBE_BYTES, Phase, Probe, mark};
-use sensor_ebpf::parse::{Packet, RST, TCP};
+use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, mark};
+use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
 use crate::clock;
 use crate::flows::{self, Sight};
-use crate::maps::{self, STAGES, stage};
+use crate::maps::{self, STAGES, sight, stage};
 
 /// What the rest of the program needs of this packet.
 struct Seen {
@@ -39,26 +39,56 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         Ok(packet) => packet,
         Err(skip) => {
             row.account(skip.accounting(), 1, bytes);
-            return XDP_PASS;
+            return unread(ctx, interface, skip, row);
         }
     };
     let seen = Seen { packet, interface, ifindex, row, bytes, now_ns: clock::now_ns() };
     let Some(sight) = sight(&seen) else {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
-        return examine(ctx, &seen, FlowKey::from_lan(&seen.packet, interface.zone), false);
+        let key = FlowKey::from_lan(&seen.packet, interface.zone);
+        return if could_name(ctx, &seen) {
+            examine(ctx, &seen, key, Stage::Handshake, 0)
+        } else {
+            XDP_PASS
+        };
     };
     row.account(Accounting::Flow, 1, bytes);
     if seen.packet.opens_connection() {
-        // SAFETY: the pointer is a live map value.
-        let flow: &Flow = unsafe { &*sight.flow };
-        if flow.yields_to_new_connection() {
-            flows::replace(&sight, &seen.packet, ifindex, Direction::Ingress, row, seen.now_ns);
-        }
+        connect(&seen, &sight);
     }
     let volume = Volume { packets: 1, bytes };
     flows::add(&sight, &seen.packet, volume, Direction::Ingress, row, seen.now_ns);
     act(ctx, &seen, &sight)
+}
+
+/// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
+/// the server to say that it has taken it.
+#[inline(always)]
+fn connect(seen: &Seen, sight: &Sight) {
+    // SAFETY: the pointer is a live map value.
+    let flow = unsafe { &mut *sight.flow };
+    if !sight.from_lan {
+        if flow.yields_to_peers_connection(&seen.packet) {
+            replace(seen, sight);
+        }
+        return;
+    }
+    let next = seen.packet.sequence.wrapping_add(1);
+    if next == flow.examined_from || next == flow.pending_sequence {
+        return;
+    }
+    if flow.yields_to_new_connection() {
+        replace(seen, sight);
+    } else {
+        flow.note_pending(&seen.packet);
+    }
+}
+
+#[inline(always)]
+fn replace(seen: &Seen, sight: &Sight) {
+    let new = Flow::first(&seen.packet, sight.from_lan, seen.ifindex, seen.now_ns);
+    flows::replace(sight, new, Direction::Ingress, seen.row, seen.now_ns);
 }
 
 /// Finds or makes the flow. The LAN side comes first in the key; where the packet's own reverse is
@@ -84,36 +114,35 @@ fn sight(seen: &Seen) -> Option<Sight> {
 fn act(ctx: &XdpContext, seen: &Seen, sight: &Sight) -> u32 {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
+    let packet = &seen.packet;
     if flow.verdict == Verdict::Block as u8 && seen.interface.side == Side::Lan as u8 {
-        return blocked(ctx, seen, flow);
-    }
-    if seen.packet.protocol != TCP || seen.packet.payload_length == 0 {
-        return XDP_PASS;
-    }
-    let phase = flow.phase;
-    if phase == Phase::Done as u8 {
-        return XDP_PASS;
-    }
-    if phase == Phase::Named as u8 && !sight.from_lan {
-        // The server has answered: it has its hello.
-        flow.phase = Phase::Done as u8;
-        return XDP_PASS;
-    }
-    if flow.no_name == NoName::NoPayload as u8 {
-        flow.no_name = if flow.marks & mark::MID_STREAM == 0 {
-            NoName::NotTls as u8
-        } else {
-            NoName::MidStream as u8
-        };
-    }
-    if phase == Phase::Waiting as u8 {
-        if flow.examined >= EXAMINED_SEGMENTS_MAX {
-            flow.phase = Phase::Done as u8;
+        // A connection that would come after it may be asked for: its data waits for the answer.
+        if packet.opens_connection() && packet.payload_length == 0 {
             return XDP_PASS;
         }
-        flow.examined += 1;
+        return blocked(ctx, seen, flow);
     }
-    examine(ctx, seen, sight.key, !sight.from_lan)
+    let phase = flow.phase;
+    if phase == Phase::Done as u8 || packet.protocol != TCP {
+        return XDP_PASS;
+    }
+    if !sight.from_lan {
+        flows::hear_peer(flow, &sight.key, packet);
+        return if could_name(ctx, seen) {
+            examine(ctx, seen, sight.key, Stage::Handshake, 0)
+        } else {
+            XDP_PASS
+        };
+    }
+    let examined = if phase == Phase::Requests as u8 {
+        could_name(ctx, seen)
+    } else {
+        packet.payload_length > 0 || packet.opens_connection()
+    };
+    if !examined {
+        return XDP_PASS;
+    }
+    examine(ctx, seen, sight.key, Stage::Normalise, sight::FOLLOWED)
 }
 
 /// A packet of a blocked flow: answered while the budget lasts, then dropped. A reset is never
@@ -135,41 +164,73 @@ fn blocked(ctx: &XdpContext, seen: &Seen, flow: &mut Flow) -> u32 {
     XDP_DROP
 }
 
-/// Looks at the first bytes of a segment, and goes deeper where a name could be in it.
+/// True where a segment starts like a hello or a request.
 #[inline(always)]
-fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, from_peer: bool) -> u32 {
+fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
     let packet = &seen.packet;
     if packet.protocol != TCP || packet.payload_length < PROBE_BYTES as u32 {
-        return XDP_PASS;
+        return false;
     }
     // SAFETY: the kernel keeps `data..data_end` readable for the whole run.
     let mut cursor = unsafe { Cursor::from_raw(ctx.data(), ctx.data_end()) };
-    // Two VLAN tags, the longest IPv6 walk and the longest TCP header fit 511 bytes.
+    // The longest link headers, the longest IPv6 walk and the longest TCP header fit 511 bytes.
     cursor.skip(sensor_ebpf::cursor::bound::<511>(packet.payload) as usize);
-    let Ok(first) = cursor.header::<PROBE_BYTES>() else { return XDP_PASS };
-    let probe = Probe::of([
-        first.u8::<0>(),
-        first.u8::<1>(),
-        first.u8::<2>(),
-        first.u8::<3>(),
-        first.u8::<4>(),
-        first.u8::<5>(),
-    ]);
-    if probe == Probe::Neither {
-        return XDP_PASS;
-    }
+    let Ok(first) = cursor.header::<PROBE_BYTES>() else { return false };
+    let first = [first.u8::<0>(), first.u8::<1>(), first.u8::<2>()];
+    Probe::of(first, PROBE_BYTES as u32) != Probe::Neither
+}
+
+/// Where the examination of a packet begins.
+#[derive(Clone, Copy)]
+enum Stage {
+    Normalise,
+    Handshake,
+}
+
+/// Goes deeper.
+#[inline(always)]
+fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, stage: Stage, followed: u32) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
-    examination.payload = packet.payload;
-    examination.payload_length = packet.payload_length;
-    examination.probe = probe as u32;
+    examination.packet = seen.packet;
     examination.counters = Row::number(seen.interface, Direction::Ingress);
-    examination.tap = u32::from(seen.interface.side == Side::Tap as u8);
+    examination.sight = followed | sight_of(seen.interface);
+    examination.server_next = seen.packet.sequence;
     examination.event.key = key;
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
-    examination.event.from_peer = u8::from(from_peer);
+    examination.event.from_peer = u8::from(followed == 0);
     // SAFETY: same context; on failure control comes back.
-    unsafe { STAGES.tail_call(ctx, stage::HANDSHAKE) };
+    unsafe {
+        match stage {
+            Stage::Normalise => STAGES.tail_call(ctx, stage::NORMALISE),
+            Stage::Handshake => STAGES.tail_call(ctx, stage::HANDSHAKE),
+        }
+    };
     seen.row.happened(Happening::StageMissing);
+    XDP_PASS
+}
+
+#[inline(always)]
+fn sight_of(interface: Interface) -> u32 {
+    let tap = if interface.side == Side::Tap as u8 { sight::TAP } else { 0 };
+    let merged = if interface.merged != 0 { sight::MERGED } else { 0 };
+    tap | merged
+}
+
+/// A frame that belongs to no flow: some could carry a piece of a handshake.
+#[inline(always)]
+fn unread(ctx: &XdpContext, interface: Interface, skip: Skip, row: Row) -> u32 {
+    let reason = match skip {
+        Skip::Fragment => NoName::Fragment,
+        Skip::ExtensionHeaders => NoName::ExtensionHeaders,
+        Skip::Truncated | Skip::Malformed | Skip::NotIp => return XDP_PASS,
+    };
+    let Some(examination) = maps::examination() else { return XDP_PASS };
+    examination.counters = Row::number(interface, Direction::Ingress);
+    examination.sight = sight_of(interface);
+    examination.event.no_name = reason as u8;
+    // SAFETY: same context; on failure control comes back.
+    unsafe { STAGES.tail_call(ctx, stage::UNREAD) };
+    row.happened(Happening::StageMissing);
     XDP_PASS
 }

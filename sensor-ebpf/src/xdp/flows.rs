@@ -1,7 +1,7 @@
 //! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
 
 use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Volume};
-use sensor_ebpf::flow::mark;
+use sensor_ebpf::flow::{Phase, mark};
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
@@ -86,22 +86,25 @@ pub(crate) fn add(
 ///
 /// Without room in the ring the two share a record: the old volumes stay.
 #[inline(always)]
-pub(crate) fn replace(
-    sight: &Sight,
-    packet: &Packet,
-    ifindex: u32,
-    hook: Direction,
-    row: Row,
-    now_ns: u64,
-) {
+pub(crate) fn replace(sight: &Sight, new: Flow, hook: Direction, row: Row, now_ns: u64) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     let told =
         tell_end(&sight.key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
+    crate::slots::free_of(flow, &sight.key);
     let volumes = (flow.to_peer, flow.to_lan, flow.first_ns);
-    *flow = Flow::first(packet, sight.from_lan, ifindex, now_ns);
+    *flow = new;
     if !told {
         (flow.to_peer, flow.to_lan, flow.first_ns) = volumes;
+    }
+}
+
+/// Keeps what the peer's segment says about the handshake. Once it has answered, the slot is free.
+#[inline(always)]
+pub(crate) fn hear_peer(flow: &mut Flow, key: &FlowKey, packet: &Packet) {
+    flow.hear_peer(packet);
+    if flow.phase == Phase::Answered as u8 && flow.slot != 0 {
+        crate::slots::free_of(flow, key);
     }
 }
 

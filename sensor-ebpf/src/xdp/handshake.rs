@@ -1,155 +1,336 @@
-//! From a segment to a name: copy its payload, run the reader for what it could be.
+//! From a client's segment to a name: read it by itself where the hello fits, else together with what
+//! is kept of its stream.
 
-use core::ffi::c_void;
-
-use aya_ebpf::bindings::xdp_action::XDP_PASS;
-use aya_ebpf::helpers::generated::bpf_xdp_load_bytes;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
-use sensor_ebpf::abi::{Happening, NAME_BUFFER, NAME_MAX, NameSource, NoName};
-use sensor_ebpf::cursor::{WINDOW, bound};
-use sensor_ebpf::flow::{Phase, Probe};
-use sensor_ebpf::step::Step;
-use sensor_ebpf::tls::EXTENSIONS_MAX;
+use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
+use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, PROBE_BYTES, Phase, Probe, mark};
+use sensor_ebpf::parse::SYN;
+use sensor_ebpf::slot::SLOT_BYTES;
+use sensor_ebpf::tls::HelloReader;
 
 use crate::account::Row;
-use crate::flows;
-use crate::maps::{self, Examination, STAGES, stage};
-use crate::steps::{self, StepFn, run_loop};
+use crate::hello::{self, Outcome};
+use crate::maps::{self, Examination, STAGES, sight, stage};
+use crate::normalise::leave_out;
+use crate::slots::{self, Opened};
+use crate::{assemble, flows, head, lock, payload};
 
-/// [`Examination::outcome`] of a reader that ran out of steps.
-const UNFINISHED: u32 = 0;
-/// [`Examination::outcome`] of a reader that found a name.
-const FOUND: u32 = 1;
-/// Added to a [`NoName`] in [`Examination::outcome`].
-const STOPPED: u32 = 2;
+/// What becomes of the segment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It goes on, and gave no name.
+    Pass,
+    /// A name is in the event, or the reason for none that policy decides about.
+    Judge,
+    /// It is one that should not go on.
+    Leave(Anomaly),
+}
+
+/// Where a segment lies in a client's stream: offsets from the first byte under examination.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    /// Bytes at the start of the payload that the server has acknowledged.
+    pub(crate) old: u32,
+    /// Offset of the first byte behind them.
+    pub(crate) begin: u32,
+    /// Offset after the last byte.
+    pub(crate) end: u32,
+    /// Offset after the last byte examined in order.
+    pub(crate) examined: u32,
+}
+
+/// How far behind what is examined a segment may lie: bytes before a hello are few.
+const BEHIND_MAX: i32 = 1 << 16;
 
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
-    let Some(examination) = maps::examination() else { return XDP_PASS };
-    if let Err(reason) = read_name(ctx, examination) {
-        nameless(examination, reason);
-        return XDP_PASS;
-    }
-    // SAFETY: same context; on failure control comes back.
-    unsafe { STAGES.tail_call(ctx, stage::JUDGE) };
-    if let Some(row) = Row::find(examination.counters) {
-        row.happened(Happening::StageMissing);
-    }
-    XDP_PASS
-}
-
-/// Leaves the name in the event, not yet canonical.
-#[inline(always)]
-fn read_name(ctx: &XdpContext, examination: &mut Examination) -> Result<(), NoName> {
-    let length = examination.payload_length.min(WINDOW as u32);
-    load::<WINDOW, { WINDOW as u32 - 1 }>(
-        ctx,
-        examination.payload,
-        &mut examination.window.bytes,
-        length,
-    )?;
-    examination.window.length = length;
-    let (at, length) = if examination.probe == Probe::Hello as u32 {
-        examination.event.name_source = NameSource::Tls as u8;
-        run_hello(examination)?;
-        (examination.hello.name_at, examination.hello.name_length)
-    } else {
-        examination.event.name_source = NameSource::Http as u8;
-        run_head(examination)?;
-        (examination.head.name_at, examination.head.name_length)
+    let Some((examination, reader)) = maps::scratch() else { return XDP_PASS };
+    let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
+    examination.event.no_name = NoName::Named as u8;
+    examination.server_next = first_byte(examination);
+    let fate = match followed(examination) {
+        Some(flow) => {
+            if lock::take(&mut flow.lock) {
+                let fate = in_stream(ctx, examination, reader, flow, row);
+                lock::give_up(&mut flow.lock);
+                fate
+            } else {
+                Fate::Leave(Anomaly::SlotBusy)
+            }
+        }
+        None => alone(ctx, examination, reader, row),
     };
-    if length == 0 || length > NAME_MAX as u32 {
-        return Err(NoName::Malformed);
+    match fate {
+        Fate::Pass => XDP_PASS,
+        Fate::Leave(anomaly) if leave_out(examination, anomaly, row) => XDP_DROP,
+        Fate::Leave(_) => XDP_PASS,
+        Fate::Judge => {
+            // SAFETY: same context; on failure control comes back.
+            unsafe { STAGES.tail_call(ctx, stage::JUDGE) };
+            row.happened(Happening::StageMissing);
+            XDP_PASS
+        }
     }
-    let name = &mut examination.event.name.bytes;
-    load::<NAME_BUFFER, { NAME_BUFFER as u32 - 1 }>(ctx, examination.payload + at, name, length)?;
-    examination.event.name.length = length as u16;
-    Ok(())
 }
 
-/// Copies `length` bytes, 1 to `N`, wherever in the packet's fragments they lie. `LAST` is `N - 1`.
+/// Sequence number of the payload: a SYN takes one before it.
 #[inline(always)]
-fn load<const N: usize, const LAST: u32>(
+fn first_byte(examination: &Examination) -> u32 {
+    let packet = &examination.packet;
+    packet.sequence.wrapping_add(u32::from(packet.tcp_flags & SYN != 0))
+}
+
+/// The flow, where its stream can be followed.
+#[inline(always)]
+fn followed(examination: &Examination) -> Option<&'static mut Flow> {
+    if examination.sight & sight::FOLLOWED == 0 {
+        return None;
+    }
+    // SAFETY: the pointer is a live map value.
+    flows::find(&examination.event.key).map(|flow| unsafe { &mut *flow })
+}
+
+/// A segment of which nothing is known but its bytes.
+#[inline(always)]
+fn alone(
     ctx: &XdpContext,
-    from: u32,
-    to: &mut [u8; N],
-    length: u32,
-) -> Result<(), NoName> {
-    const { assert!(N.is_power_of_two() && N == LAST as usize + 1) };
-    if length == 0 {
-        return Err(NoName::Truncated);
-    }
-    // The verifier wants the bound right before the call.
-    let length = bound::<LAST>(length - 1) + 1;
-    // SAFETY: `length` is 1 to `N`.
-    match unsafe { bpf_xdp_load_bytes(ctx.ctx, from, to.as_mut_ptr().cast(), length) } {
-        0 => Ok(()),
-        _ => Err(NoName::Truncated),
-    }
-}
-
-#[inline(always)]
-fn run_hello(examination: &mut Examination) -> Result<(), NoName> {
-    let begun = examination.hello.begin(&examination.window);
-    if let Step::Stop(reason) = begun {
-        return Err(reason);
-    }
-    run_steps(examination, EXTENSIONS_MAX, hello_step)
-}
-
-#[inline(always)]
-fn run_head(examination: &mut Examination) -> Result<(), NoName> {
-    examination.head.begin();
-    run_steps(examination, WINDOW as u32 + 1, head_step)
-}
-
-#[inline(always)]
-fn run_steps(examination: &mut Examination, most: u32, step: StepFn) -> Result<(), NoName> {
-    examination.outcome = UNFINISHED;
-    run_loop(examination, most, step);
-    match examination.outcome {
-        UNFINISHED => Err(NoName::Malformed),
-        FOUND => Ok(()),
-        stopped => Err(NoName::try_from((stopped - STOPPED) as u8).unwrap_or(NoName::Malformed)),
-    }
-}
-
-unsafe extern "C" fn hello_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `run_loop` passes the context.
-    let examination = unsafe { steps::examination(context) };
-    let step = examination.hello.step(&examination.window);
-    keep(examination, step)
-}
-
-unsafe extern "C" fn head_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `run_loop` passes the context.
-    let examination = unsafe { steps::examination(context) };
-    let step = examination.head.step(&examination.window);
-    keep(examination, step)
-}
-
-/// Tells `bpf_loop` whether to go on.
-#[inline(always)]
-fn keep(examination: &mut Examination, step: Step) -> i64 {
-    examination.outcome = match step {
-        Step::More => return 0,
-        Step::Found => FOUND,
-        Step::Stop(reason) => STOPPED + reason as u32,
+    examination: &mut Examination,
+    reader: &mut HelloReader,
+    row: Row,
+) -> Fate {
+    let reason = match probe(ctx, examination, 0) {
+        Probe::Neither => return Fate::Pass,
+        Probe::Request => match head::read_name(ctx, examination, 0) {
+            Ok(()) => return Fate::Judge,
+            Err(reason) => reason,
+        },
+        Probe::Hello => {
+            reader.begin();
+            let outcome = hello::read_payload(ctx, examination, reader, 0);
+            if reader.is_named() {
+                hello::take_name(examination, reader);
+                return Fate::Judge;
+            }
+            match outcome {
+                Outcome::Found => NoName::NoSni,
+                Outcome::Paused => NoName::Truncated,
+                Outcome::Stopped(reason) => reason,
+            }
+        }
     };
-    1
+    if let Some(flow) = flows::find(&examination.event.key) {
+        // SAFETY: the pointer is a live map value.
+        note_reason(unsafe { &mut *flow }, reason);
+    }
+    row.no_name(reason);
+    Fate::Pass
+}
+
+/// A segment of a client's stream.
+#[inline(always)]
+fn in_stream(
+    ctx: &XdpContext,
+    examination: &mut Examination,
+    reader: &mut HelloReader,
+    flow: &mut Flow,
+    row: Row,
+) -> Fate {
+    if flow.phase == Phase::Requests as u8 {
+        return request(ctx, examination, flow, 0, row);
+    }
+    let begin = first_byte(examination).wrapping_sub(flow.examined_from).cast_signed();
+    let end = begin.wrapping_add(examination.packet.payload_length.cast_signed());
+    if begin < -BEHIND_MAX || begin > BEHIND_MAX {
+        return Fate::Leave(Anomaly::OutOfWindow);
+    }
+    if end <= 0 {
+        return Fate::Pass;
+    }
+    let place = Place {
+        old: if begin < 0 { begin.unsigned_abs() } else { 0 },
+        begin: if begin < 0 { 0 } else { begin.cast_unsigned() },
+        end: end.cast_unsigned(),
+        examined: ahead(flow),
+    };
+    let mut place = place;
+    if flow.slot != 0 {
+        match slots::open(flow.slot, &examination.event.key, examination.event.time_ns) {
+            Opened::Busy => return Fate::Leave(Anomaly::SlotBusy),
+            Opened::Own(slot) => {
+                if let Some(fate) = assemble::go_on(ctx, examination, flow, slot, place, row) {
+                    return fate;
+                }
+                place.examined = ahead(flow);
+            }
+            Opened::Lost => {
+                flow.slot = 0;
+                if flow.phase != Phase::Named as u8 {
+                    return nameless(examination, NoName::SlotLost);
+                }
+            }
+        }
+    }
+    if place.begin == 0 || place.begin == place.examined {
+        return in_order(ctx, examination, reader, flow, place, row);
+    }
+    if flow.phase == Phase::Named as u8 && place.begin > place.examined {
+        // Behind a hello that was read whole.
+        flow.marks |= mark::UNKEPT;
+        return Fate::Pass;
+    }
+    if place.end > SLOT_BYTES as u32 {
+        return Fate::Leave(Anomaly::OutOfWindow);
+    }
+    assemble::wait(ctx, examination, flow, place, row)
+}
+
+/// Bytes that were examined and not acknowledged yet.
+#[inline(always)]
+fn ahead(flow: &Flow) -> u32 {
+    let ahead = flow.examined_to.wrapping_sub(flow.examined_from).cast_signed();
+    if ahead < 0 { 0 } else { ahead.cast_unsigned() }
+}
+
+/// A segment that starts where the stream goes on, or where it starts anew.
+#[inline(always)]
+fn in_order(
+    ctx: &XdpContext,
+    examination: &mut Examination,
+    reader: &mut HelloReader,
+    flow: &mut Flow,
+    place: Place,
+    row: Row,
+) -> Fate {
+    let again = place.begin == 0 && place.examined > 0;
+    if flow.phase == Phase::Named as u8 && !again {
+        flow.marks |= mark::UNKEPT;
+        // The server's answer ends the examination, where it can be seen.
+        if flow.marks & mark::PEER_SEEN != 0 {
+            return Fate::Pass;
+        }
+        return spend(examination, flow);
+    }
+    match probe(ctx, examination, place.old) {
+        Probe::Neither => plain(examination, flow, place, row),
+        Probe::Request => {
+            let fate = request(ctx, examination, flow, place.old, row);
+            examined(flow, place);
+            if fate == Fate::Pass { spend(examination, flow) } else { fate }
+        }
+        Probe::Hello => {
+            reader.begin();
+            let outcome = hello::read_payload(ctx, examination, reader, place.old);
+            if outcome == Outcome::Stopped(NoName::NotTls) {
+                return plain(examination, flow, place, row);
+            }
+            if outcome == Outcome::Found {
+                hello::store_offer(examination, reader, flow, row);
+            }
+            if outcome == Outcome::Paused {
+                return assemble::start(examination, reader, flow, place, again, row);
+            }
+            examined(flow, place);
+            if reader.is_named() {
+                hello::take_name(examination, reader);
+                return Fate::Judge;
+            }
+            match outcome {
+                Outcome::Stopped(reason) => nameless(examination, reason),
+                Outcome::Found | Outcome::Paused => nameless(examination, NoName::NoSni),
+            }
+        }
+    }
+}
+
+/// The start of a request, where it is one.
+#[inline(always)]
+fn request(
+    ctx: &XdpContext,
+    examination: &mut Examination,
+    flow: &mut Flow,
+    at: u32,
+    row: Row,
+) -> Fate {
+    if probe(ctx, examination, at) != Probe::Request {
+        return Fate::Pass;
+    }
+    match head::read_name(ctx, examination, at) {
+        Ok(()) => Fate::Judge,
+        Err(reason) => {
+            row.no_name(reason);
+            note_reason(flow, reason);
+            Fate::Pass
+        }
+    }
+}
+
+/// Neither a hello nor a request.
+#[inline(always)]
+fn plain(examination: &Examination, flow: &mut Flow, place: Place, row: Row) -> Fate {
+    if flow.phase == Phase::Answered as u8 {
+        flow.phase = Phase::Done as u8;
+        return Fate::Pass;
+    }
+    if flow.no_name == NoName::NoPayload as u8 {
+        let reason =
+            if flow.marks & mark::MID_STREAM == 0 { NoName::NotTls } else { NoName::MidStream };
+        flow.no_name = reason as u8;
+        row.no_name(reason);
+    }
+    examined(flow, place);
+    if flow.marks & mark::PEER_SEEN == 0 {
+        // Nobody will say what has arrived.
+        flow.examined_from = flow.examined_to;
+    }
+    spend(examination, flow)
+}
+
+/// Moves the examination on to the end of a segment.
+#[inline(always)]
+fn examined(flow: &mut Flow, place: Place) {
+    if place.end > place.examined {
+        flow.examined_to = flow.examined_from.wrapping_add(place.end);
+    }
+}
+
+/// Takes a segment off the budget of an examination.
+#[inline(always)]
+fn spend(examination: &Examination, flow: &mut Flow) -> Fate {
+    let units = examination.packet.payload_length / EXAMINED_UNIT + 1;
+    let spent = u32::from(flow.examined) + units;
+    let settled = flow.marks & mark::PEER_SEEN == 0 || flow.marks & mark::ACKNOWLEDGED != 0;
+    if spent <= u32::from(EXAMINED_MAX) {
+        flow.examined = spent as u8;
+    } else if settled {
+        flow.phase = Phase::Done as u8;
+    }
+    Fate::Pass
+}
+
+/// What the first bytes of the payload from `at` on could be. Leaves the window filled from there.
+#[inline(always)]
+fn probe(ctx: &XdpContext, examination: &mut Examination, at: u32) -> Probe {
+    if payload::fill_window(ctx, examination, at).is_err() {
+        return Probe::Neither;
+    }
+    let word = examination.window.word(0).to_le_bytes();
+    let [a, b, c, ..] = word;
+    const { assert!(PROBE_BYTES == 3) };
+    Probe::of([a, b, c], examination.window.length)
+}
+
+/// Leaves it to policy what becomes of a segment without a name.
+#[inline(always)]
+pub(crate) fn nameless(examination: &mut Examination, reason: NoName) -> Fate {
+    examination.event.no_name = reason as u8;
+    Fate::Judge
 }
 
 /// Keeps the reason in the flow, unless an earlier segment gave a name.
 #[inline(always)]
-fn nameless(examination: &Examination, reason: NoName) {
-    let Some(flow) = flows::find(&examination.event.key) else { return };
-    // SAFETY: the pointer is a live map value.
-    let flow = unsafe { &mut *flow };
+fn note_reason(flow: &mut Flow, reason: NoName) {
     if flow.name_hash == 0 {
         flow.no_name = reason as u8;
-    }
-    let is_hello = examination.probe == Probe::Hello as u32 && reason != NoName::NotTls;
-    if is_hello && flow.phase == Phase::Waiting as u8 {
-        flow.phase = Phase::Named as u8;
     }
 }

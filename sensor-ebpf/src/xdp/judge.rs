@@ -6,18 +6,21 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{
-    ABI_VERSION, Control, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks,
-    GroupPrefix, Happening, LISTED_LABELS_MAX, NAME_BUFFER, NameSource, NoName, Verdict,
+    ABI_VERSION, Address, Control, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX,
+    GroupMasks, GroupPrefix, Happening, LISTED_LABELS_MAX, NAME_BUFFER, NameSource, NoName,
+    Verdict,
 };
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::flow::Phase;
 use sensor_ebpf::name::{HashKey, without_final_dot};
-use sensor_ebpf::policy::decide;
+use sensor_ebpf::policy::{decide, decide_nameless};
 
 use crate::account::Row;
-use crate::maps::{self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, NAMES, STAGES, stage};
-use crate::steps::{self, run_loop};
-use crate::{events, flows, reject};
+use crate::maps::{
+    self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, NAMES, STAGES, sight, stage,
+};
+use crate::steps::run_loop;
+use crate::{events, flows, reject, slots};
 
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
@@ -26,36 +29,49 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(control) = maps::control() else { return XDP_PASS };
     // Read once and carried along: a decision sees one policy.
     let policy = control.policy;
-    hash_suffixes(examination, key_of(control));
-    let entry = listed(examination, policy);
-    let group = group_of(examination, policy);
-    let verdict = decide(entry.categories, &masks_of(group, policy));
-
+    let group = group_of(examination.event.key.lan_address, policy);
+    let masks = masks_of(group, policy);
+    let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
+    let verdict = if reason == NoName::Named {
+        hash_suffixes(examination, key_of(control));
+        let entry = listed(examination, policy);
+        examination.event.name_hash = examination.suffixes.whole();
+        examination.event.categories = entry.categories;
+        examination.event.list = entry.list;
+        store_name(examination, row);
+        decide(entry.categories, &masks)
+    } else {
+        examination.event.name_hash = 0;
+        examination.event.categories = 0;
+        examination.event.list = 0;
+        examination.event.name.length = 0;
+        examination.event.name_source = NameSource::None as u8;
+        row.no_name(reason);
+        decide_nameless(reason, &masks)
+    };
     let event = &mut examination.event;
     event.abi = ABI_VERSION;
-    event.categories = entry.categories;
-    event.list = entry.list;
     event.policy = policy;
     event.group = group as u16;
     event.verdict = verdict as u8;
-    event.name_hash = examination.suffixes.whole();
-    store_name(examination, row);
     keep_verdict(examination, verdict);
 
     #[cfg(feature = "trace")]
     aya_log_ebpf::debug!(
         ctx,
-        "judged: verdict {} categories {:x} group {} policy {}",
+        "judged: verdict {} reason {} categories {:x} group {} policy {}",
         verdict as u8,
-        entry.categories,
+        examination.event.no_name,
+        examination.event.categories,
         group,
         policy
     );
-    let told = verdict == Verdict::Block || verdict == Verdict::Alert || control.report_all != 0;
+    let every = control.report_all != 0 && reason == NoName::Named;
+    let told = verdict == Verdict::Block || verdict == Verdict::Alert || every;
     if told && events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);
     }
-    if verdict != Verdict::Block || examination.tap != 0 {
+    if verdict != Verdict::Block || examination.sight & sight::TAP != 0 {
         return XDP_PASS;
     }
     examination.outcome = reject::RESET_BOTH;
@@ -82,12 +98,16 @@ fn hash_suffixes(examination: &mut Examination, key: HashKey) {
     let length = without_final_dot(length, last);
     event.name.length = length as u16;
     examination.suffixes.begin(length, key);
-    run_loop(examination, NAME_BUFFER as u32, suffix_step);
+    run_loop(&mut Context { examination }, NAME_BUFFER as u32, suffix_step);
+}
+
+struct Context<'a> {
+    examination: &'a mut Examination,
 }
 
 unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `run_loop` passes the context.
-    let examination = unsafe { steps::examination(context) };
+    // SAFETY: only `hash_suffixes` passes the context.
+    let examination = unsafe { &mut *(*context.cast::<Context<'_>>()).examination };
     let bytes = &mut examination.event.name.bytes;
     i64::from(!examination.suffixes.step(bytes))
 }
@@ -95,9 +115,14 @@ unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
 /// The entry of the deepest listed suffix; all zero where none is.
 #[inline(always)]
 fn listed(examination: &Examination, policy: u32) -> DomainEntry {
-    // Opaque to the compiler, which would unroll the loop and keep all hashes on the stack.
-    let mut labels = bound::<{ LISTED_LABELS_MAX as u32 * 2 - 1 }>(examination.suffixes.listable());
-    while labels > 0 {
+    let mut labels = examination.suffixes.listable();
+    // The compiler must not know this number, or it unrolls the loop and keeps all hashes on the stack;
+    // the verifier must: before 6.8 it learns nothing of a count from its not being zero.
+    let rounds = bound::<{ LISTED_LABELS_MAX as u32 * 2 - 1 }>(LISTED_LABELS_MAX as u32);
+    for _ in 0..rounds {
+        if labels == 0 {
+            break;
+        }
         let key = DomainKey { hash: examination.suffixes.suffix(labels), policy, reserved: 0 };
         // SAFETY: the value is copied out at once; a push writes other keys.
         if let Some(entry) = unsafe { DOMAINS.get(key) } {
@@ -108,16 +133,16 @@ fn listed(examination: &Examination, policy: u32) -> DomainEntry {
     DomainEntry { categories: 0, list: 0, reserved: [0; 6] }
 }
 
-/// The group of the flow's LAN side.
+/// The group of a device.
 #[inline(always)]
-fn group_of(examination: &Examination, policy: u32) -> u32 {
-    let prefix = GroupPrefix::new(policy, examination.event.key.lan_address);
+pub(crate) fn group_of(device: Address, policy: u32) -> u32 {
+    let prefix = GroupPrefix::new(policy, device);
     let key = Key::new(GROUP_PREFIX_LEAD + 128, prefix);
     GROUP_PREFIXES.get(key).map_or(0, |group| *group)
 }
 
 #[inline(always)]
-fn masks_of(group: u32, policy: u32) -> GroupMasks {
+pub(crate) fn masks_of(group: u32, policy: u32) -> GroupMasks {
     let row = (policy & 1) * GROUPS_MAX + group.min(GROUPS_MAX - 1);
     GROUPS.get(row).copied().unwrap_or(GroupMasks::default())
 }
@@ -143,18 +168,35 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
     if flow.verdict == Verdict::Block as u8 {
         return;
     }
-    flow.name_hash = event.name_hash;
-    flow.categories = event.categories;
+    if verdict == Verdict::Undecided && flow.name_hash != 0 {
+        // What could not be read takes nothing from what was.
+        return;
+    }
     flow.policy = event.policy;
     flow.group = event.group;
-    flow.list = event.list;
-    flow.name_source = event.name_source;
-    flow.no_name = NoName::Named as u8;
+    if event.no_name == NoName::Named as u8 {
+        flow.name_hash = event.name_hash;
+        flow.categories = event.categories;
+        flow.list = event.list;
+        flow.name_source = event.name_source;
+        flow.no_name = NoName::Named as u8;
+    } else if flow.name_hash == 0 || verdict == Verdict::Block {
+        // A blocked flow tells what it was blocked for.
+        flow.name_hash = 0;
+        flow.categories = 0;
+        flow.list = 0;
+        flow.name_source = NameSource::None as u8;
+        flow.no_name = event.no_name;
+    }
     flow.phase = if event.name_source == NameSource::Http as u8 {
         Phase::Requests as u8
     } else {
         Phase::Named as u8
     };
+    if verdict == Verdict::Block {
+        // Nothing of it is read again.
+        slots::free_of(flow, &event.key);
+    }
     // Last: an event or a packet that sees the verdict sees what it was made with.
     flow.verdict = verdict as u8;
 }

@@ -1,6 +1,8 @@
 //! The programs the kernel runs, a packet's way through them in file order: [`entry`] counts every
-//! packet and finds its flow; [`handshake`] reads a name, [`judge`] decides about it, [`reject`] acts;
+//! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
+//! with [`assemble`] where it came in pieces; [`judge`] decides about it, [`reject`] acts;
 //! [`client_reset`] tells the client on behalf of XDP; [`egress`] counts the other direction.
+//! [`unread`] decides about fragments.
 //!
 //! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
@@ -17,6 +19,7 @@
 )]
 
 mod account;
+mod assemble;
 mod client_reset;
 mod clock;
 mod egress;
@@ -24,11 +27,18 @@ mod entry;
 mod events;
 mod flows;
 mod handshake;
+mod head;
+mod hello;
 mod judge;
+mod lock;
 mod maps;
+mod normalise;
+mod payload;
 mod reject;
 mod rewrite;
+mod slots;
 mod steps;
+mod unread;
 
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -40,7 +50,14 @@ pub(crate) fn sensor(ctx: XdpContext) -> u32 {
     entry::run(&ctx)
 }
 
-/// Tail-called for a segment that could start a hello or a request.
+/// Tail-called for a client's segment while a handshake is examined.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn normalise(ctx: XdpContext) -> u32 {
+    normalise::run(&ctx)
+}
+
+/// Tail-called for a segment that a name could be in.
 #[cfg_attr(feature = "frags", xdp(frags))]
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn handshake(ctx: XdpContext) -> u32 {
@@ -59,6 +76,13 @@ pub(crate) fn judge(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn reject(ctx: XdpContext) -> u32 {
     reject::run(&ctx)
+}
+
+/// Tail-called for a packet that belongs to no flow and could carry a piece of a handshake.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn unread(ctx: XdpContext) -> u32 {
+    unread::run(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server.

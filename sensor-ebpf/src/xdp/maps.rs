@@ -4,15 +4,17 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sensor_ebpf::abi::{
-    Control, DomainEntry, DomainKey, Flow, FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks,
+    Address, Control, DomainEntry, DomainKey, Flow, FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks,
     GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, Recorded, StoredHello,
     StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::http::HeadReader;
 use sensor_ebpf::name::SuffixReader;
-use sensor_ebpf::slot::Slot;
-use sensor_ebpf::tls::HelloReader;
+use sensor_ebpf::options::OptionsReader;
+use sensor_ebpf::parse::Packet;
+use sensor_ebpf::slot::{Comparison, Coverage, Slot, SlotShare};
+use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM};
 
 /// `BPF_F_NO_PREALLOC`: memory grows with use.
 const NO_PREALLOC: u32 = 1;
@@ -22,17 +24,21 @@ const MMAPABLE: u32 = 1 << 10;
 
 /// Tail-call targets of [`STAGES`].
 pub(crate) mod stage {
+    /// Looks at a client's segment while a handshake is examined.
+    pub(crate) const NORMALISE: u32 = 0;
     /// Reads a name.
-    pub(crate) const HANDSHAKE: u32 = 0;
-    /// Decides about a name.
-    pub(crate) const JUDGE: u32 = 1;
+    pub(crate) const HANDSHAKE: u32 = 1;
+    /// Decides about a name, or about having none.
+    pub(crate) const JUDGE: u32 = 2;
     /// Acts on a packet that does not pass.
-    pub(crate) const REJECT: u32 = 2;
+    pub(crate) const REJECT: u32 = 3;
+    /// Decides about a packet that belongs to no flow.
+    pub(crate) const UNREAD: u32 = 4;
 }
 
 /// The stages behind the fast path.
 #[map]
-pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(4, 0);
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(8, 0);
 
 /// Watched interfaces, by interface index: an array, because every packet looks here.
 #[map]
@@ -66,6 +72,11 @@ pub(crate) static HELLOS: LruHashMap<u64, StoredHello> = LruHashMap::with_max_en
 #[map]
 pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(6144, 0);
 
+/// Slots each device holds. A device that is forgotten here starts from 0.
+#[map]
+pub(crate) static SLOT_SHARES: LruHashMap<Address, SlotShare> =
+    LruHashMap::with_max_entries(16_384, 0);
+
 /// Listed names of the policy in force and of the one being filled; `kernel.domains_max`.
 #[map]
 pub(crate) static DOMAINS: HashMap<DomainKey, DomainEntry> =
@@ -95,28 +106,49 @@ pub(crate) static FLOW_ENDS: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[repr(C)]
 pub(crate) struct Examination {
     pub(crate) window: Window,
-    pub(crate) hello: HelloReader,
-    pub(crate) head: HeadReader,
-    pub(crate) suffixes: SuffixReader,
     /// Becomes the event; its key, name and name source are filled on the way.
     pub(crate) event: VerdictEvent,
-    /// Offset of the payload in the packet.
-    pub(crate) payload: u32,
-    /// Bytes of payload.
-    pub(crate) payload_length: u32,
-    /// A [`sensor_ebpf::flow::Probe`].
-    pub(crate) probe: u32,
-    /// How a reader ended, see [`crate::handshake`].
+    pub(crate) head: HeadReader,
+    pub(crate) suffixes: SuffixReader,
+    pub(crate) offer: OfferHash,
+    pub(crate) comparison: Comparison,
+    pub(crate) coverage: Coverage,
+    pub(crate) options: OptionsReader,
+    /// The packet, as the entry program parsed it.
+    pub(crate) packet: Packet,
+    /// Sequence number of the first byte the server does not have, for its reset.
+    pub(crate) server_next: u32,
+    /// How a reader ended, see [`crate::hello::Outcome`]; or what to do, see [`crate::reject`].
     pub(crate) outcome: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
-    /// 1 where the interface is a tap.
-    pub(crate) tap: u32,
+    /// Bits of [`sight`].
+    pub(crate) sight: u32,
+}
+
+/// This CPU's memory: [`Examination`], and the reader of a hello that is in no slot.
+#[repr(C)]
+pub(crate) struct Scratch {
+    reader: HelloReader,
+    examination: Examination,
+}
+
+// A masked store through the reader stays within the value.
+const _: () = assert!(size_of::<Examination>() >= READER_ROOM);
+
+/// Bits of [`Examination::sight`].
+pub(crate) mod sight {
+    /// The interface is a tap: nothing is enforced, no segment is left out.
+    pub(crate) const TAP: u32 = 1;
+    /// The packet belongs to a flow, and the client is its LAN side: its stream can be followed.
+    pub(crate) const FOLLOWED: u32 = 2;
+    /// XDP runs behind GRO: merged frames carry partial checksums.
+    pub(crate) const MERGED: u32 = 4;
 }
 
 /// One a CPU: XDP programs do not nest.
 #[map]
-pub(crate) static EXAMINATIONS: PerCpuArray<Examination> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static EXAMINATIONS: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// What a hook needs to make or end a flow.
 #[repr(C)]
@@ -138,6 +170,13 @@ pub(crate) fn control() -> Option<&'static Control> {
 /// This CPU's examination.
 #[inline(always)]
 pub(crate) fn examination() -> Option<&'static mut Examination> {
+    scratch().map(|(examination, _)| examination)
+}
+
+/// This CPU's examination and reader.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<(&'static mut Examination, &'static mut HelloReader)> {
     // SAFETY: per-CPU memory of a hook that does not nest; each program takes the reference once.
-    EXAMINATIONS.get_ptr_mut(0).map(|examination| unsafe { &mut *examination })
+    let scratch = EXAMINATIONS.get_ptr_mut(0).map(|scratch| unsafe { &mut *scratch })?;
+    Some((&mut scratch.examination, &mut scratch.reader))
 }

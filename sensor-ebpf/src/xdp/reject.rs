@@ -36,7 +36,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let action = if examination.outcome == ANSWER {
         answer(ctx, &segment, length)
     } else {
-        reset_both(ctx, &segment, length, row)
+        reset_both(ctx, &segment, examination.server_next, length, row)
     };
     match action {
         Some(XDP_TX) => row.happened(Happening::ClientReset),
@@ -48,7 +48,13 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 
 /// The segment goes on as the server's reset, with an order for the client's.
 #[inline(always)]
-fn reset_both(ctx: &XdpContext, segment: &Packet, length: u32, row: Row) -> Option<u32> {
+fn reset_both(
+    ctx: &XdpContext,
+    segment: &Packet,
+    server_next: u32,
+    length: u32,
+    row: Row,
+) -> Option<u32> {
     const ROOM: i32 = -(size_of::<Order>().cast_signed() as i32);
     // SAFETY: the context is the one this program was called with.
     let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, ROOM) };
@@ -65,7 +71,7 @@ fn reset_both(ctx: &XdpContext, segment: &Packet, length: u32, row: Row) -> Opti
     unsafe {
         (order as *mut Order).write(Order { magic: Order::MAGIC, sequence_end, reserved: [0; 2] });
     }
-    let header = Reset::to_server(segment).header(segment.source, segment.destination);
+    let header = Reset::to_server(segment, server_next).header(segment.source, segment.destination);
     rewrite::headers(ctx.data(), ctx.data_end(), segment, header, None)?;
     cut(ctx, segment, length)?;
     Some(XDP_PASS)

@@ -1,11 +1,17 @@
 //! Writing a reset over the headers of the segment it answers. Ethernet, tags and IP options stay.
 
 use sensor_ebpf::cursor::bound;
-use sensor_ebpf::parse::Packet;
+use sensor_ebpf::parse::{Link, Packet};
 use sensor_ebpf::reset::{self, TCP_HEADER};
 
 /// Headers end within this: two VLAN tags, the longest IPv6 walk, a TCP header.
 const HEADERS_MASK: u32 = 511;
+
+/// Bytes from a PPPoE header's length to the IP header: the length, and the PPP protocol.
+const PPPOE_LENGTH_BEFORE_IP: usize = 4;
+
+/// Bytes of the PPP protocol, which the PPPoE length counts (RFC 2516 section 4).
+const PPP_PROTOCOL: u32 = 2;
 
 /// Writes `tcp` over the packet in `data..end` and fits the IP header to it. With a hop limit the
 /// packet is turned round: its addresses swap places.
@@ -37,6 +43,15 @@ pub(crate) fn headers(
         }
         // SAFETY: forty bytes from `network` on were checked against the end of the packet.
         unsafe { ipv6(network, header_length, turn) };
+    }
+    if segment.link == Link::Pppoe {
+        let session = network.wrapping_sub(PPPOE_LENGTH_BEFORE_IP);
+        if session + PPPOE_LENGTH_BEFORE_IP > end || session < data {
+            return None;
+        }
+        let length = (PPP_PROTOCOL + header_length + TCP_HEADER) as u16;
+        // SAFETY: the two bytes lie between the start of the packet and its IP header.
+        unsafe { *(session as *mut u16) = length.to_be() };
     }
     if turn.is_some() {
         // SAFETY: fourteen bytes from `data` on were checked against the end of the packet.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sensor_ebpf::abi::{Flow, FlowKey, NameSource, NoName, StoredName, Verdict};
+use sensor_ebpf::abi::{Flow, FlowKey, NameSource, NoName, StoredHello, StoredName, Verdict};
 use sensor_ebpf::flow::mark;
 
 use super::{Delta, Identity};
+use crate::hello::Offer;
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Initiator, RECORD_VERSION, Record, name_of_bytes};
 
@@ -27,24 +28,43 @@ impl Clocks {
     }
 }
 
-/// Names by their hash, so that a system call is needed only for the first flow of each.
-#[derive(Default)]
-pub struct Names(HashMap<u64, Box<str>>);
+/// The kernel's stores of what flows refer to by a hash.
+#[derive(Clone, Copy)]
+pub(super) struct Stores<'a> {
+    /// The name with this hash, [`Flow::name_hash`].
+    pub(super) name: &'a dyn Fn(u64) -> Option<StoredName>,
+    /// The hello with this key, [`Flow::hello`].
+    pub(super) hello: &'a dyn Fn(u64) -> Option<StoredHello>,
+}
+
+/// What was looked up by its hash, so that a system call is needed only for the first flow of each.
+struct Known<T> {
+    by_hash: HashMap<u64, T>,
+    max: usize,
+}
 
 /// Names remembered before the memory is given back and the kernel asked again: 64 k of 40 bytes.
 const NAMES_MAX: usize = 1 << 16;
 
-impl Names {
-    fn get(&mut self, hash: u64, stored: impl FnOnce(u64) -> Option<StoredName>) -> Option<String> {
-        if let Some(name) = self.0.get(&hash) {
-            return Some(name.to_string());
+/// Hellos remembered likewise: what the kernel's store holds, four times over; 4 k of 250 bytes. More
+/// kinds of client than that is somebody making them up.
+const HELLOS_MAX: usize = 1 << 12;
+
+impl<T: Clone> Known<T> {
+    fn new(max: usize) -> Self {
+        Self { by_hash: HashMap::new(), max }
+    }
+
+    fn get(&mut self, hash: u64, look_up: impl FnOnce(u64) -> Option<T>) -> Option<T> {
+        if let Some(known) = self.by_hash.get(&hash) {
+            return Some(known.clone());
         }
-        let name = name_of_bytes(stored(hash)?.as_bytes());
-        if self.0.len() >= NAMES_MAX {
-            self.0.clear();
+        let found = look_up(hash)?;
+        if self.by_hash.len() >= self.max {
+            self.by_hash.clear();
         }
-        self.0.insert(hash, name.clone().into_boxed_str());
-        Some(name)
+        self.by_hash.insert(hash, found.clone());
+        Some(found)
     }
 }
 
@@ -53,7 +73,8 @@ pub(super) struct Builder {
     identity: Identity,
     interfaces: Vec<(u32, String)>,
     generations: Arc<Generations>,
-    names: Names,
+    names: Known<String>,
+    hellos: Known<Offer>,
     sequence: u64,
 }
 
@@ -64,7 +85,8 @@ impl Builder {
         generations: Arc<Generations>,
         sequence: u64,
     ) -> Self {
-        Self { identity, interfaces, generations, names: Names::default(), sequence }
+        let (names, hellos) = (Known::new(NAMES_MAX), Known::new(HELLOS_MAX));
+        Self { identity, interfaces, generations, names, hellos, sequence }
     }
 
     /// True for a record of this sensor whose times are of this boot's clock.
@@ -79,11 +101,17 @@ impl Builder {
         delta: Delta,
         end_reason: EndReason,
         clocks: Clocks,
-        stored: impl FnOnce(u64) -> Option<StoredName>,
+        stores: Stores<'_>,
     ) -> Record {
         let device = IpAddr::from(key.lan_address);
         let judged = self.generations.resolve(flow, device);
-        let (name, no_name) = self.name(flow, judged.unlogged, stored);
+        let (name, no_name) = self.name(flow, judged.unlogged, stores);
+        // A program that visits one protected name is told by its hello as it would be by the name.
+        let offer = if judged.unlogged { None } else { self.offer(flow, stores) };
+        let ech = offer.as_ref().map(|offer| offer.ech);
+        let (tls_version, alpn, ja4) = offer
+            .map(|Offer { tls_version, alpn, ja4, .. }| (tls_version, alpn, ja4))
+            .unwrap_or_default();
         let name_source = NameSource::try_from(flow.name_source).unwrap_or(NameSource::None);
         let sequence = self.sequence;
         self.sequence += 1;
@@ -115,6 +143,10 @@ impl Builder {
             list: judged.list,
             policy: judged.policy,
             group: judged.group,
+            tls_version,
+            alpn,
+            ech,
+            ja4,
             end_reason,
             initiator: initiator(flow),
         }
@@ -124,18 +156,29 @@ impl Builder {
         &mut self,
         flow: &Flow,
         unlogged: bool,
-        stored: impl FnOnce(u64) -> Option<StoredName>,
+        stores: Stores<'_>,
     ) -> (Option<String>, NoName) {
         if flow.name_hash == 0 {
-            return (None, NoName::try_from(flow.no_name).unwrap_or(NoName::NotExamined));
+            let reason = NoName::try_from(flow.no_name).ok();
+            let reason = reason.filter(|reason| *reason != NoName::Named);
+            return (None, reason.unwrap_or(NoName::NotExamined));
         }
         if unlogged {
             return (None, NoName::Unlogged);
         }
-        match self.names.get(flow.name_hash, stored) {
+        let name = |hash| Some(name_of_bytes((stores.name)(hash)?.as_bytes()));
+        match self.names.get(flow.name_hash, name) {
             Some(name) => (Some(name), NoName::Named),
             None => (None, NoName::NameEvicted),
         }
+    }
+
+    /// What the flow's hello offers; nothing where none was read or the kernel has let go of it.
+    fn offer(&mut self, flow: &Flow, stores: Stores<'_>) -> Option<Offer> {
+        if flow.hello == 0 {
+            return None;
+        }
+        self.hellos.get(flow.hello, |key| Some(Offer::of(&(stores.hello)(key)?)))
     }
 
     fn interface(&self, ifindex: u32) -> String {
@@ -183,9 +226,13 @@ pub(super) fn flow_id(key: &FlowKey, flow: &Flow) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use sensor_ebpf::abi::Volume;
 
     use super::*;
+    use crate::hello::tests::chrome;
+    use crate::policy::Policy;
 
     const CLOCKS: Clocks = Clocks { now_ns: 9_000_000, wall_offset_ns: 1_000_000_000_000_000_000 };
 
@@ -199,6 +246,14 @@ mod tests {
         let mut name = StoredName { length: bytes.len() as u16, reserved: 0, bytes: [0; 256] };
         name.bytes[..bytes.len()].copy_from_slice(bytes);
         name
+    }
+
+    const NOTHING: Stores<'_> = Stores { name: &|_| None, hello: &|_| None };
+
+    /// The record of a flow without packets of its own.
+    fn made(builder: &mut Builder, flow: &Flow, stores: Stores<'_>) -> Record {
+        let (key, delta) = (FlowKey::default(), Delta::default());
+        builder.record(&key, flow, delta, EndReason::EndOfFlow, CLOCKS, stores)
     }
 
     #[test]
@@ -215,6 +270,7 @@ mod tests {
             first_ns: 1_000_000,
             last_ns: 5_000_000,
             name_hash: 77,
+            hello: 78,
             name_source: NameSource::Tls as u8,
             verdict: Verdict::Allow as u8,
             ifindex: 7,
@@ -223,34 +279,96 @@ mod tests {
         let delta = Delta { to_peer: Volume { packets: 3, bytes: 900 }, ..Delta::default() };
         let mut builder = builder();
         let reason = EndReason::EndOfFlow;
-        let record =
-            builder.record(&key, &flow, delta, reason, CLOCKS, |_| Some(stored(b"a.example")));
+        let stores = Stores {
+            name: &|hash| (hash == 77).then(|| stored(b"a.example")),
+            hello: &|key| (key == 78).then(chrome),
+        };
+        let record = builder.record(&key, &flow, delta, reason, CLOCKS, stores);
         assert_eq!(record.sequence, 41);
         assert_eq!(record.name.as_deref(), Some("a.example"));
         assert_eq!(record.device.to_string(), "10.0.0.5");
         assert_eq!(record.start_us, 1_000_000_000_001_000);
         assert_eq!((record.packets_to_peer, record.bytes_to_peer), (3, 900));
         assert_eq!(record.interface, "lan0");
-        // The second record of the flow asks nobody for the name.
-        let again = builder.record(&key, &flow, delta, reason, CLOCKS, |_| None);
-        assert_eq!((again.sequence, again.flow_id), (42, record.flow_id));
-        assert_eq!(again.name.as_deref(), Some("a.example"));
+        assert_eq!(record.tls_version.as_deref(), Some("TLS 1.3"));
+        assert_eq!(record.alpn, ["h2", "http/1.1"]);
+        assert_eq!(record.ech, Some(false));
+        assert_eq!(record.ja4.as_deref(), Some("t13d1516h2_8daaf6152771_e5627efa2ab1"));
+        // The second record of the flow asks nobody for name and hello.
+        let again = builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING);
+        assert_eq!(again, Record { sequence: 42, ..record });
     }
 
     #[test]
-    fn a_name_that_is_gone_has_its_reason() {
-        let flow = Flow { name_hash: 78, ..Flow::default() };
-        let (key, delta) = (FlowKey::default(), Delta::default());
-        let record = builder().record(&key, &flow, delta, EndReason::IdleTimeout, CLOCKS, |_| None);
+    fn what_is_gone_is_left_out() {
+        let flow = Flow { name_hash: 78, hello: 79, ..Flow::default() };
+        let record = made(&mut builder(), &flow, NOTHING);
         assert_eq!((record.name, record.no_name), (None, NoName::NameEvicted));
+        let Record { tls_version, alpn, ech, ja4, .. } = record;
+        assert_eq!((tls_version, alpn, ech, ja4), (None, vec![], None, None));
+    }
+
+    #[test]
+    fn a_flow_without_a_hello_asks_for_none() {
+        let asked = |_| -> Option<StoredHello> { panic!("asked for no hello") };
+        let record = made(&mut builder(), &Flow::default(), Stores { hello: &asked, ..NOTHING });
+        assert_eq!(record.ech, None);
+    }
+
+    #[test]
+    fn a_flow_judged_without_a_name_has_its_reason() {
+        for reason in NoName::ALL.iter().copied().filter(|reason| *reason != NoName::Named) {
+            for verdict in [Verdict::Undecided, Verdict::Block] {
+                let flow =
+                    Flow { verdict: verdict as u8, no_name: reason as u8, ..Flow::default() };
+                let record = made(&mut builder(), &flow, NOTHING);
+                assert_eq!((record.name, record.no_name), (None, reason));
+                assert_eq!((record.verdict, record.name_source), (verdict, NameSource::None));
+            }
+        }
+        // A reason of another version, and none at all.
+        for no_name in [u8::MAX, NoName::Named as u8] {
+            let record = made(&mut builder(), &Flow { no_name, ..Flow::default() }, NOTHING);
+            assert_eq!(record.no_name, NoName::NotExamined);
+        }
+    }
+
+    #[test]
+    fn a_protected_name_is_not_told_by_its_hello() {
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/policy.toml");
+        let policy = Policy::load(&policy).unwrap();
+        let mut protected =
+            policy.entries().filter(|(_, entry)| policy.is_unlogged(entry.categories));
+        let (_, entry) = protected.next().unwrap();
+        let mut builder = builder();
+        builder.generations.note(1, &policy).unwrap();
+        let stores =
+            Stores { name: &|_| Some(stored(b"help.example")), hello: &|_| Some(chrome()) };
+        let flow = Flow { name_hash: 1, hello: 2, policy: 1, ..Flow::default() };
+        assert_eq!(made(&mut builder, &flow, stores).ech, Some(false));
+        let flow = Flow { categories: entry.categories, ..flow };
+        let record = made(&mut builder, &flow, stores);
+        assert_eq!((record.name, record.no_name), (None, NoName::Unlogged));
+        let Record { tls_version, alpn, ech, ja4, .. } = record;
+        assert_eq!((tls_version, alpn, ech, ja4), (None, vec![], None, None));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut known = Known::new(2);
+        for hash in 1..=3 {
+            assert_eq!(known.get(hash, Some), Some(hash));
+        }
+        assert_eq!(known.by_hash.len(), 1);
+        assert_eq!(known.get(3, |_| None), Some(3));
+        assert_eq!(known.get(1, |_| None), None);
     }
 
     #[test]
     fn a_hostile_name_becomes_text() {
         let flow = Flow { name_hash: 79, ..Flow::default() };
-        let (key, delta) = (FlowKey::default(), Delta::default());
         let name = |_| Some(stored(b"a\x1b[2J\xff\nb"));
-        let record = builder().record(&key, &flow, delta, EndReason::IdleTimeout, CLOCKS, name);
+        let record = made(&mut builder(), &flow, Stores { name: &name, ..NOTHING });
         assert_eq!(record.name.as_deref(), Some("a\\x1b[2J\\xff\\x0ab"));
     }
 }

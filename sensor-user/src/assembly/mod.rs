@@ -11,7 +11,7 @@
 mod build;
 mod due;
 
-pub use build::{Clocks, Names};
+pub use build::Clocks;
 pub use due::{Due, Timeouts, due};
 
 use std::collections::{HashMap, VecDeque};
@@ -278,7 +278,9 @@ impl Assembler {
         clocks: Clocks,
     ) -> Record {
         let table = &self.table;
-        self.builder.record(key, flow, delta, reason, clocks, |hash| table.name(hash))
+        let (name, hello) = (|hash| table.name(hash), |key| table.hello(key));
+        let stores = build::Stores { name: &name, hello: &hello };
+        self.builder.record(key, flow, delta, reason, clocks, stores)
     }
 
     /// What of this flow is recorded, on its way to the store included.

@@ -168,7 +168,7 @@ pub(super) fn device(address: &str, zone: u16) -> String {
     if zone == 0 { address.to_owned() } else { format!("{address} zone {zone}") }
 }
 
-const CSV_HEADER: [&str; 28] = [
+const CSV_HEADER: [&str; 32] = [
     "start",
     "end",
     "device",
@@ -190,6 +190,10 @@ const CSV_HEADER: [&str; 28] = [
     "list",
     "policy",
     "group",
+    "tls_version",
+    "alpn",
+    "ech",
+    "ja4",
     "end_reason",
     "initiator",
     "sensor",
@@ -199,10 +203,11 @@ const CSV_HEADER: [&str; 28] = [
     "schema_version",
 ];
 
-/// Every field, in the order of [`CSV_HEADER`]. Categories share a cell, parted by a space.
+/// Every field, in the order of [`CSV_HEADER`]. Categories share a cell, parted by a
+/// space, and so do application protocols.
 fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
     let optional = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-    let cells: [Cell<'_>; 28] = [
+    let cells: [Cell<'_>; 32] = [
         Cell::Text(&time::full(record.start_us)),
         Cell::Text(&time::full(record.end_us)),
         Cell::Text(&record.device.to_string()),
@@ -224,6 +229,10 @@ fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
         Cell::Text(&optional(&record.list)),
         Cell::Text(&optional(&record.policy)),
         Cell::Text(&optional(&record.group)),
+        Cell::Text(&optional(&record.tls_version)),
+        Cell::Text(&record.alpn.join(" ")),
+        Cell::Text(&record.ech.map(|ech| ech.to_string()).unwrap_or_default()),
+        Cell::Text(&optional(&record.ja4)),
         Cell::Text(record.end_reason.name()),
         Cell::Text(record.initiator.name()),
         Cell::Text(&record.sensor),
@@ -241,6 +250,7 @@ mod tests {
 
     use clap::Parser;
     use jiff::Timestamp;
+    use sensor_ebpf::abi::{NoName, Verdict};
     use tempfile::TempDir;
 
     use super::{FlowsArgs, flows_at};
@@ -295,6 +305,17 @@ mod tests {
             "{shown}"
         );
         insta::assert_snapshot!(shown);
+    }
+
+    #[test]
+    fn a_flow_without_a_name_shows_the_reason() {
+        for reason in NoName::ALL.iter().copied().filter(|reason| *reason != NoName::Named) {
+            let dir = TempDir::new().unwrap();
+            let blocked = Record { no_name: reason, verdict: Verdict::Block, ..unnamed(0) };
+            DayStore::open(dir.path(), "gw-1").unwrap().append(&[blocked]).unwrap();
+            let shown = run(&dir, &["--verdict", "block"], false).unwrap();
+            assert!(shown.contains(&format!("({}) ", reason.name())), "{shown}");
+        }
     }
 
     #[test]

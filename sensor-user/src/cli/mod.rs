@@ -1,6 +1,8 @@
 //! The command line: arguments to calls, errors to exit codes (0 done, 1 failed, 2 wrong usage).
 
 pub mod flows;
+#[cfg(test)]
+mod hostile;
 pub mod table;
 pub mod time;
 pub mod top;
@@ -44,6 +46,7 @@ Examples:
   campus-sensor flows --since 1h --verdict block
   campus-sensor top --by category --since 1d
   campus-sensor why video.piracy.example --group student
+  campus-sensor why --reason oversize --group student
   campus-sensor replay capture.pcap            names in a capture, nothing attached
   campus-sensor detach                         take the programs off every interface";
 
@@ -61,7 +64,7 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show what was visited most
     Top(top::TopArgs),
-    /// Explain the verdict for a name
+    /// Explain the verdict for a name, or for flows without one
     Why(why::WhyArgs),
     /// Read the names in captures through the same programs, without a network
     Replay {

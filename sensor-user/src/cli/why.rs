@@ -1,25 +1,39 @@
-//! `campus-sensor why`: the verdict for a name, and everything it rests on.
+//! `campus-sensor why`: the verdict for a name, or for a reason there is none, and what it rests on.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use sensor_ebpf::abi::NoName;
+use serde::Serialize;
 
-use crate::policy::{GroupId, Policy};
+use super::table::write_json;
+use crate::policy::{GroupId, Policy, no_name};
+use crate::record::display_name;
 
 /// Which name, for whom.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
     /// Name to explain
-    pub name: String,
+    #[arg(required_unless_present = "reason")]
+    pub name: Option<String>,
+    /// Explain what happens to flows without a name for this reason, such as oversize
+    #[arg(long, conflicts_with = "name", value_parser = reason)]
+    pub reason: Option<NoName>,
     /// Group to explain it for; the default group without it
     #[arg(long, conflicts_with = "device")]
     pub group: Option<String>,
     /// Device whose group to explain it for
     #[arg(long, value_name = "ADDRESS")]
     pub device: Option<IpAddr>,
+}
+
+/// A reason that can be judged, by its name.
+fn reason(text: &str) -> Result<NoName, String> {
+    no_name::judged(text).ok_or_else(|| format!("give one of {}", no_name::names().join(", ")))
 }
 
 /// Writes the explanation.
@@ -31,11 +45,18 @@ pub fn why(
 ) -> anyhow::Result<()> {
     let policy = Policy::load(policy_file)?;
     let group = group_of(&policy, args)?;
+    if let Some(reason) = args.reason {
+        return write(&policy.why_no_name(reason, group), json, out);
+    }
+    let name = args.name.as_deref().unwrap_or_default();
     let today = jiff::Zoned::now().date();
-    let why = policy.why(&args.name, group, today).with_context(|| args.name.clone())?;
+    let why = policy.why(name, group, today).with_context(|| display_name(name).into_owned())?;
+    write(&why, json, out)
+}
+
+fn write(why: &(impl Display + Serialize), json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, &why)?;
-        writeln!(out)?;
+        write_json(why, out)?;
     } else {
         writeln!(out, "{why}")?;
     }
@@ -53,5 +74,74 @@ fn group_of(policy: &Policy, args: &WhyArgs) -> anyhow::Result<GroupId> {
         }
         (None, Some(device)) => Ok(policy.group_of(device)),
         (None, None) => Ok(GroupId(0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::{WhyArgs, why};
+
+    #[derive(Parser, Debug)]
+    struct Command {
+        #[command(flatten)]
+        why: WhyArgs,
+    }
+
+    const POLICY: &str = "version = \"7\"\ndefault_group = \"student\"\n\
+        [[category]]\nid = \"drugs\"\ntitle = \"\"\ncovers = \"\"\n\
+        [[group]]\nname = \"student\"\nblock = [\"drugs\"]\n\
+        [[group]]\nname = \"guest\"\nprefixes = [\"10.9.0.0/16\"]\n";
+
+    fn run(arguments: &[&str], json: bool) -> Result<String, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.toml");
+        std::fs::write(&file, POLICY).unwrap();
+        let args = Command::try_parse_from(["why"].iter().chain(arguments))
+            .map_err(|error| error.to_string())?
+            .why;
+        let mut out = Vec::new();
+        why(&file, &args, json, &mut out).map_err(|error| format!("{error:#}"))?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_name_or_a_reason_is_explained() {
+        for (arguments, expected) in [
+            (&["a.example"][..], "a.example: allow\n"),
+            (&["--reason", "oversize"], "oversize: block\n"),
+            (&["--reason", "oversize", "--group", "guest"], "oversize: undecided\n"),
+            (&["--reason", "oversize", "--device", "10.9.0.1"], "oversize: undecided\n"),
+            (&["--reason", "no-sni", "--group", "student"], "no-sni: undecided\n"),
+        ] {
+            let said = run(arguments, false).unwrap();
+            assert!(said.starts_with(expected), "{arguments:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn usage_that_makes_no_question_is_refused() {
+        for (arguments, expected) in [
+            (&[][..], "required arguments were not provided"),
+            (&["a.example", "--reason", "oversize"], "cannot be used with"),
+            (&["--reason", "not-tls"], "give one of no-sni, malformed, mid-stream, oversize, "),
+            (&["--reason", "oversize", "--group", "staff"], "no group \"staff\"; it has default, "),
+        ] {
+            let said = run(arguments, false).unwrap_err();
+            assert!(said.contains(expected), "{arguments:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn json_has_the_reason() {
+        let said: Value =
+            serde_json::from_str(&run(&["--reason", "evasion"], true).unwrap()).unwrap();
+        let expected = json!({
+            "reason": "evasion", "verdict": "block", "group": "default", "policy": "7",
+            "because": "the default of a policy without [no_name]",
+        });
+        assert_eq!(said, expected);
     }
 }

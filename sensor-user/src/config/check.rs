@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
-use sensor_ebpf::abi::INTERFACES_MAX;
+use sensor_ebpf::abi::{Anomaly, INTERFACES_MAX};
 use toml::Spanned;
 
 use super::error::Problems;
 use super::knobs::{self, Knob};
-use super::raw::{RawConfig, RawFlow, RawInterface, RawKernel};
+use super::raw::{RawConfig, RawFlow, RawInterface, RawKernel, RawNormaliser};
 use super::{
-    AttachMode, Config, Control, Flow, Interface, Kernel, Log, LogLevel, Policy, Sensor, Side,
-    Store,
+    AttachMode, Config, Control, Flow, Interface, Kernel, Log, LogLevel, Normaliser, Policy,
+    Sensor, Side, Store,
 };
 
 /// Bytes of the longest interface name: `IFNAMSIZ` less the final zero.
@@ -36,6 +36,7 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
         sensor: Sensor { name: sensor_name(raw.sensor.name, host_name, problems) },
         interface: interfaces(raw.interface, problems),
         kernel: kernel(raw.kernel, problems),
+        normaliser: normaliser(&raw.normaliser, problems),
         flow: flow(&raw.flow, problems),
         policy: Policy { file: path(raw.policy.file, "policy.file", POLICY_DEFAULT, problems) },
         store: Store {
@@ -148,9 +149,37 @@ fn kernel(raw: RawKernel, problems: &mut Problems<'_>) -> Kernel {
         flows_max: number(raw.flows_max.as_ref(), knobs::FLOWS, problems),
         names_max: number(raw.names_max.as_ref(), knobs::NAMES, problems),
         domains_max: number(raw.domains_max.as_ref(), knobs::DOMAINS, problems),
+        handshake_slots: number(raw.handshake_slots.as_ref(), knobs::HANDSHAKE_SLOTS, problems),
         verdict_ring_kib: ring(raw.verdict_ring_kib.as_ref(), knobs::VERDICT_RING, problems),
         flow_end_ring_kib: ring(raw.flow_end_ring_kib.as_ref(), knobs::FLOW_END_RING, problems),
     }
+}
+
+fn normaliser(raw: &RawNormaliser, problems: &mut Problems<'_>) -> Normaliser {
+    let mut observe = Vec::new();
+    for name in &raw.observe {
+        let text = name.get_ref();
+        let Some(anomaly) = Anomaly::ALL.iter().find(|anomaly| anomaly.name() == text) else {
+            problems.at(
+                &name.span(),
+                format!("normaliser.observe names {text:?}, which is no anomaly"),
+                format!("give some of {}", anomaly_names()),
+            );
+            continue;
+        };
+        if observe.contains(anomaly) {
+            let message = format!("normaliser.observe names {text:?} twice");
+            problems.at(&name.span(), message, "remove one of the two");
+            continue;
+        }
+        observe.push(*anomaly);
+    }
+    Normaliser { observe }
+}
+
+/// All anomalies, for people.
+pub(super) fn anomaly_names() -> String {
+    Anomaly::ALL.iter().map(|anomaly| anomaly.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn flow(raw: &RawFlow, problems: &mut Problems<'_>) -> Flow {

@@ -5,9 +5,10 @@ use std::mem::size_of;
 use std::path::Path;
 
 use sensor_ebpf::abi::{DomainEntry, DomainKey, Flow, FlowKey, Recorded, StoredName};
+use sensor_ebpf::slot::Slot;
 
 use super::Config;
-use super::check::{BPFFS_DEFAULT, POLICY_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT};
+use super::check::{BPFFS_DEFAULT, POLICY_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT, anomaly_names};
 use super::knobs::{self, Knob};
 
 /// Column comments start in, for lines that leave room.
@@ -32,8 +33,13 @@ impl Config {
         file.number(knobs::FLOWS, self.kernel.flows_max);
         file.number(knobs::NAMES, self.kernel.names_max);
         file.number(knobs::DOMAINS, self.kernel.domains_max);
+        file.number(knobs::HANDSHAKE_SLOTS, self.kernel.handshake_slots);
         file.number(knobs::VERDICT_RING, self.kernel.verdict_ring_kib);
         file.number(knobs::FLOW_END_RING, self.kernel.flow_end_ring_kib);
+        file.table("[normaliser]");
+        let observe = self.normaliser.observe.iter().map(|anomaly| anomaly.name());
+        let counted = format!("counted, not dropped: some of {}; default none", anomaly_names());
+        file.line("observe", toml::Value::from(observe.collect::<Vec<_>>()), counted);
         file.table("[flow]");
         file.number(knobs::IDLE_TIMEOUT, self.flow.idle_timeout_s);
         file.number(knobs::TCP_IDLE_TIMEOUT, self.flow.tcp_idle_timeout_s);
@@ -61,8 +67,8 @@ impl Config {
     /// the others are taken whole at load.
     ///
     /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
-    /// 16 bytes for each of its buckets, of which there are as many as the next power of two. A ring
-    /// costs its size and three pages. Maps without a size here cost less than 3 MiB.
+    /// 16 bytes for each of its buckets, of which there are as many as the next power of two. An array
+    /// costs its values, a ring its size and three pages. Maps without a size here cost less than 3 MiB.
     pub fn kernel_memory(&self) -> Vec<(&'static str, u64)> {
         let Self { kernel, .. } = self;
         vec![
@@ -73,6 +79,7 @@ impl Config {
                 "domains",
                 hash_map(kernel.domains_max, size_of::<DomainKey>(), size_of::<DomainEntry>()),
             ),
+            ("slots", array(kernel.handshake_slots, size_of::<Slot>())),
             ("verdicts", ring(kernel.verdict_ring_kib)),
             ("flow_ends", ring(kernel.flow_end_ring_kib)),
         ]
@@ -86,6 +93,11 @@ fn hash_map(entries: u32, key: usize, value: usize) -> u64 {
     let element = ELEMENT_HEAD + key.next_multiple_of(8) + value.next_multiple_of(8);
     let entries = u64::from(entries);
     entries * element as u64 + entries.next_power_of_two() * BUCKET
+}
+
+/// Bytes of an array, less its head.
+fn array(entries: u32, value: usize) -> u64 {
+    u64::from(entries) * value.next_multiple_of(8) as u64
 }
 
 /// Bytes of a ring: its data and three pages, of 4 KiB where we run.

@@ -155,8 +155,12 @@ fn explain(message: &str, source: &str) -> (String, Option<String>) {
         .map(|knob| format!("give {} to {} ({})", knob.min, knob.max, knob.unit))
         .or_else(|| {
             message.contains("expected a string").then(|| "write it in double quotes".to_owned())
+        })
+        .or_else(|| {
+            message.contains("expected a sequence").then(|| "write it in brackets".to_owned())
         });
-    (message.replace("expected i64", "expected a whole number"), remedy)
+    let message = message.replace("expected i64", "expected a whole number");
+    (message.replace("expected a sequence", "expected a list"), remedy)
 }
 
 /// The candidate a typing error away, if there is one.

@@ -40,6 +40,9 @@ pub(super) const NAMES: Knob = knob("kernel", "names_max", "names", 65_536, (1_0
 // The largest public collection has about 5 M names, and two policies have to fit.
 pub(super) const DOMAINS: Knob =
     knob("kernel", "domains_max", "names", 262_144, (1_024, 16_777_216));
+// 64 are what a test fills; 262144 are 1.4 GiB, more half-sent hellos than a campus has devices.
+pub(super) const HANDSHAKE_SLOTS: Knob =
+    knob("kernel", "handshake_slots", "handshakes", 6_144, (64, 262_144));
 // Below a page of 64 KiB machines; above, a backlog no reader catches up with.
 pub(super) const VERDICT_RING: Knob =
     knob("kernel", "verdict_ring_kib", "KiB", 1_024, (64, 65_536));
@@ -63,11 +66,12 @@ pub(super) const SWEEP_INTERVAL: Knob =
 pub(super) const RETENTION: Knob = knob("store", "retention_days", "days", 30, (1, 3_650));
 
 /// All of them, in the order of the file.
-pub(super) const KNOBS: [Knob; 13] = [
+pub(super) const KNOBS: [Knob; 14] = [
     ZONE,
     FLOWS,
     NAMES,
     DOMAINS,
+    HANDSHAKE_SLOTS,
     VERDICT_RING,
     FLOW_END_RING,
     IDLE_TIMEOUT,

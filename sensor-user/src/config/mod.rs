@@ -8,7 +8,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use sensor_ebpf::abi::{ANOMALIES, Anomaly};
+use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
 mod effective;
@@ -23,6 +24,9 @@ pub use error::{ConfigError, Problem};
 /// Bytes read of a configuration file: 64 interfaces and every key are under 10 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
+// Each anomaly is a bit of a mask.
+const _: () = assert!(ANOMALIES <= u32::BITS as usize);
+
 /// A configuration within its bounds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Config {
@@ -32,6 +36,8 @@ pub struct Config {
     pub interface: Vec<Interface>,
     /// What it keeps in the kernel.
     pub kernel: Kernel,
+    /// What is let through while a handshake is read.
+    pub normaliser: Normaliser,
     /// When flows end.
     pub flow: Flow,
     /// What may pass.
@@ -78,10 +84,34 @@ pub struct Kernel {
     /// Listed names, of two policies while one replaces the other, about 100 bytes each; names,
     /// default 262144, 1024..=16777216.
     pub domains_max: u32,
+    /// Handshakes kept at one time whose hello comes in several segments, about 5.5 KiB each; handshakes,
+    /// default 6144, 64..=262144.
+    pub handshake_slots: u32,
     /// Ring of verdict events, a power of two; KiB, default 1024, 64..=65536.
     pub verdict_ring_kib: u32,
     /// Ring of flow-end events, a power of two; KiB, default 4096, 64..=65536.
     pub flow_end_ring_kib: u32,
+}
+
+/// `[normaliser]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Normaliser {
+    /// Anomalies that are counted and let through. Segments with any other are dropped while a handshake
+    /// is read: no correct receiver takes them, or their sender sends them again. Default: none.
+    #[serde(serialize_with = "names")]
+    pub observe: Vec<Anomaly>,
+}
+
+impl Normaliser {
+    /// One bit for each anomaly whose segments are dropped.
+    pub fn dropped(&self) -> u32 {
+        let dropped = Anomaly::ALL.iter().filter(|anomaly| !self.observe.contains(anomaly));
+        dropped.fold(0, |mask, anomaly| mask | 1 << *anomaly as u8)
+    }
+}
+
+fn names<S: Serializer>(anomalies: &[Anomaly], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(anomalies.iter().map(|anomaly| anomaly.name()))
 }
 
 /// `[flow]`

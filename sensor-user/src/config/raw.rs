@@ -16,6 +16,7 @@ pub(super) struct RawConfig {
     pub(super) sensor: RawSensor,
     pub(super) interface: Vec<Spanned<RawInterface>>,
     pub(super) kernel: RawKernel,
+    pub(super) normaliser: RawNormaliser,
     pub(super) flow: RawFlow,
     pub(super) policy: RawPolicy,
     pub(super) store: RawStore,
@@ -45,8 +46,15 @@ pub(super) struct RawKernel {
     pub(super) flows_max: Optional<i64>,
     pub(super) names_max: Optional<i64>,
     pub(super) domains_max: Optional<i64>,
+    pub(super) handshake_slots: Optional<i64>,
     pub(super) verdict_ring_kib: Optional<i64>,
     pub(super) flow_end_ring_kib: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawNormaliser {
+    pub(super) observe: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

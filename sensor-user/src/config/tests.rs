@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use sensor_ebpf::abi::Anomaly;
+
 use super::knobs::KNOBS;
 use super::{Config, LogLevel, Side};
 
@@ -25,6 +27,7 @@ fn defaults_fill_a_minimal_file() {
 fn the_effective_file_loads_to_the_same_configuration() {
     let odd = "[sensor]\nname = \"gw-1\"\n[[interface]]\nname = \"a\\\"b\"\nside = \"tap\"\nzone = 7\n\
                [[interface]]\nname = \"lan1\"\nmode = \"native\"\n[flow]\nlinger_ms = 0\n\
+               [normaliser]\nobserve = [\"urgent\", \"md5\"]\n\
                [store]\ndir = \"/srv/a b/é\"\n[log]\nlevel = \"warn\"\n";
     for config in [parse(MINIMAL), parse(odd)] {
         assert_eq!(parse(&config.effective_toml()), config);
@@ -39,6 +42,7 @@ fn the_effective_file_loads_to_the_same_configuration() {
 fn json_has_the_keys_of_the_file() {
     let json = serde_json::to_value(parse(MINIMAL)).unwrap();
     assert_eq!(json["interface"][0]["side"], "lan");
+    assert_eq!(json["normaliser"]["observe"], serde_json::json!([]));
     assert_eq!(json["flow"]["tcp_idle_timeout_s"], 600);
     assert_eq!(json["kernel"]["bpffs"], "/sys/fs/bpf/campus-sensor");
 }
@@ -85,6 +89,21 @@ fn every_number_is_documented_with_unit_default_and_bounds() {
 }
 
 #[test]
+fn what_is_observed_is_not_dropped() {
+    let bit = |anomaly: Anomaly| 1 << anomaly as u8;
+    let all = Anomaly::ALL.iter().fold(0, |mask, anomaly| mask | bit(*anomaly));
+    let dropped = |text: &str| parse(&format!("{MINIMAL}{text}")).normaliser.dropped();
+    assert_eq!(dropped(""), all);
+    assert_eq!(dropped("[normaliser]\nobserve = []"), all);
+    for anomaly in Anomaly::ALL {
+        let text = format!("[normaliser]\nobserve = [{:?}]", anomaly.name());
+        assert_eq!(dropped(&text), all & !bit(*anomaly), "{}", anomaly.name());
+    }
+    let every: Vec<&str> = Anomaly::ALL.iter().map(|anomaly| anomaly.name()).collect();
+    assert_eq!(dropped(&format!("[normaliser]\nobserve = {every:?}")), 0);
+}
+
+#[test]
 fn hosts_without_a_usable_name_still_have_a_sensor() {
     let named = |host| Config::parse(MINIMAL, Path::new(""), host).unwrap().sensor.name;
     assert_eq!(named("GW-7.example.ac.uk"), "gw-7");
@@ -126,6 +145,16 @@ fn refusals_name_file_line_and_remedy() {
             "dot in the BPF file system",
             "[[interface]]\nname = \"a\"\n[kernel]\nbpffs = \"/sys/fs/bpf/a.b\"\n",
         ),
+        (
+            "unknown anomaly",
+            "[[interface]]\nname = \"a\"\n[normaliser]\nobserve = [\"md5\",\n\"urgnt\"]\n",
+        ),
+        (
+            "anomaly twice",
+            "[[interface]]\nname = \"a\"\n[normaliser]\nobserve = [\"md5\", \"md5\"]\n",
+        ),
+        ("anomaly for a list", "[[interface]]\nname = \"a\"\n[normaliser]\nobserve = \"md5\"\n"),
+        ("slots", "[[interface]]\nname = \"a\"\n[kernel]\nhandshake_slots = 63\n"),
         ("sensor name", "[sensor]\nname = \"Gate Way\"\n[[interface]]\nname = \"a\"\n"),
         ("timeouts at odds", "[[interface]]\nname = \"a\"\n[flow]\nidle_timeout_s = 700\n"),
         ("syntax", "[[interface]]\nname = lan0\n"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sensor_ebpf::abi::{Accounting, Direction, Happening, Volume};
+use sensor_ebpf::abi::{Accounting, Anomaly, Direction, Happening, NoName, Volume};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::counters::Totals;
@@ -73,6 +73,10 @@ pub struct DirectionStatus {
     pub accounted: BTreeMap<String, [u64; 2]>,
     /// Happenings that are not zero.
     pub happened: BTreeMap<String, u64>,
+    /// Hellos, flows and packets that gave no name, by every reason.
+    pub no_name: BTreeMap<String, u64>,
+    /// Segments no correct receiver would take, dropped or not, by every anomaly.
+    pub anomalies: BTreeMap<String, u64>,
     /// Everything seen went somewhere.
     pub conserved: bool,
 }
@@ -91,7 +95,17 @@ impl From<&Totals> for DirectionStatus {
             .map(|happening| (happening.name().to_owned(), totals.happened(*happening)))
             .filter(|(_, count)| *count != 0)
             .collect();
-        Self { packets, bytes, accounted, happened, conserved: totals.is_conserved() }
+        let no_name = NoName::ALL
+            .iter()
+            .filter(|reason| **reason != NoName::Named)
+            .map(|reason| (reason.name().to_owned(), totals.no_name(*reason)))
+            .collect();
+        let anomalies = Anomaly::ALL
+            .iter()
+            .map(|anomaly| (anomaly.name().to_owned(), totals.anomaly(*anomaly)))
+            .collect();
+        let conserved = totals.is_conserved();
+        Self { packets, bytes, accounted, happened, no_name, anomalies, conserved }
     }
 }
 
@@ -174,6 +188,23 @@ fn write_direction(
     for (name, count) in &status.happened {
         writeln!(f, "    {name:24}{count:>12}")?;
     }
+    write_counts(f, "no name", &status.no_name)?;
+    write_counts(f, "anomalies", &status.anomalies)
+}
+
+/// The counts that are not zero, below a heading.
+fn write_counts(
+    f: &mut fmt::Formatter<'_>,
+    heading: &str,
+    counts: &BTreeMap<String, u64>,
+) -> fmt::Result {
+    let mut counts = counts.iter().filter(|(_, count)| **count != 0).peekable();
+    if counts.peek().is_some() {
+        writeln!(f, "    {heading}")?;
+    }
+    for (name, count) in counts {
+        writeln!(f, "      {name:22}{count:>12}")?;
+    }
     Ok(())
 }
 
@@ -185,4 +216,70 @@ fn write_latency(f: &mut fmt::Formatter<'_>, what: &str, quantiles: &Quantiles) 
     let ms = |us: &u64| format!("{}.{} ms", us / 1000, us % 1000 / 100);
     let (p50, p99, most) = (ms(p50_us), ms(p99_us), ms(max_us));
     writeln!(f, "{what}: median {p50}, p99 {p99}, most {most} ({count})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows a direction as `status` does.
+    struct Shown(DirectionStatus);
+
+    impl fmt::Display for Shown {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write_direction(f, Direction::Ingress, &self.0)
+        }
+    }
+
+    fn totals(no_name: &[(NoName, u64)], anomalies: &[(Anomaly, u64)]) -> Totals {
+        let mut totals = Totals::default();
+        for (reason, count) in no_name {
+            totals.0.no_name[*reason as usize] = *count;
+        }
+        for (anomaly, count) in anomalies {
+            totals.0.anomalies[*anomaly as usize] = *count;
+        }
+        totals
+    }
+
+    #[test]
+    fn people_are_shown_the_reasons_that_occurred() {
+        let head = "  ingress 0 packets, 0 bytes, all accounted for\n";
+        for (no_name, anomalies, expected) in [
+            (&[][..], &[][..], ""),
+            (
+                &[(NoName::ExtensionHeaders, 7), (NoName::NoSni, 12)],
+                &[],
+                "    no name\n      \
+                       extension-headers                7\n      \
+                       no-sni                          12\n",
+            ),
+            (
+                &[(NoName::Oversize, 1)],
+                &[(Anomaly::Md5, 1_000_000)],
+                "    no name\n      \
+                       oversize                         1\n    \
+                     anomalies\n      \
+                       md5                        1000000\n",
+            ),
+        ] {
+            let shown = Shown((&totals(no_name, anomalies)).into()).to_string();
+            assert_eq!(shown, format!("{head}{expected}"));
+        }
+    }
+
+    #[test]
+    fn json_has_every_reason_and_anomaly() {
+        let totals = totals(&[(NoName::Evasion, 3)], &[(Anomaly::Urgent, 4)]);
+        let json = serde_json::to_value(DirectionStatus::from(&totals)).unwrap();
+        for reason in NoName::ALL.iter().filter(|reason| **reason != NoName::Named) {
+            let expected = if *reason == NoName::Evasion { 3 } else { 0 };
+            assert_eq!(json["no_name"][reason.name()], expected, "{}", reason.name());
+        }
+        assert!(json["no_name"].get("named").is_none());
+        for anomaly in Anomaly::ALL {
+            let expected = if *anomaly == Anomaly::Urgent { 4 } else { 0 };
+            assert_eq!(json["anomalies"][anomaly.name()], expected, "{}", anomaly.name());
+        }
+    }
 }

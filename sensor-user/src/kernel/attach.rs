@@ -1,5 +1,8 @@
 //! Programs on interfaces. Links are pinned, so that they outlive the daemon; a daemon that starts
 //! again replaces the program inside the link, in one step.
+//!
+//! Below kernel 6.6 TC programs have no links. There they are filters of the clsact qdisc, which stay
+//! until they are removed and have a fixed place; a program is replaced in its place, in one step too.
 
 use std::ffi::CString;
 use std::fmt;
@@ -7,10 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::SchedClassifierLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{LinkOrder, ProgramError, TcAttachType, Xdp, XdpMode};
-use aya::programs::{SchedClassifier, tc::SchedClassifierLink};
+use aya::programs::{Link as _, LinkOrder, ProgramError, TcAttachType, Xdp, XdpMode};
 
 use super::object::Object;
 use super::{KernelError, syscall};
@@ -42,9 +45,21 @@ pub enum Wanted {
     Only(Mode),
 }
 
+/// TC programs and where they run.
+const CLASSIFIERS: [(&str, TcAttachType); 2] =
+    [("client_reset", TcAttachType::Ingress), ("egress", TcAttachType::Egress)];
+
 /// Filter priority and handle below kernel 6.6, fixed so that our own filter can be found again.
 const FILTER_PRIORITY: u16 = 0xC5;
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 1);
+
+/// What became of a TC program that was to be linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Linked {
+    Yes,
+    /// This kernel has filters only.
+    NoSuchLinks,
+}
 
 /// Index of an interface.
 pub fn ifindex(name: &str) -> Result<u32, KernelError> {
@@ -62,9 +77,18 @@ impl Object {
     pub fn attach(&mut self, name: &str, wanted: Wanted) -> Result<Mode, KernelError> {
         let index = ifindex(name)?;
         // TC first: an order from XDP finds its reader.
-        self.attach_classifier("client_reset", name, TcAttachType::Ingress)?;
-        self.attach_classifier("egress", name, TcAttachType::Egress)?;
-        self.attach_xdp(name, index, wanted)
+        let mut filters = Vec::new();
+        for (program, hook) in CLASSIFIERS {
+            if self.link_classifier(program, name, hook)? == Linked::NoSuchLinks {
+                filters.push((program, hook));
+            }
+        }
+        let mode = self.attach_xdp(name, index, wanted)?;
+        // Filters last: their place may be taken by another sensor's, which XDP has refused by now.
+        for (program, hook) in filters {
+            self.put_filter(program, name, hook)?;
+        }
+        Ok(mode)
     }
 
     fn attach_xdp(&mut self, name: &str, index: u32, wanted: Wanted) -> Result<Mode, KernelError> {
@@ -73,10 +97,10 @@ impl Object {
             let Some(link) = adopt(&pin)? else { continue };
             let link =
                 XdpLink::try_from(link).map_err(|source| attach_error("sensor", name, source))?;
-            match self.xdp("sensor")?.attach_to_link(link) {
+            let program = self.entry(mode)?;
+            match program.attach_to_link(link) {
                 Ok(id) => {
-                    let link = self.xdp("sensor")?.take_link(id);
-                    keep(link, &pin, "sensor", name)?;
+                    keep(program.take_link(id), &pin, "sensor", name)?;
                     return Ok(mode);
                 }
                 // The interface the link was for is gone; this one only has its name.
@@ -156,12 +180,12 @@ impl Object {
         Ok(())
     }
 
-    fn attach_classifier(
+    fn link_classifier(
         &mut self,
         program: &'static str,
         name: &str,
         hook: TcAttachType,
-    ) -> Result<(), KernelError> {
+    ) -> Result<Linked, KernelError> {
         let pin = self.link_pin(name, program);
         if let Some(pin) = &pin
             && let Some(link) = adopt(pin)?
@@ -171,24 +195,54 @@ impl Object {
             match self.classifier(program)?.attach_to_link(link) {
                 Ok(id) => {
                     let link = self.classifier(program)?.take_link(id);
-                    return keep(link, pin, program, name);
+                    keep(link, pin, program, name)?;
+                    return Ok(Linked::Yes);
                 }
                 Err(_dead) => remove_pin(pin)?,
             }
         }
         let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let classifier = self.classifier(program)?;
-        match classifier.attach_with_options(name, hook, order) {
-            Ok(id) => {
-                let link = self.classifier(program)?.take_link(id);
-                match &pin {
-                    Some(pin) => keep(link, pin, program, name),
-                    None => Ok(()),
-                }
-            }
-            Err(error) if lacks_tcx(&error) => filter(classifier, program, name, hook),
-            Err(error) => Err(attach_error(program, name, error)),
+        let id = match self.classifier(program)?.attach_with_options(name, hook, order) {
+            Ok(id) => id,
+            Err(error) if lacks_tcx(&error) => return Ok(Linked::NoSuchLinks),
+            Err(error) => return Err(attach_error(program, name, error)),
+        };
+        if let Some(pin) = &pin {
+            let link = self.classifier(program)?.take_link(id);
+            keep(link, pin, program, name)?;
         }
+        Ok(Linked::Yes)
+    }
+
+    /// Puts a program into its place among the filters, replacing what an earlier load had there.
+    fn put_filter(
+        &mut self,
+        program: &'static str,
+        name: &str,
+        hook: TcAttachType,
+    ) -> Result<(), KernelError> {
+        let place = filter_place(name, hook).map_err(|error| attach_error(program, name, error))?;
+        let outlives = self.pins.is_some();
+        let classifier = self.classifier(program)?;
+        let id = match classifier.attach_to_link(place) {
+            Ok(id) => id,
+            Err(_nothing_to_replace) => {
+                // An error here is an existing qdisc, or shows in the next step.
+                let _existing = tc::qdisc_add_clsact(name);
+                let options =
+                    NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
+                classifier
+                    .attach_with_options(name, hook, TcAttachOptions::Netlink(options))
+                    .map_err(|source| attach_error(program, name, source))?
+            }
+        };
+        if outlives {
+            let link =
+                classifier.take_link(id).map_err(|source| attach_error(program, name, source))?;
+            // Dropping it would remove the filter.
+            std::mem::forget(link);
+        }
+        Ok(())
     }
 
     fn link_pin(&self, interface: &str, program: &str) -> Option<PathBuf> {
@@ -196,30 +250,23 @@ impl Object {
     }
 }
 
-/// Below kernel 6.6: a filter of the clsact qdisc, which stays by itself.
-fn filter(
-    classifier: &mut SchedClassifier,
-    program: &'static str,
-    name: &str,
-    hook: TcAttachType,
-) -> Result<(), KernelError> {
-    // An error here is an existing qdisc, or shows in the next step.
-    let _existing = tc::qdisc_add_clsact(name);
-    // Nothing to detach on a first start.
-    let _absent = tc::qdisc_detach_program(name, hook, program);
-    let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
-    let id = classifier
-        .attach_with_options(name, hook, TcAttachOptions::Netlink(options))
-        .map_err(|source| attach_error(program, name, source))?;
-    let link = classifier.take_link(id).map_err(|source| attach_error(program, name, source))?;
-    // Dropping it would remove the filter.
-    std::mem::forget(link);
-    Ok(())
+/// Where our filter of a hook stands, if it does.
+fn filter_place(interface: &str, hook: TcAttachType) -> io::Result<SchedClassifierLink> {
+    SchedClassifierLink::attached(interface, hook, FILTER_PRIORITY, FILTER_HANDLE, None)
+}
+
+/// Removes our filters of one interface, and says which they were. The qdisc stays: it may be others' too,
+/// and without filters it does nothing.
+fn remove_filters(interface: &str) -> Vec<String> {
+    let removed = CLASSIFIERS.into_iter().filter(|(_, hook)| {
+        filter_place(interface, *hook).is_ok_and(|filter| filter.detach().is_ok())
+    });
+    removed.map(|(program, _)| format!("{program} from {interface}")).collect()
 }
 
 /// Takes every program off every interface and forgets every map: the way out.
 ///
-/// `interfaces` are those that may carry filters of kernels without pinned TC links.
+/// `interfaces` are those that may carry filters although no link of theirs is pinned.
 pub fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelError> {
     let mut detached = Vec::new();
     let links = links_dir(pins);
@@ -227,13 +274,7 @@ pub fn detach(pins: &Path, interfaces: &[String]) -> Result<Vec<String>, KernelE
         detached.extend(remove_links(&dir)?);
     }
     for name in interfaces {
-        for (program, hook) in
-            [("client_reset", TcAttachType::Ingress), ("egress", TcAttachType::Egress)]
-        {
-            if tc::qdisc_detach_program(name, hook, program).is_ok() {
-                detached.push(format!("{program} from {name}"));
-            }
-        }
+        detached.extend(remove_filters(name));
     }
     let stages = stages_dir(pins);
     for path in entries(&stages)?.into_iter().chain(entries(pins)?) {
@@ -257,14 +298,19 @@ pub fn detach_interface(pins: &Path, interface: &str) -> Result<(), KernelError>
     remove_links(&interface_dir(pins, interface)).map(|_removed| ())
 }
 
-/// Removes the pinned links of one interface, and says which they were.
+/// Removes the pinned links of one interface and the filters beside them, and says which they were. Without
+/// links of ours the filters there are another sensor's.
 fn remove_links(dir: &Path) -> Result<Vec<String>, KernelError> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
     let interface = file_name(dir).replace(':', ".");
     let mut removed = Vec::new();
     for link in entries(dir)? {
         removed.push(format!("{} from {interface}", file_name(&link)));
         remove_pin(&link)?;
     }
+    removed.extend(remove_filters(&interface));
     remove_dir(dir)?;
     Ok(removed)
 }

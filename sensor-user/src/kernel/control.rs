@@ -106,6 +106,13 @@ impl ControlCell {
         cell.store(policy, Ordering::Release);
     }
 
+    /// Says which anomalies' segments are dropped, one bit each.
+    pub fn drop_anomalies(&self, anomalies: u32) {
+        // SAFETY: the field is aligned and lives as long as the mapping.
+        let cell = unsafe { AtomicU32::from_ptr(&raw mut (*self.cell).dropped_anomalies) };
+        cell.store(anomalies, Ordering::Release);
+    }
+
     /// Has every judged name told, not only blocked and alerted ones.
     pub fn report_all(&self) {
         // SAFETY: the field is aligned and lives as long as the mapping.

@@ -7,6 +7,7 @@ use sensor_ebpf::abi::{
 };
 
 use super::KernelError;
+use super::attach::Mode;
 use super::object::Object;
 
 /// Which interfaces are watched, and what was counted on them.
@@ -17,7 +18,7 @@ pub struct Counters {
 
 /// Totals of one interface and direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Totals(InterfaceCounters);
+pub struct Totals(pub(crate) InterfaceCounters);
 
 impl Default for Totals {
     fn default() -> Self {
@@ -94,7 +95,8 @@ impl Counters {
         Ok(Self { interfaces: object.take("INTERFACES")?, counters: object.take("COUNTERS")? })
     }
 
-    /// Watches an interface, or stops watching it with [`Side::Unwatched`].
+    /// Watches an interface whose XDP program runs in this mode, or stops watching it with
+    /// [`Side::Unwatched`].
     pub fn watch(
         &mut self,
         name: &str,
@@ -102,6 +104,7 @@ impl Counters {
         slot: u16,
         zone: u16,
         side: Side,
+        mode: Mode,
     ) -> Result<(), KernelError> {
         if ifindex > IFINDEX_MAX {
             return Err(KernelError::IfindexTooHigh {
@@ -111,7 +114,9 @@ impl Counters {
             });
         }
         debug_assert!(u32::from(slot) < INTERFACES_MAX);
-        let interface = Interface { slot, zone, side: side as u8, merged: 0, reserved: [0; 2] };
+        // Generic programs run behind GRO, native ones before it.
+        let merged = u8::from(mode == Mode::Generic);
+        let interface = Interface { slot, zone, side: side as u8, merged, reserved: [0; 2] };
         self.interfaces
             .set(ifindex, interface, 0)
             .map_err(|source| map_error("INTERFACES", "write", source))

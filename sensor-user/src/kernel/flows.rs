@@ -1,20 +1,21 @@
-//! The flow table and the name store, from user space.
+//! The flow table and what its flows refer to by hash, from user space.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{HashMap, MapData};
-use sensor_ebpf::abi::{Flow, FlowKey, Recorded, StoredName};
+use sensor_ebpf::abi::{Flow, FlowKey, Recorded, StoredHello, StoredName};
 
 use super::object::Object;
 use super::{KernelError, syscall};
 
-/// Flows and their names, shared with the programs.
+/// Flows, their names and their hellos, shared with the programs.
 pub struct FlowTable {
     flows: HashMap<MapData, FlowKey, Flow>,
     descriptor: OwnedFd,
     recorded: HashMap<MapData, FlowKey, Recorded>,
     names: HashMap<MapData, u64, StoredName>,
+    hellos: HashMap<MapData, u64, StoredHello>,
 }
 
 impl FlowTable {
@@ -26,6 +27,7 @@ impl FlowTable {
             descriptor,
             recorded: object.take("RECORDED")?,
             names: object.take("NAMES")?,
+            hellos: object.take("HELLOS")?,
         })
     }
 
@@ -79,6 +81,11 @@ impl FlowTable {
     /// The name with this hash, while the store has it.
     pub fn name(&self, hash: u64) -> Option<StoredName> {
         self.names.get(&hash, 0).ok()
+    }
+
+    /// What the hello with this key offers, while the kernel has it.
+    pub fn hello(&self, key: u64) -> Option<StoredHello> {
+        self.hellos.get(&key, 0).ok()
     }
 }
 

@@ -16,12 +16,15 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 11] = [
+const PINNED: [&str; 14] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
+    "SLOTS",
     "RECORDED",
     "NAMES",
+    "HELLOS",
+    "SLOT_SHARES",
     "DOMAINS",
     "GROUP_PREFIXES",
     "GROUPS",
@@ -31,7 +34,7 @@ const PINNED: [&str; 11] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 4] = ["sensor", "handshake", "judge", "reject"];
+const XDP_PROGRAMS: [&str; 6] = ["sensor", "normalise", "handshake", "judge", "reject", "unread"];
 
 /// TC programs.
 const TC_PROGRAMS: [&str; 2] = ["client_reset", "egress"];
@@ -45,6 +48,8 @@ pub struct Sizes {
     pub names: u32,
     /// Listed names, of two policies.
     pub domains: u32,
+    /// Handshakes in several segments.
+    pub slots: u32,
     /// Bytes of the verdict ring, a power of two.
     pub verdict_ring: u32,
     /// Bytes of the flow-end ring, a power of two.
@@ -57,6 +62,7 @@ impl Sizes {
         flows: 65_536,
         names: 65_536,
         domains: 65_536,
+        slots: 1024,
         verdict_ring: 1 << 20,
         flow_end_ring: 4 << 20,
     };
@@ -110,17 +116,20 @@ impl Object {
 
     /// Sized maps that were pinned with another size than asked for now: configuration key and size.
     pub fn kept_sizes(&self) -> Vec<(&'static str, u32)> {
-        let Sizes { flows, names, domains, verdict_ring, flow_end_ring } = self.sizes;
+        let Sizes { flows, names, domains, slots, verdict_ring, flow_end_ring } = self.sizes;
         let asked = [
             ("FLOWS", "kernel.flows_max", flows),
             ("NAMES", "kernel.names_max", names),
             ("DOMAINS", "kernel.domains_max", domains),
+            ("SLOTS", "kernel.handshake_slots", slots),
             ("VERDICTS", "kernel.verdict_ring_kib", verdict_ring),
             ("FLOW_ENDS", "kernel.flow_end_ring_kib", flow_end_ring),
         ];
         let kept = asked.into_iter().filter_map(|(map, knob, size)| {
-            let (Map::HashMap(data) | Map::LruHashMap(data) | Map::RingBuf(data)) =
-                self.ebpf.map(map)?
+            let (Map::HashMap(data)
+            | Map::LruHashMap(data)
+            | Map::Array(data)
+            | Map::RingBuf(data)) = self.ebpf.map(map)?
             else {
                 return None;
             };
@@ -154,10 +163,12 @@ impl Object {
         loader.map_max_entries("RECORDED", sizes.flows);
         loader.map_max_entries("NAMES", sizes.names);
         loader.map_max_entries("DOMAINS", sizes.domains);
+        loader.map_max_entries("SLOTS", sizes.slots);
         loader.map_max_entries("VERDICTS", sizes.verdict_ring);
         loader.map_max_entries("FLOW_ENDS", sizes.flow_end_ring);
         let replay = u8::from(clock == Clock::Replay);
         loader.override_global("REPLAY", &replay, true);
+        loader.override_global("HANDSHAKE_SLOTS", &sizes.slots, true);
         if let Some(dir) = pins {
             std::fs::create_dir_all(dir).map_err(|source| KernelError::File {
                 operation: "create",

@@ -164,6 +164,17 @@ pub enum Fault {
         /// The category.
         category: String,
     },
+    /// A reason that is none, or one nothing can be decided by.
+    #[error("`{id}` is no reason to judge a flow without a name by: write one of {known}")]
+    UnknownReason {
+        /// The reason written.
+        id: String,
+        /// The reasons there are.
+        known: String,
+    },
+    /// One reason told two things by one table.
+    #[error("reason `{0}` is named twice: keep it in one of block, alert")]
+    ReasonTwice(&'static str),
     /// A protected category a group wants to act on.
     #[error("group `{group}` may not act on `{category}`, which is protected: remove it")]
     ProtectedActedOn {

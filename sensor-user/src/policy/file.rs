@@ -7,8 +7,9 @@ use toml::Spanned;
 
 use super::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, RawCategory, RawPreset};
 use super::error::{Fault, PolicyError, shown};
-use super::group::{Groups, RawGroup};
+use super::group::{Groups, RawGroup, Rules};
 use super::name;
+use super::no_name::{NoNameRules, RawNoName};
 use super::source::Source;
 
 /// Bytes of an id: it is a label value in metrics and a column in records.
@@ -34,6 +35,7 @@ struct RawPolicy {
     #[serde(default)]
     list: Vec<RawList>,
     group: Vec<RawGroup>,
+    no_name: Option<Spanned<RawNoName>>,
     #[serde(default)]
     allow: Vec<RawRule>,
     #[serde(default)]
@@ -95,9 +97,12 @@ impl PolicyFile {
         check_version(&source, &raw.version)?;
         let categories = read_categories(&source, &raw)?;
         let lists = check_lists(&source, &raw.list, &categories)?;
-        let protected = protected_mask(&lists);
-        let groups =
-            Groups::declare(&source, &raw.group, &raw.default_group, &categories, protected)?;
+        let rules = Rules {
+            categories: &categories,
+            protected: protected_mask(&lists),
+            no_name: NoNameRules::of_policy(&source, raw.no_name.as_ref())?,
+        };
+        let groups = Groups::declare(&source, &raw.group, &raw.default_group, &rules)?;
         let allow = check_rules(&source, &raw.allow, "allow rule")?;
         let block = check_rules(&source, &raw.block, "block rule")?;
         Ok(Self { version: raw.version.into_inner(), categories, groups, lists, allow, block })
@@ -233,7 +238,7 @@ mod tests {
         check(
             "blok = 1",
             "policy.toml:3: unknown field `blok`, expected one of `version`, `default_group`, \
-                `preset`, `category`, `list`, `group`, `allow`, `block`: rules/README.md shows the grammar",
+                `preset`, `category`, `list`, `group`, `no_name`, `allow`, `block`: rules/README.md shows the grammar",
         );
         check(
             "[[block]]\nname = \"a.example\"",

@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::category::{Categories, LOCAL_ALLOW, LOCAL_BLOCK};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
+use super::no_name::{NoNameRules, RawNoName};
 use super::source::Source;
 
 /// Prefixes of one policy: one a subnet of a large site, and small enough to be scanned.
@@ -38,12 +39,23 @@ pub(crate) struct RawGroup {
     alert: Vec<Spanned<String>>,
     #[serde(default)]
     allow: Vec<Spanned<String>>,
+    no_name: Option<Spanned<RawNoName>>,
+}
+
+/// What groups are declared with.
+pub(crate) struct Rules<'policy> {
+    pub(crate) categories: &'policy Categories,
+    /// Categories of the protected lists.
+    pub(crate) protected: u64,
+    /// For groups that block a category and have no table of their own.
+    pub(crate) no_name: NoNameRules,
 }
 
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) name: String,
     pub(crate) masks: GroupMasks,
+    pub(crate) no_name: NoNameRules,
     pub(crate) prefixes: Vec<IpNet>,
 }
 
@@ -61,19 +73,20 @@ impl Groups {
         source: &Source,
         raw: &[RawGroup],
         default_group: &Spanned<String>,
-        categories: &Categories,
-        protected: u64,
+        rules: &Rules<'_>,
     ) -> Result<Self, PolicyError> {
         let mut groups: Vec<Group> = Vec::with_capacity(raw.len() + 1);
         let mut prefixes: Vec<(IpNet, GroupId)> = Vec::new();
         groups.push(Group {
             name: DEFAULT_GROUP.to_owned(),
             masks: GroupMasks::default(),
+            no_name: NoNameRules::NONE,
             prefixes: Vec::new(),
         });
         for group in raw {
             let id = next_id(source, group, &groups)?;
-            let masks = masks(source, group, categories, protected)?;
+            let no_name = no_name(source, group, rules)?;
+            let masks = no_name.with(masks(source, group, rules)?);
             let first = prefixes.len();
             for prefix in &group.prefixes {
                 let network = parse_prefix(source, prefix)?;
@@ -81,17 +94,20 @@ impl Groups {
                 prefixes.push((network, id));
             }
             let own = prefixes.iter().skip(first).map(|(network, _)| *network).collect();
-            groups.push(Group { name: group.name.get_ref().clone(), masks, prefixes: own });
+            let name = group.name.get_ref().clone();
+            groups.push(Group { name, masks, no_name, prefixes: own });
         }
         let named = |group: &&Group| group.name == *default_group.get_ref();
-        let Some(masks) = groups.iter().skip(1).find(named).map(|group| group.masks) else {
+        let Some(Group { masks, no_name, .. }) = groups.iter().skip(1).find(named) else {
             let known: Vec<_> = groups.iter().skip(1).map(|group| group.name.as_str()).collect();
             let (id, known) = (shown(default_group.get_ref()), known.join(", "));
             let fault = Fault::Unknown { what: "group", id, known };
             return Err(source.fail(&default_group.span(), fault));
         };
+        let (masks, no_name) = (*masks, no_name.clone());
         if let Some(default) = groups.first_mut() {
             default.masks = masks;
+            default.no_name = no_name;
         }
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
         Ok(Self { groups, prefixes })
@@ -132,12 +148,16 @@ fn next_id(source: &Source, raw: &RawGroup, groups: &[Group]) -> Result<GroupId,
     }
 }
 
-fn masks(
-    source: &Source,
-    raw: &RawGroup,
-    categories: &Categories,
-    protected: u64,
-) -> Result<GroupMasks, PolicyError> {
+fn no_name(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<NoNameRules, PolicyError> {
+    match &raw.no_name {
+        Some(own) => NoNameRules::of_group(source, own),
+        None if raw.block.is_empty() => Ok(NoNameRules::NONE),
+        None => Ok(rules.no_name.clone()),
+    }
+}
+
+fn masks(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<GroupMasks, PolicyError> {
+    let Rules { categories, protected, .. } = *rules;
     let mut named = 0;
     let mut mask = |ids: &[Spanned<String>]| {
         let mut mask = 0;

@@ -1,7 +1,7 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
 //! `file` reads `policy.toml` and its preset, `list` the lists it names, `compile` joins them to
-//! one entry a name; `decide` is the reference for what the kernel does with these entries, and
+//! one entry a name, `no_name` says what becomes of flows without one; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
 //! last good one when this one has a fault.
 
@@ -21,6 +21,7 @@ pub mod generations;
 mod group;
 mod list;
 pub mod name;
+pub mod no_name;
 mod source;
 mod warning;
 mod why;
@@ -144,8 +145,11 @@ impl Policy {
 
     /// Masks of a group; one of another policy has those of the default group.
     pub fn masks(&self, group: GroupId) -> GroupMasks {
-        let group = self.groups.get(group).or_else(|| self.groups.get(GroupId::default()));
-        group.map_or_else(GroupMasks::default, |group: &Group| group.masks)
+        self.group(group).map_or_else(GroupMasks::default, |group| group.masks)
+    }
+
+    fn group(&self, group: GroupId) -> Option<&Group> {
+        self.groups.get(group).or_else(|| self.groups.get(GroupId::default()))
     }
 
     /// Every declared category, by bit.
@@ -244,6 +248,8 @@ mod fixture {
 
 #[cfg(test)]
 mod tests {
+    use sensor_ebpf::abi::NoName;
+
     use super::*;
 
     fn rules(file: &str) -> PathBuf {
@@ -267,6 +273,18 @@ mod tests {
         assert_eq!(policy.warnings().shown, []);
         let student = policy.group_of("10.20.0.5".parse().unwrap());
         assert_eq!(policy.group_name(student), "student");
+        // The table in the file says what holds without it.
+        let without = fixture::load(&[(
+            "policy.toml",
+            "version = \"1\"\ndefault_group = \"all\"\n\
+                category = [{ id = \"any\", title = \"\", covers = \"\" }]\n\
+                group = [{ name = \"all\", block = [\"any\"] }]",
+        )])
+        .unwrap();
+        for reason in no_name::JUDGED {
+            let default = without.decide_no_name(reason, GroupId::default());
+            assert_eq!(policy.decide_no_name(reason, student), default, "{}", reason.name());
+        }
         for category in policy.categories() {
             let filled = policy.lists().iter().any(|list| list.mask & category.bit != 0);
             assert!(filled, "{} has no list", category.id);
@@ -296,6 +314,15 @@ mod tests {
         ])
         .unwrap();
         let names: Vec<_> = policy.entries().map(|(name, _)| name).collect();
+        for (reason, group, expected) in [
+            (NoName::Fragment, "student", "block"),
+            (NoName::SlotFull, "student", "alert"),
+            (NoName::Oversize, "staff", "alert"),
+            (NoName::Fragment, "staff", "undecided"),
+        ] {
+            let group = policy.group_named(group).unwrap();
+            assert_eq!(policy.decide_no_name(reason, group).name(), expected, "{}", reason.name());
+        }
         assert!(names.contains(&"xn--filme-fr-alle-2ob.example"), "{names:?}");
         assert_eq!(policy.warnings().shown, []);
     }

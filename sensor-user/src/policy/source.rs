@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 
-use super::error::{Fault, PolicyError};
+use super::error::{Fault, Place, PolicyError};
 
 /// Bytes of one TOML file: 10,000 local rules with reasons are about 1 MiB.
 const TOML_BYTES_MAX: u64 = 4 << 20;
@@ -71,6 +71,11 @@ impl Source {
     /// A fault at a span of the text.
     pub(crate) fn fail(&self, span: &Range<usize>, fault: Fault) -> PolicyError {
         PolicyError::at_line(&self.path, self.line(span), fault)
+    }
+
+    /// Where a span starts.
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
+        Place { file: self.path.clone(), line: Some(self.line(span)) }
     }
 
     /// The line a span starts at, counted from 1.

@@ -65,9 +65,9 @@ pub(super) const INSERT_FLOW: &str = "
     INSERT INTO flows (origin, sequence, flow_id, start_us, end_us, device, device_port, peer,
         peer_port, protocol, interface, packets_to_peer, bytes_to_peer, packets_to_lan,
         bytes_to_lan, name, name_source, no_name, verdict, categories, list, policy, device_group,
-        end_reason, initiator)
+        tls_version, alpn, ech, ja4, end_reason, initiator)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-        ?20, ?21, ?22, ?23, ?24, ?25)
+        ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29)
     ON CONFLICT (origin, sequence) DO NOTHING";
 
 /// Ids known without asking.
@@ -102,9 +102,9 @@ impl Ids {
             None => None,
         };
         let categories = known(&mut self.category_sets, record.categories.as_slice(), || {
-            let set = serde_json::Value::from(record.categories.as_slice()).to_string();
-            CATEGORY_SETS.id(transaction, [set.as_str()])
+            CATEGORY_SETS.id(transaction, [array(&record.categories).as_str()])
         })?;
+        let alpn = (!record.alpn.is_empty()).then(|| array(&record.alpn));
         let mut label =
             |text: &str| known(&mut self.labels, text, || LABELS.id(transaction, [text]));
         let verdict = label(record.verdict.text())?;
@@ -133,6 +133,10 @@ impl Ids {
             record.list.as_deref().map(&mut label).transpose()?,
             record.policy.as_deref().map(&mut label).transpose()?,
             device_group,
+            record.tls_version.as_deref().map(&mut label).transpose()?,
+            alpn.as_deref().map(&mut label).transpose()?,
+            record.ech,
+            record.ja4.as_deref().map(&mut label).transpose()?,
             label(record.end_reason.text())?,
             label(record.initiator.text())?,
         ])?;
@@ -163,6 +167,11 @@ impl Ids {
         self.origins.push((sensor.to_owned(), boot.to_owned(), id));
         Ok(id)
     }
+}
+
+/// Texts as a JSON array.
+fn array(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
 }
 
 /// An id from memory, or from the file and from then on from memory.

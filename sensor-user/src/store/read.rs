@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 use sensor_ebpf::abi::Verdict;
 use tracing::warn;
 
-use super::row::{categories, count, record};
+use super::row::{count, record, texts};
 use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
 use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
@@ -344,6 +344,9 @@ fn visit_day(
              (SELECT text FROM labels WHERE id = f.list) AS list,
              (SELECT text FROM labels WHERE id = f.policy) AS policy,
              (SELECT text FROM labels WHERE id = f.device_group) AS device_group,
+             (SELECT text FROM labels WHERE id = f.tls_version) AS tls_version,
+             (SELECT text FROM labels WHERE id = f.alpn) AS alpn, f.ech,
+             (SELECT text FROM labels WHERE id = f.ja4) AS ja4,
              (SELECT text FROM labels WHERE id = f.end_reason) AS end_reason,
              (SELECT text FROM labels WHERE id = f.initiator) AS initiator
          FROM flows AS f
@@ -437,7 +440,7 @@ fn top_of_day(
         let zone: Option<u16> = row.get(1)?;
         let keys = match (by, key) {
             (TopBy::Category, Some(set)) => {
-                let set = categories(&set)?;
+                let set = texts(&set)?;
                 if set.is_empty() { vec![None] } else { set.into_iter().map(Some).collect() }
             }
             (_, key) => vec![key],

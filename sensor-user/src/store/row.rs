@@ -31,10 +31,14 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         name_source: named(row, "name_source")?,
         no_name: named(row, "no_name")?,
         verdict: named(row, "verdict")?,
-        categories: categories(&row.get::<_, String>("categories")?)?,
+        categories: texts(&row.get::<_, String>("categories")?)?,
         list: row.get("list")?,
         policy: row.get("policy")?,
         group: row.get("device_group")?,
+        tls_version: row.get("tls_version")?,
+        alpn: texts(row.get::<_, Option<String>>("alpn")?.as_deref().unwrap_or("[]"))?,
+        ech: row.get("ech")?,
+        ja4: row.get("ja4")?,
         end_reason: named(row, "end_reason")?,
         initiator: named(row, "initiator")?,
     })
@@ -63,7 +67,7 @@ pub(super) fn count(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u6
     Ok(row.get::<_, i64>(column)?.try_into().unwrap_or(0))
 }
 
-/// A set of categories.
-pub(super) fn categories(text: &str) -> rusqlite::Result<Vec<String>> {
+/// A JSON array of texts.
+pub(super) fn texts(text: &str) -> rusqlite::Result<Vec<String>> {
     serde_json::from_str(text).map_err(unreadable)
 }

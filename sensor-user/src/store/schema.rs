@@ -9,6 +9,8 @@
 //! |---|---|
 //! | `flows.flow_id` | the 64 bits of the id, signed as `SQLite` has it; `records` shows them in hexadecimal |
 //! | `flows.categories` | a set: JSON array, sorted |
+//! | `flows.alpn` | label: JSON array in the client's order; NULL for none |
+//! | `flows.ech` | 0 or 1; NULL without a hello |
 //! | `rollup.hour` | hour of the UTC day in which the records end, 0 to 23 |
 //! | `rollup.device_group` | label, 0 for no group |
 //! | `rollup.records` | rows of `flows` summed here |
@@ -71,6 +73,10 @@ CREATE TABLE flows (
     list INTEGER REFERENCES labels,
     policy INTEGER REFERENCES labels,
     device_group INTEGER REFERENCES labels,
+    tls_version INTEGER REFERENCES labels,
+    alpn INTEGER REFERENCES labels,
+    ech INTEGER,
+    ja4 INTEGER REFERENCES labels,
     end_reason INTEGER NOT NULL REFERENCES labels,
     initiator INTEGER NOT NULL REFERENCES labels,
     PRIMARY KEY (origin, sequence)
@@ -113,6 +119,9 @@ CREATE VIEW records AS SELECT
     (SELECT text FROM labels WHERE id = flows.list) AS list,
     (SELECT text FROM labels WHERE id = flows.policy) AS policy,
     (SELECT text FROM labels WHERE id = flows.device_group) AS \"group\",
+    (SELECT text FROM labels WHERE id = flows.tls_version) AS tls_version,
+    (SELECT text FROM labels WHERE id = flows.alpn) AS alpn, flows.ech,
+    (SELECT text FROM labels WHERE id = flows.ja4) AS ja4,
     (SELECT text FROM labels WHERE id = flows.end_reason) AS end_reason,
     (SELECT text FROM labels WHERE id = flows.initiator) AS initiator
 FROM flows

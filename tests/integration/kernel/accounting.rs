@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use sensor_ebpf::abi::{Accounting, Flow, FlowEnd, Happening, Side, Volume};
+use sensor_ebpf::flow::mark;
 use sensor_lab::frames::{Frame, Hello, Transport, flag};
 use sensor_user::kernel::object::Sizes;
 use sensor_user::kernel::test_run::action;
@@ -39,7 +40,7 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, Accounting)> {
             Frame::from_device(true, b"x").tagged(&[(0x88a8, 1), (0x8100, 2)]).bytes(),
             Accounting::Flow,
         ),
-        ("a third VLAN tag", tcp.clone().tagged(&[(0x8100, 1); 3]).bytes(), Accounting::NotIp),
+        ("a fourth VLAN tag", tcp.clone().tagged(&[(0x8100, 1); 4]).bytes(), Accounting::NotIp),
         ("ARP", arp, Accounting::NotIp),
         ("a fragment", first_fragment, Accounting::Fragment),
         ("a cut TCP header", cut, Accounting::Truncated),
@@ -168,6 +169,10 @@ fn a_flow_starts_with_what_its_first_packet_says() -> Result<()> {
         ifindex: 1,
         no_name: sensor_ebpf::abi::NoName::NoPayload as u8,
         lan_tcp_flags: flag::SYN,
+        marks: mark::SYN_CHECKSUM,
+        hop_limit: 64,
+        examined_from: 1001,
+        examined_to: 1001,
         ..Flow::default()
     };
     assert_eq!(flow, expected);

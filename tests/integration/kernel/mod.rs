@@ -5,13 +5,17 @@ mod budget;
 mod parity;
 mod records;
 mod resets;
+mod split;
 mod verdicts;
 
 use anyhow::Result;
-use sensor_ebpf::abi::{DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, Side, VerdictEvent};
+use sensor_ebpf::abi::{
+    DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, NoName, Side, VerdictEvent,
+};
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::Packet;
 use sensor_lab::frames::Frame;
+use sensor_user::kernel::attach::Mode;
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::counters::{Counters, Totals};
 use sensor_user::kernel::events::Rings;
@@ -39,10 +43,11 @@ impl Bench {
         let mut object = Object::load(sizes, Clock::Replay, None)?;
         let control = ControlCell::open(&object)?;
         control.report_all();
+        control.drop_anomalies(u32::MAX);
         control.set_replay_clock(1);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let mut counters = Counters::open(&mut object)?;
-        counters.watch("lo", TEST_IFINDEX, 0, 0, side)?;
+        counters.watch("lo", TEST_IFINDEX, 0, 0, side, Mode::Native)?;
         let flows = FlowTable::open(&mut object)?;
         let rings = Rings::open(&mut object)?;
         Ok(Self { object, control, tables, counters, flows, rings })
@@ -54,6 +59,15 @@ impl Bench {
         let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
         let masks = GroupMasks { block: 1, ..GroupMasks::default() };
         let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
+        self.tables.push(&self.control, &image, |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Blocks flows without a name for these reasons, for everybody.
+    fn block_reasons(&mut self, reasons: &[NoName]) -> Result<()> {
+        let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
+        let masks = GroupMasks { block_no_name, ..GroupMasks::default() };
+        let image = PolicyImage { domains: Vec::new(), groups: vec![(0, masks, Vec::new())] };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
     }

@@ -5,28 +5,50 @@ use anyhow::Result;
 use sensor_ebpf::abi::{NameSource, NoName, Side};
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::flow::{PROBE_BYTES, Probe};
-use sensor_ebpf::{http, tls};
+use sensor_ebpf::http;
+use sensor_ebpf::slot::SLOT_IDLE_NS;
+use sensor_ebpf::step::Step;
+use sensor_ebpf::tls::HelloReader;
 use sensor_lab::frames::{Frame, Hello, request};
 
 use super::{Bench, Random};
 
 /// What the host says of a payload: source and name, or why not. Not even looked at: `None`.
 fn host_says(payload: &[u8]) -> Option<Result<(NameSource, String), NoName>> {
-    let first: [u8; PROBE_BYTES] = payload.get(..PROBE_BYTES)?.try_into().ok()?;
+    let mut first = [0; PROBE_BYTES];
+    first.iter_mut().zip(payload).for_each(|(to, from)| *to = *from);
     let window = Window::new(payload);
-    let (source, range) = match Probe::of(first) {
+    let (source, name) = match Probe::of(first, payload.len() as u32) {
         Probe::Neither => return None,
-        Probe::Hello => (NameSource::Tls, tls::server_name(&window)),
-        Probe::Request => (NameSource::Http, http::host(&window)),
+        Probe::Hello => (NameSource::Tls, hello_name(&window)),
+        Probe::Request => {
+            (NameSource::Http, http::host(&window).map(|range| payload[range].to_vec()))
+        }
     };
-    Some(range.map(|range| {
-        let name = payload[range].to_ascii_lowercase();
+    if source == NameSource::Tls && name == Err(NoName::NotTls) {
+        // It only looked like a hello.
+        return None;
+    }
+    Some(name.map(|name| {
+        let name = name.to_ascii_lowercase();
         let name = match name.strip_suffix(b".") {
             Some(shorter) if !shorter.is_empty() => shorter,
             _ => &name,
         };
         (source, String::from_utf8_lossy(name).into_owned())
     }))
+}
+
+fn hello_name(window: &Window) -> Result<Vec<u8>, NoName> {
+    let mut reader = HelloReader::new();
+    reader.begin();
+    let end = reader.read(window);
+    match end {
+        _ if reader.is_named() => Ok(reader.name()[..reader.name_length() as usize].to_vec()),
+        Step::Stop(reason) => Err(reason),
+        Step::Found => Err(NoName::NoSni),
+        Step::Pause | Step::More => Err(NoName::Truncated),
+    }
 }
 
 /// What the kernel says of it, in a flow of its own.
@@ -36,10 +58,11 @@ fn kernel_says(
     port: u16,
 ) -> Result<Option<Result<(NameSource, String), NoName>>> {
     let frame = Frame::from_device(false, payload).from_port(port);
+    // What an earlier one left in a slot has been silent for long.
+    bench.control.set_replay_clock(u64::from(port) * 2 * SLOT_IDLE_NS);
     bench.run(&frame)?;
     let flow = bench.flow(&frame).expect("the table has room");
     let event = bench.verdict();
-    bench.flows.clear()?;
     if let Some(event) = event {
         let name = String::from_utf8_lossy(event.name.as_bytes()).into_owned();
         return Ok(Some(Ok((NameSource::try_from(event.name_source)?, name))));

@@ -88,8 +88,9 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     stage.assembler.sweep(later)?;
     assert_eq!(stage.assembler.take_ready().len(), 1);
     // The record is on its way, and the port is used again.
-    stage.run(&syn)?;
-    stage.run(&Frame::from_device(false, &Hello::of("blocked.example").bytes()))?;
+    stage.run(&syn.clone().further(5000))?;
+    let hello = Frame::from_device(false, &Hello::of("blocked.example").bytes());
+    stage.run(&hello.further(5000))?;
     stage.assembler.committed(&key(&syn), later)?;
     let flow = stage.flow(&syn).expect("the new flow");
     assert_eq!((flow.verdict, flow.to_peer.packets), (Verdict::Block as u8, 2));

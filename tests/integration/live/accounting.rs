@@ -15,7 +15,7 @@ use super::{SOON, Site, lan, records, say, setup, status};
 const FLOWS: u16 = 200;
 const FLOWS_FULL: u16 = 1_000;
 /// Tells the tests to leave nothing out.
-const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
+use sensor_lab::FULL_VARIABLE;
 
 /// Below the client's own choices, so that no other connection has one of them.
 const FIRST_PORT: u16 = 20_000;

@@ -55,6 +55,20 @@ fn both_ends_see_a_reset_in_generic_mode() -> Result<()> {
     both_ends_see_a_reset(&lab, &listener, "generic, no daemon")
 }
 
+/// The second daemon put programs of its own into the links of the first.
+#[test]
+fn both_ends_see_a_reset_after_a_second_daemon_is_gone() -> Result<()> {
+    for mode in [Mode::Native, Mode::Generic] {
+        let (lab, mut sensor, listener) = listening(&Setup { mode, ..setup() })?;
+        sensor.kill()?;
+        sensor.resume()?;
+        both_ends_see_a_reset(&lab, &listener, &format!("{mode:?}, second daemon"))?;
+        sensor.kill()?;
+        both_ends_see_a_reset(&lab, &listener, &format!("{mode:?}, no second daemon"))?;
+    }
+    Ok(())
+}
+
 /// The client's stack never learns of the reset, so it sends its hello again and again.
 #[test]
 fn a_client_that_ignores_resets_gets_nothing_through() -> Result<()> {

@@ -186,6 +186,11 @@ fn the_view_shows_records_in_words() {
         ),
         expected
     );
+    let offer: String = connection
+        .query_row("SELECT tls_version || alpn || ech || ja4 FROM records", [], |row| row.get(0))
+        .unwrap();
+    let expected = r#"TLS 1.3["h2","http/1.1"]1t13d1516h2_8daaf6152771_e5627efa2ab1"#;
+    assert_eq!(offer, expected);
 }
 
 #[test]

@@ -80,6 +80,9 @@ fn what_is_written_is_read() {
         name: Some("\u{1b}[31m'); DROP TABLE flows; --\0\u{202e}".into()),
         categories: vec!["a,b".into(), "c\"d".into()],
         group: Some(String::new()),
+        alpn: vec!["\u{1b}\"]".into(), String::new()],
+        ech: Some(false),
+        ja4: None,
         ..record(2)
     };
     let records = [extremes, unnamed(1), record(0)];
