@@ -21,7 +21,7 @@ use super::{
 /// Of so many packets one is lost, at each of the two places on the way.
 const ONE_IN: u32 = 20;
 const LOADS: usize = 15;
-const LOADS_FULL: usize = 150;
+const LOADS_FULL: usize = 50;
 /// Time for TCP to send again what got lost several times over.
 const PATIENCE: Duration = Duration::from_secs(30);
 
