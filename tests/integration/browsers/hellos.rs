@@ -57,7 +57,7 @@ impl Capture {
         Ok(Self { tcpdump, file, log })
     }
 
-    /// The first of each connection, in the order of their ports.
+    /// The first of each connection. A port that was reset is soon used again.
     pub(super) fn finish(self, names: &[String]) -> Result<Vec<Hello>> {
         self.tcpdump.stop(process::SHORT)?;
         let said = fs::read_to_string(&self.log).context("read tcpdump's log")?;
@@ -65,6 +65,7 @@ impl Capture {
         let file = File::open(&self.file).context("open the capture")?;
         let mut reader = PcapReader::new(file).context("read the capture")?;
         let mut connections = BTreeMap::<_, Connection>::new();
+        let mut ended = Vec::new();
         while let Some(frame) = reader.next_packet() {
             let frame = frame.context("read a frame of the capture")?;
             let Ok(packet) = Packet::parse(Cursor::new(&frame.data), frame.orig_len) else {
@@ -72,14 +73,24 @@ impl Capture {
             };
             let is_clients = packet.destination_port == TLS_PORT;
             let port = if is_clients { packet.source_port } else { packet.destination_port };
-            let connection = connections.entry((packet.ip_version, port)).or_default();
+            let end = (packet.ip_version, port);
+            if is_clients && packet.tcp_flags & SYN != 0 {
+                let start = packet.sequence.wrapping_add(1);
+                let is_new = connections.get(&end).is_none_or(|known| known.start != start);
+                if is_new {
+                    let connection = Connection { start, ..Connection::default() };
+                    ended.extend(connections.insert(end, connection));
+                }
+            }
+            let Some(connection) = connections.get_mut(&end) else { continue };
             if is_clients {
                 connection.add(&packet, &frame.data);
             } else {
                 connection.answered |= packet.payload_length > 0 || packet.tcp_flags & RST != 0;
             }
         }
-        Ok(connections.values().filter_map(|connection| connection.hello(names)).collect())
+        ended.extend(connections.into_values());
+        Ok(ended.iter().filter_map(|connection| connection.hello(names)).collect())
     }
 }
 
@@ -95,9 +106,7 @@ struct Connection {
 
 impl Connection {
     fn add(&mut self, packet: &Packet, frame: &[u8]) {
-        if packet.tcp_flags & SYN != 0 {
-            self.start = packet.sequence.wrapping_add(1);
-        } else if packet.payload_length > 0 && !self.answered {
+        if packet.payload_length > 0 && !self.answered {
             let payload = &frame[packet.payload as usize..][..packet.payload_length as usize];
             let offset = packet.sequence.wrapping_sub(self.start);
             self.segments.entry(offset).or_insert_with(|| payload.to_vec());

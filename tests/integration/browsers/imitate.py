@@ -12,7 +12,7 @@ browser, authority, *names = sys.argv[1:]
 for name in names:
     text, error = "", ""
     try:
-        text = requests.get(f"https://{name}/", impersonate=browser, verify=authority, timeout=30).text
+        text = requests.get(f"https://{name}/", impersonate=browser, verify=authority, timeout=10).text
     except requests.exceptions.RequestException as problem:
         # Behind it curl says where it can be read up.
         error = str(problem).partition(". See ")[0]
