@@ -1,4 +1,5 @@
-//! Integration tests: the loaded programs on frames from memory, and the whole sensor in a lab.
+//! Integration tests: the loaded programs on frames from memory, the whole sensor in a lab, and what
+//! needs a kernel that development machines may not have.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -9,3 +10,4 @@
 
 mod kernel;
 mod live;
+mod vm;

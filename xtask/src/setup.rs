@@ -111,7 +111,12 @@ pub(crate) fn ensure(need: Need) -> Result<Toolchain> {
 
 /// What the lab alone takes: no compiler.
 pub(crate) fn ensure_lab() -> Result<()> {
-    let missing = missing(LAB_PACKAGES)?;
+    ensure_packages(LAB_PACKAGES)
+}
+
+/// Installs what is missing of some packages, each given with the program wanted from it.
+pub(crate) fn ensure_packages(packages: &[(&'static str, &'static str)]) -> Result<()> {
+    let missing = missing(packages)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -147,11 +152,16 @@ fn is_recent(version: &str) -> bool {
 }
 
 fn linker_root() -> Result<PathBuf> {
+    Ok(cache()?.join(format!("{LINKER}-{LINKER_VERSION}")))
+}
+
+/// Where the user keeps what can be had again.
+pub(crate) fn cache() -> Result<PathBuf> {
     let cache = match env::var_os("XDG_CACHE_HOME").filter(|value| !value.is_empty()) {
         Some(cache) => PathBuf::from(cache),
         None => PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cache"),
     };
-    Ok(cache.join("campus-sensor").join(format!("{LINKER}-{LINKER_VERSION}")))
+    Ok(cache.join("campus-sensor"))
 }
 
 /// Of the packages, those that are not installed; without a package database, those whose program is not there.
@@ -217,7 +227,7 @@ fn build_linker(steps: &mut Steps) -> Result<PathBuf> {
 }
 
 /// Runs a long command as one step; what it says is shown only if it fails.
-fn run_logged(command: &mut Command, what: &str, steps: &mut Steps) -> Result<()> {
+pub(crate) fn run_logged(command: &mut Command, what: &str, steps: &mut Steps) -> Result<()> {
     let mut step = steps.next(what);
     let path = env::temp_dir().join(format!("campus-sensor-setup-{}.log", std::process::id()));
     let log = fs::File::create(&path).with_context(|| format!("make {}", path.display()))?;
@@ -245,7 +255,7 @@ fn run_logged(command: &mut Command, what: &str, steps: &mut Steps) -> Result<()
     Ok(())
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|path| path.is_file())

@@ -10,9 +10,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::tc::SchedClassifierLink;
 use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::xdp::XdpLink;
-use aya::programs::tc::SchedClassifierLink;
 use aya::programs::{Link as _, LinkOrder, ProgramError, TcAttachType, Xdp, XdpMode};
 
 use super::object::Object;
