@@ -236,9 +236,12 @@ impl Flow {
     /// Keeps what a segment of the peer says about the handshake: what it has sent, and what of the
     /// client's bytes has arrived and can no longer be sent in another version.
     #[inline(always)]
-    pub const fn hear_peer(&mut self, segment: &Packet) {
+    ///
+    /// `true`: with this segment the peer answers the hello, which is settled now.
+    #[inline(always)]
+    pub const fn hear_peer(&mut self, segment: &Packet) -> bool {
         if self.phase == Phase::Done as u8 || self.phase == Phase::Requests as u8 {
-            return;
+            return false;
         }
         let end = crate::reset::sequence_end(segment);
         if segment.tcp_flags & SYN != 0 {
@@ -247,7 +250,7 @@ impl Flow {
             self.marks |= mark::PEER_SEEN | mark::PEER_SYN;
         } else if self.marks & (mark::MID_STREAM | mark::PEER_SYN) == 0 {
             // An answer that belongs to an older connection (RFC 5961 section 4).
-            return;
+            return false;
         } else if self.marks & mark::PEER_SEEN == 0 {
             self.peer_first = segment.sequence;
             self.peer_next = end;
@@ -256,7 +259,7 @@ impl Flow {
             self.peer_next = end;
         }
         if segment.tcp_flags & ACK == 0 {
-            return;
+            return false;
         }
         if is_before(self.examined_from, segment.acknowledgement) {
             self.examined_from = segment.acknowledgement;
@@ -268,10 +271,12 @@ impl Flow {
         }
         let answers =
             segment.payload_length > 0 && !is_before(segment.acknowledgement, self.examined_to);
-        if answers && self.phase == Phase::Named as u8 {
-            self.phase = Phase::Answered as u8;
-            self.marks &= !mark::UNKEPT;
+        if !answers || self.phase != Phase::Named as u8 {
+            return false;
         }
+        self.phase = Phase::Answered as u8;
+        self.marks &= !mark::UNKEPT;
+        true
     }
 }
 

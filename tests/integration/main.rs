@@ -1,5 +1,5 @@
-//! Integration tests: the loaded programs on frames from memory, the whole sensor in a lab, and who tries to
-//! get past it.
+//! Integration tests: the loaded programs on frames from memory, the whole sensor in a lab, who tries to
+//! get past it, and what needs a kernel that development machines may not have.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -12,3 +12,4 @@ mod browsers;
 mod evasion;
 mod kernel;
 mod live;
+mod vm;

@@ -13,6 +13,7 @@ use crate::ui::Step;
 use crate::workspace;
 
 pub(crate) const SENSOR: &str = "campus-sensor";
+const SUITE: &str = "integration";
 
 /// cargo at the workspace's root.
 pub(crate) fn cargo(toolchain: &Toolchain) -> Command {
@@ -42,9 +43,19 @@ pub(crate) fn succeed(command: &mut Command) -> Result<()> {
 /// Builds the daemon's binary; where it is. Unoptimised: its speed is in the kernel programs, which are
 /// always optimised, and in the store, whose `SQLite` is too.
 pub(crate) fn build_sensor(toolchain: &Toolchain) -> Result<PathBuf> {
+    build(toolchain, &["build", "--quiet", "--package", "sensor-user", "--bin", SENSOR], SENSOR)
+}
+
+/// Builds the integration tests as their suites do; where the program is.
+pub(crate) fn build_suite(toolchain: &Toolchain) -> Result<PathBuf> {
+    let suite = ["test", "--quiet", "--workspace", "--test", SUITE, "--no-run"];
+    build(toolchain, &suite, SUITE)
+}
+
+/// Builds by a cargo command; where the program of that name is.
+fn build(toolchain: &Toolchain, args: &[&str], program: &str) -> Result<PathBuf> {
     let mut build = cargo(toolchain);
-    build.args(["build", "--quiet", "--package", "sensor-user", "--bin", SENSOR]);
-    build.arg("--message-format=json-render-diagnostics");
+    build.args(args).arg("--message-format=json-render-diagnostics");
     let mut child = build.stdout(Stdio::piped()).spawn().context("start cargo")?;
     let output = child.stdout.take().context("cargo's output")?;
     let mut step = Step::quiet();
@@ -54,15 +65,15 @@ pub(crate) fn build_sensor(toolchain: &Toolchain) -> Result<PathBuf> {
         let Some(artifact) = artifact(&line) else { continue };
         count += 1;
         step.alive(&format!("{count} crates, {} last", artifact.name));
-        if artifact.name == SENSOR {
+        if artifact.name == program {
             found = artifact.executable.or(found);
         }
     }
     let status = child.wait().context("wait for cargo")?;
     if !status.success() {
-        bail!("building {SENSOR} failed: cargo's messages are above");
+        bail!("building {program} failed: cargo's messages are above");
     }
-    found.with_context(|| format!("cargo built no binary {SENSOR}"))
+    found.with_context(|| format!("cargo built no program {program}"))
 }
 
 struct Artifact {

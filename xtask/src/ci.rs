@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use crate::setup::{self, Need, Toolchain};
-use crate::{cargo, score, test, tidy, ui, verify};
+use crate::{cargo, matrix, score, test, tidy, ui, verify};
 
 const CORPUS_VARIABLE: &str = "CAMPUS_SENSOR_CORPUS";
 
@@ -46,6 +46,7 @@ fn checks<'a>(toolchain: &'a Toolchain, corpus: Option<&'a Path>) -> Vec<Check<'
         ("doc", Box::new(|| document(toolchain))),
         ("test", Box::new(test)),
         ("verify", Box::new(verify::run)),
+        ("matrix", Box::new(matrix::check)),
     ];
     if let Some(corpus) = corpus {
         checks.push(("score", Box::new(|| score::score(corpus, None, &[]))));

@@ -9,6 +9,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod evaders;
+mod matrix;
 mod score;
 mod setup;
 mod test;
@@ -37,6 +38,8 @@ enum Task {
     Demo(demo::Options),
     /// Run the tests: all suites this machine can run, or the ones named.
     Test(test::Options),
+    /// Run the kernel suite and more on Debian's kernels 6.1 and 6.12, emulated, and on this one.
+    Matrix(matrix::Options),
     /// Run every check there is, as CI does.
     Ci(ci::Options),
     /// Measure the programs, in ns per packet.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Matrix(options) => matrix::run(&options),
         Task::Ci(options) => ci::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Score(options) => score::run(&options),

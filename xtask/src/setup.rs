@@ -255,7 +255,7 @@ pub(crate) fn run_logged(command: &mut Command, what: &str, steps: &mut Steps) -
     Ok(())
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|path| path.is_file())

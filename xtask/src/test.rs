@@ -88,9 +88,9 @@ impl Suite {
 
 /// What test programs reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    passed: u64,
-    failed: u64,
+pub(crate) struct Tally {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
 }
 
 impl AddAssign for Tally {
@@ -210,7 +210,7 @@ fn conclude(reports: &[Report]) -> Vec<String> {
 }
 
 /// `test result: ok. 3 passed; 0 failed; …`
-fn parse_result(line: &str) -> Option<Tally> {
+pub(crate) fn parse_result(line: &str) -> Option<Tally> {
     let (_, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
     let count = |what: &str| {
         let found = counts.split("; ").find_map(|part| part.strip_suffix(what));

@@ -6,6 +6,7 @@
 
 mod field;
 mod offer;
+mod scan;
 
 use crate::abi::{COPY_ROOM, NAME_BUFFER, NoName, StoredHello};
 use crate::cursor::Window;
@@ -13,6 +14,7 @@ use crate::step::Step;
 
 use field::{Field, RECORD_HEADER};
 pub use offer::{OFFER_STEPS_MAX, OfferHash};
+pub use scan::{SCAN_STEPS_MAX, Scan};
 
 /// Bytes of a stream in which a hello must end: four times what BoringSSL takes, sixteen times the
 /// largest one seen from a browser.

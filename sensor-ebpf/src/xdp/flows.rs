@@ -1,7 +1,7 @@
 //! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
 
 use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Volume};
-use sensor_ebpf::flow::{Phase, mark};
+use sensor_ebpf::flow::mark;
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
@@ -102,8 +102,7 @@ pub(crate) fn replace(sight: &Sight, new: Flow, hook: Direction, row: Row, now_n
 /// Keeps what the peer's segment says about the handshake. Once it has answered, the slot is free.
 #[inline(always)]
 pub(crate) fn hear_peer(flow: &mut Flow, key: &FlowKey, packet: &Packet) {
-    flow.hear_peer(packet);
-    if flow.phase == Phase::Answered as u8 && flow.slot != 0 {
+    if flow.hear_peer(packet) {
         crate::slots::free_of(flow, key);
     }
 }

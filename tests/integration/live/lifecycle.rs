@@ -49,8 +49,13 @@ fn a_stop_loses_no_record() -> Result<()> {
 fn starting_again_replaces_the_programs_inside_the_same_links() -> Result<()> {
     let mut site = Site::build(&setup())?;
     let links = links(site.sensor.bpffs())?;
-    let expected = ["client_reset", "egress", "xdp-native"];
-    assert_eq!(links.keys().map(String::as_str).collect::<Vec<_>>(), expected);
+    let filters = filters(&site.lab)?;
+    let attached: Vec<_> = links.keys().chain(&filters).map(String::as_str).collect();
+    let expected = match filters.as_slice() {
+        [] => ["client_reset", "egress", "xdp-native"],
+        _no_links_for_tc => ["xdp-native", "client_reset", "egress"],
+    };
+    assert_eq!(attached, expected);
     let program = xdp_program(&site.lab)?.context("no XDP program")?;
 
     let blocked = |number: u32| Dial {
@@ -70,6 +75,7 @@ fn starting_again_replaces_the_programs_inside_the_same_links() -> Result<()> {
     assert_eq!(site.arrivals_of(BLOCKED)?, 0);
 
     assert_eq!(self::links(site.sensor.bpffs())?, links);
+    assert_eq!(self::filters(&site.lab)?, filters);
     assert_ne!(xdp_program(&site.lab)?, Some(program), "the program is the old one");
     assert_eq!(site.ask(ALLOWED)?, page(ALLOWED));
     say(&format!("{during} of {} blocked connections before the new daemon answered", plan.len()));
@@ -88,6 +94,7 @@ fn detach_leaves_nothing_behind() -> Result<()> {
         assert!(said.contains(&format!("{program} from {LAN_INTERFACE}")), "{said}");
     }
     assert_eq!(xdp_program(&site.lab)?, None);
+    assert_eq!(filters(&site.lab)?, [""; 0]);
     assert!(!site.sensor.bpffs().exists(), "pins are left");
     assert_eq!(site.ask(BLOCKED)?, page(BLOCKED));
 
@@ -112,8 +119,20 @@ fn links(bpffs: &Path) -> Result<BTreeMap<String, u64>> {
     Ok(links)
 }
 
+/// Programs of the gateway's LAN interface that are TC filters: none where the kernel has links for TC.
+pub(crate) fn filters(lab: &Lab) -> Result<Vec<String>> {
+    let mut programs = Vec::new();
+    for hook in ["ingress", "egress"] {
+        let text = lab.gateway().run("tc", &["filter", "show", "dev", LAN_INTERFACE, hook])?;
+        // `filter … pref 197 bpf chain 0 handle 0x1 egress direct-action …`, and a line without a handle.
+        let names = text.lines().filter_map(|line| line.split_once(" handle 0x1 "));
+        programs.extend(names.filter_map(|(_, rest)| rest.split(' ').next()).map(str::to_owned));
+    }
+    Ok(programs)
+}
+
 /// Id of the XDP program on the gateway's LAN interface.
-pub(super) fn xdp_program(lab: &Lab) -> Result<Option<u64>> {
+pub(crate) fn xdp_program(lab: &Lab) -> Result<Option<u64>> {
     let mut ip = lab.gateway().command("ip");
     let text = process::run(ip.args(["-json", "-details", "link", "show", "dev", LAN_INTERFACE]))?;
     let value: Value = serde_json::from_str(&text).context("read ip's JSON")?;

@@ -12,7 +12,7 @@ mod accounting;
 mod blocking;
 mod corrupt;
 mod crash;
-mod lifecycle;
+pub(super) mod lifecycle;
 mod listener;
 mod offloads;
 mod records;
@@ -33,9 +33,9 @@ use sensor_user::control::status::{InterfaceStatus, Status};
 use sensor_user::record::Record;
 
 /// On no list.
-const ALLOWED: &str = "library.example";
+pub(super) const ALLOWED: &str = "library.example";
 /// On the list of casinos.
-const BLOCKED: &str = "casino.example";
+pub(super) const BLOCKED: &str = "casino.example";
 /// On a protected list: never blocked, never named.
 const HELPLINE: &str = "helpline.example";
 
@@ -81,7 +81,7 @@ const LISTS: [(&str, &str); 2] =
 const SOON: Duration = Duration::from_secs(20);
 
 /// The policy above, and times short enough to wait for.
-fn setup() -> Setup {
+pub(super) fn setup() -> Setup {
     let files = LISTS.map(|(name, text)| (name.to_owned(), text.to_owned())).to_vec();
     Setup { files, ..Setup::with_policy(POLICY) }
 }
@@ -95,15 +95,15 @@ fn setup_with(key: &str, value: u64) -> Setup {
 }
 
 /// A lab with a web server and a sensor; each goes before what it stands on.
-struct Site {
-    sensor: Sensor,
-    client: Client,
+pub(super) struct Site {
+    pub(super) sensor: Sensor,
+    pub(super) client: Client,
     web: WebServer,
-    lab: Lab,
+    pub(super) lab: Lab,
 }
 
 impl Site {
-    fn build(setup: &Setup) -> Result<Self> {
+    pub(super) fn build(setup: &Setup) -> Result<Self> {
         Self::with(Plan::default(), setup)
     }
 
@@ -115,18 +115,18 @@ impl Site {
     }
 
     /// What the client gets for a name over TLS.
-    fn ask(&self, name: &str) -> Result<Outcome> {
+    pub(super) fn ask(&self, name: &str) -> Result<Outcome> {
         Ok(self.client.curl(&Request::https(name))?.outcome)
     }
 
     /// Requests for a name that reached the server.
-    fn arrivals_of(&self, name: &str) -> Result<usize> {
+    pub(super) fn arrivals_of(&self, name: &str) -> Result<usize> {
         let arrivals = self.web.arrivals()?;
         Ok(arrivals.iter().filter(|arrival| arrival.host == name || arrival.sni == name).count())
     }
 }
 
-fn page(name: &str) -> Outcome {
+pub(super) fn page(name: &str) -> Outcome {
     Outcome::Page { status: 200, body: page_of(name) }
 }
 

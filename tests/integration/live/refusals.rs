@@ -11,7 +11,7 @@ use sensor_lab::lab::{LAN_INTERFACE, Lab};
 use sensor_lab::process::{self, Finished};
 use sensor_lab::sensor::{self, Mode, Sensor, Setup};
 
-use super::lifecycle::xdp_program;
+use super::lifecycle::{filters, xdp_program};
 use super::{BLOCKED, Site, setup};
 
 /// The only interface, by another name.
@@ -75,6 +75,7 @@ fn an_interface_with_another_xdp_program_is_refused() -> Result<()> {
     for mode in [Mode::Native, Mode::Generic] {
         let site = Site::build(&Setup { mode, ..setup() })?;
         let first = xdp_program(&site.lab)?.context("no XDP program")?;
+        let first_filters = filters(&site.lab)?;
         let (config, bpffs) = second(&site)?;
         let mut command = site.lab.gateway().command(sensor::binary()?);
         let finished =
@@ -88,6 +89,7 @@ fn an_interface_with_another_xdp_program_is_refused() -> Result<()> {
             assert!(said.contains(&part), "{mode:?}: {part:?} is not in: {said}");
         }
         assert_eq!(xdp_program(&site.lab)?, Some(first), "{mode:?}");
+        assert_eq!(filters(&site.lab)?, first_filters, "{mode:?}");
         assert!(!bpffs.join("links").join(LAN_INTERFACE).exists(), "{mode:?}: links are left");
         assert_eq!(site.ask(BLOCKED)?, Outcome::Reset, "{mode:?}");
         fs::remove_dir_all(&bpffs)?;
@@ -123,6 +125,7 @@ fn refused_by(lab: &Lab, sensor: &Sensor, run: &mut Command, expected: &[&str]) 
         assert!(said.contains(part), "{part:?} is not in: {said}");
     }
     assert_eq!(xdp_program(lab)?, None, "a program is left: {said}");
+    assert_eq!(filters(lab)?, [""; 0], "filters are left: {said}");
     let links = sensor.bpffs().join("links");
     let left: Vec<_> = fs::read_dir(&links).into_iter().flatten().flatten().collect();
     assert!(left.is_empty(), "links are left: {left:?}");
