@@ -71,7 +71,9 @@ const OTHERS: [(u16, usize); 15] = [
 #[cfg(test)]
 mod tests {
     use sensor_ebpf::cursor::Window;
-    use sensor_ebpf::{http, tls};
+    use sensor_ebpf::http;
+    use sensor_ebpf::step::Step;
+    use sensor_ebpf::tls::HelloReader;
 
     use super::*;
 
@@ -97,8 +99,11 @@ mod tests {
             let kinds = kinds(&hello);
             assert_eq!(kinds.len(), 17);
             assert_eq!(kinds.iter().position(|kind| *kind == 0), Some(at));
-            let range = tls::server_name(&Window::new(&hello)).unwrap();
-            assert_eq!(&hello[range], NAME.as_bytes());
+            let mut reader = HelloReader::new();
+            reader.begin();
+            assert_eq!(reader.read(&Window::new(&hello)), Step::Found);
+            let length = reader.name_length() as usize;
+            assert_eq!(&reader.name()[..length], NAME.as_bytes());
         }
     }
 

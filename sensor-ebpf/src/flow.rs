@@ -211,6 +211,7 @@ impl Flow {
     }
 
     /// The flow of the connection whose SYN was noted, seen by its answer.
+    #[must_use]
     #[inline(always)]
     pub const fn take_pending(&self, answer: &Packet, ifindex: u32, now_ns: u64) -> Self {
         let mut flow = Self::first(answer, false, ifindex, now_ns);
@@ -235,7 +236,6 @@ impl Flow {
 
     /// Keeps what a segment of the peer says about the handshake: what it has sent, and what of the
     /// client's bytes has arrived and can no longer be sent in another version.
-    #[inline(always)]
     ///
     /// `true`: with this segment the peer answers the hello, which is settled now.
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Ethernet (IEEE 802.3) with VLAN tags (IEEE 802.1Q, 802.1ad), PPPoE sessions (RFC 2516) and MPLS
+//! Ethernet (IEEE 802.3) with VLAN tags (IEEE 802.1Q, 802.1ad), `PPPoE` sessions (RFC 2516) and MPLS
 //! labels (RFC 3032).
 
 use super::{Link, Skip};

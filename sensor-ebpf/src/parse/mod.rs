@@ -54,7 +54,7 @@ impl From<Truncated> for Skip {
 pub enum Link {
     /// Nothing that does: tags and labels have no length.
     Plain = 0,
-    /// A PPPoE session header, eight bytes before the IP header.
+    /// A `PPPoE` session header, eight bytes before the IP header.
     Pppoe = 1,
 }
 

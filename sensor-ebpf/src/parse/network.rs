@@ -166,12 +166,12 @@ const EXTENSIONS: [u8; 10] = [
 pub(super) fn is_extension(protocol: u8) -> bool {
     const fn quarter(number: u8) -> u64 {
         let mut bits = 0;
-        let mut at = 0;
-        while at < EXTENSIONS.len() {
-            if EXTENSIONS[at] >> 6 == number {
-                bits |= 1 << (EXTENSIONS[at] & 63);
+        let mut rest: &[u8] = &EXTENSIONS;
+        while let [extension, others @ ..] = rest {
+            if *extension >> 6 == number {
+                bits |= 1 << (*extension & 63);
             }
-            at += 1;
+            rest = others;
         }
         bits
     }

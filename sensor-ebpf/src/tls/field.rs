@@ -258,7 +258,7 @@ impl HelloReader {
             let index = crate::cursor::bound::<{ EXTENSION_TYPES as u32 - 1 }>(index as u32);
             // SAFETY: the mask keeps the index below the length of the array.
             unsafe {
-                *(&raw mut self.offer.extension_types).cast::<u16>().add(index as usize) = kind
+                *(&raw mut self.offer.extension_types).cast::<u16>().add(index as usize) = kind;
             };
         }
         self.offer.extensions = self.offer.extensions.saturating_add(1);

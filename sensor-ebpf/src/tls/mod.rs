@@ -16,7 +16,7 @@ use field::{Field, RECORD_HEADER};
 pub use offer::{OFFER_STEPS_MAX, OfferHash};
 pub use scan::{SCAN_STEPS_MAX, Scan};
 
-/// Bytes of a stream in which a hello must end: four times what BoringSSL takes, sixteen times the
+/// Bytes of a stream in which a hello must end: four times what `BoringSSL` takes, sixteen times the
 /// largest one seen from a browser.
 pub const STREAM_MAX: u32 = 65_536;
 
@@ -309,6 +309,7 @@ impl HelloReader {
 
     /// Keeps the first `taken` bytes of `word`; what does not fit is left out.
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the store does without it")]
     fn store(&mut self, word: u64, taken: u32) {
         if taken > self.store_room {
             self.store_room = 0;

@@ -72,6 +72,7 @@ impl OfferHash {
 
     /// Takes one word, and takes GREASE out of it where it lies. `false`: all is taken.
     #[inline(always)]
+    #[expect(clippy::cast_ptr_alignment, reason = "the load and the store do without it")]
     pub fn step(&mut self, reader: &mut HelloReader) -> bool {
         let offer = &mut reader.offer;
         let (at, length) = match self.list {

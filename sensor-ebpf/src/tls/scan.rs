@@ -46,8 +46,8 @@ impl Scan {
         }
         let word = window.word(self.at);
         // A byte that is the type, and a next one that is the version: zero in both.
-        let apart = (word ^ ONES * HANDSHAKE as u64) | (word >> 8 ^ ONES * VERSION_MAJOR as u64);
-        let apart = apart | 0xff << 56;
+        let [kind, version] = [HANDSHAKE, VERSION_MAJOR].map(|byte| ONES * u64::from(byte));
+        let apart = (word ^ kind) | ((word >> 8) ^ version) | 0xff << 56;
         let hits = apart.wrapping_sub(ONES) & !apart & TOPS;
         let last = window.length - self.at;
         if hits == 0 {

@@ -62,9 +62,8 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         None => alone(ctx, examination, reader, row),
     };
     match fate {
-        Fate::Pass => XDP_PASS,
         Fate::Leave(anomaly) if leave_out(examination, anomaly, row) => XDP_DROP,
-        Fate::Leave(_) => XDP_PASS,
+        Fate::Pass | Fate::Leave(_) => XDP_PASS,
         Fate::Judge => {
             // SAFETY: same context; on failure control comes back.
             unsafe { STAGES.tail_call(ctx, stage::JUDGE) };
@@ -141,7 +140,7 @@ fn in_stream(
     }
     let begin = first_byte(examination).wrapping_sub(flow.examined_from).cast_signed();
     let end = begin.wrapping_add(examination.packet.payload_length.cast_signed());
-    if begin < -BEHIND_MAX || begin > BEHIND_MAX {
+    if !(-BEHIND_MAX..=BEHIND_MAX).contains(&begin) {
         return Fate::Leave(Anomaly::OutOfWindow);
     }
     if end <= 0 {
@@ -211,7 +210,17 @@ fn in_order(
         }
         return spend(examination, flow);
     }
-    match probe(ctx, examination, place.old) {
+    let mut probe = probe(ctx, examination, place.old);
+    let mut hello_at = 0;
+    if probe == Probe::Neither
+        && flow.phase == Phase::Waiting as u8
+        && let Some(at) = hello::find(examination)
+    {
+        // Behind the line that asked for TLS.
+        probe = Probe::Hello;
+        hello_at = at;
+    }
+    match probe {
         Probe::Neither => plain(examination, flow, place, row),
         Probe::Request => {
             let fate = request(ctx, examination, flow, place.old, row);
@@ -220,6 +229,7 @@ fn in_order(
         }
         Probe::Hello => {
             reader.begin();
+            reader.resume(hello_at);
             let outcome = hello::read_payload(ctx, examination, reader, place.old);
             if outcome == Outcome::Stopped(NoName::NotTls) {
                 return plain(examination, flow, place, row);

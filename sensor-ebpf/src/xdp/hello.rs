@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Flow, Happening, NAME_BUFFER, NameSource, NoName, StoredHello};
 use sensor_ebpf::step::Step;
-use sensor_ebpf::tls::{HelloReader, OFFER_STEPS_MAX, OfferHash, STEPS_MAX};
+use sensor_ebpf::tls::{HelloReader, OFFER_STEPS_MAX, OfferHash, SCAN_STEPS_MAX, STEPS_MAX};
 
 use crate::account::Row;
 use crate::maps::{self, Examination, HELLOS};
@@ -131,4 +131,22 @@ unsafe extern "C" fn offer_step(_: u32, context: *mut c_void) -> i64 {
     // SAFETY: only `store_offer` passes the context.
     let context = unsafe { &mut *context.cast::<OfferContext<'_>>() };
     i64::from(!context.offer.step(context.reader))
+}
+
+/// Where in the window, behind its first byte, a hello could start.
+#[inline(always)]
+pub(crate) fn find(examination: &mut Examination) -> Option<u32> {
+    examination.scan.begin(1);
+    run_loop(&mut ScanContext { examination }, SCAN_STEPS_MAX, scan_step);
+    examination.scan.found()
+}
+
+struct ScanContext<'a> {
+    examination: &'a mut Examination,
+}
+
+unsafe extern "C" fn scan_step(_: u32, context: *mut c_void) -> i64 {
+    // SAFETY: only `find` passes the context.
+    let examination = unsafe { &mut *(*context.cast::<ScanContext<'_>>()).examination };
+    i64::from(!examination.scan.step(&examination.window))
 }

@@ -14,7 +14,7 @@ use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
 use sensor_ebpf::parse::Packet;
 use sensor_ebpf::slot::{Comparison, Coverage, Slot, SlotShare};
-use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM};
+use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM, Scan};
 
 /// `BPF_F_NO_PREALLOC`: memory grows with use.
 const NO_PREALLOC: u32 = 1;
@@ -114,6 +114,7 @@ pub(crate) struct Examination {
     pub(crate) comparison: Comparison,
     pub(crate) coverage: Coverage,
     pub(crate) options: OptionsReader,
+    pub(crate) scan: Scan,
     /// The packet, as the entry program parsed it.
     pub(crate) packet: Packet,
     /// Sequence number of the first byte the server does not have, for its reset.

@@ -26,7 +26,7 @@ const PIECE: u32 = 512;
 /// Pieces of the largest segment: a merged frame of 64 KiB.
 const PIECES_MAX: u32 = (1 << 16) / PIECE;
 
-/// Bytes of the longest frame of one segment without jumbo frames, three VLAN tags and PPPoE included.
+/// Bytes of the longest frame of one segment without jumbo frames, three VLAN tags and `PPPoE` included.
 /// Longer ones behind GRO are merged.
 const SINGLE_FRAME_MAX: u32 = 1514 + 3 * 4 + 8;
 
@@ -96,8 +96,13 @@ fn read_options(ctx: &XdpContext, examination: &mut Examination) {
     let at = examination.packet.transport + reset::TCP_HEADER;
     let length = examination.packet.payload.saturating_sub(at).min(OPTIONS_MAX as u32);
     let options = &mut examination.options;
-    const LAST: u32 = OPTIONS_BUFFER as u32 - 1;
-    let loaded = payload::load::<OPTIONS_BUFFER, LAST>(ctx, at, &mut options.bytes, length).is_ok();
+    let loaded = payload::load::<OPTIONS_BUFFER, { OPTIONS_BUFFER as u32 - 1 }>(
+        ctx,
+        at,
+        &mut options.bytes,
+        length,
+    )
+    .is_ok();
     if options.begin(if loaded { length } else { 0 }) {
         run_loop(&mut OptionsContext { options }, OPTIONS_MAX as u32, option_step);
     }
@@ -191,8 +196,8 @@ unsafe extern "C" fn sum_step(_: u32, context: *mut c_void) -> i64 {
     }
     let piece = context.left.min(PIECE);
     let window = &mut context.examination.window.bytes;
-    const LAST: u32 = WINDOW as u32 - 1;
-    if payload::load::<WINDOW, LAST>(context.ctx, context.at, window, piece).is_err() {
+    let (ctx, at) = (context.ctx, context.at);
+    if payload::load::<WINDOW, { WINDOW as u32 - 1 }>(ctx, at, window, piece).is_err() {
         context.failed = true;
         return 1;
     }
@@ -206,7 +211,7 @@ unsafe extern "C" fn sum_step(_: u32, context: *mut c_void) -> i64 {
     let sum = unsafe {
         bpf_csum_diff(core::ptr::null_mut(), 0, window.as_mut_ptr().cast(), words, context.sum)
     };
-    context.sum = sum as u32;
+    context.sum = sum.cast_unsigned() as u32;
     context.at += piece;
     context.left -= piece;
     0

@@ -7,10 +7,10 @@ use sensor_ebpf::reset::{self, TCP_HEADER};
 /// Headers end within this: two VLAN tags, the longest IPv6 walk, a TCP header.
 const HEADERS_MASK: u32 = 511;
 
-/// Bytes from a PPPoE header's length to the IP header: the length, and the PPP protocol.
+/// Bytes from a `PPPoE` header's length to the IP header: the length, and the PPP protocol.
 const PPPOE_LENGTH_BEFORE_IP: usize = 4;
 
-/// Bytes of the PPP protocol, which the PPPoE length counts (RFC 2516 section 4).
+/// Bytes of the PPP protocol, which the `PPPoE` length counts (RFC 2516 section 4).
 const PPP_PROTOCOL: u32 = 2;
 
 /// Writes `tcp` over the packet in `data..end` and fits the IP header to it. With a hop limit the

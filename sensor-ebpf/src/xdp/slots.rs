@@ -38,7 +38,7 @@ pub(crate) fn claim(
     while probe < SLOT_PROBES {
         // Scales 32 bits to the number of slots.
         let place = first.wrapping_add(probe.wrapping_mul(0x9e37_79b9));
-        let number = (u64::from(place) * u64::from(slots) >> 32) as u32;
+        let number = ((u64::from(place) * u64::from(slots)) >> 32) as u32;
         probe += 1;
         let Some(slot) = locked(number) else { continue };
         if !slot.is_idle(now_ns) {
