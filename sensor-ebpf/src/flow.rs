@@ -169,11 +169,11 @@ impl Flow {
         self.peer_tcp_flags & RST != 0 || self.lan_tcp_flags & self.peer_tcp_flags & FIN != 0
     }
 
-    /// True where the flow must be remembered whatever its ends say: it is blocked, or a part of a
-    /// hello has passed that the rest must not follow unread.
+    /// True where the server may still wait for the rest of a hello: the client's reset alone says
+    /// nothing, and what comes after it must not pass unread.
     #[inline(always)]
-    pub const fn is_held(&self) -> bool {
-        self.verdict == Verdict::Block as u8 || self.slot != 0
+    pub const fn is_unsettled(&self) -> bool {
+        !self.is_over() && (self.phase == Phase::Waiting as u8 || self.phase == Phase::Named as u8)
     }
 
     /// True where a SYN on this key starts another flow at once: the old connection is over, or its

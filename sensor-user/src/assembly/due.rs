@@ -72,9 +72,13 @@ pub fn due(
             .then_some(Due::SoFar(EndReason::ForcedEnd));
     }
     if flow.is_closed() {
-        return (silence >= timeouts.linger_ns).then_some(Due::Last(EndReason::EndOfFlow));
+        // A client that resets its half of a connection may go on with it.
+        let wait = if flow.is_unsettled() { timeouts.blocked_hold_ns } else { timeouts.linger_ns };
+        return (silence >= wait).then_some(Due::Last(EndReason::EndOfFlow));
     }
     let idle = if is_established(flow) { timeouts.tcp_idle_ns } else { timeouts.idle_ns };
+    // So may one that stops in the middle of a hello.
+    let idle = if flow.slot == 0 { idle } else { idle.max(timeouts.blocked_hold_ns) };
     if silence >= idle {
         return Some(Due::Last(EndReason::IdleTimeout));
     }
@@ -95,6 +99,7 @@ const fn is_established(flow: &Flow) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use sensor_ebpf::flow::Phase;
     use sensor_ebpf::parse::{FIN, RST, SYN};
 
     use super::*;
@@ -123,6 +128,8 @@ mod tests {
         use Due::{Last, SoFar};
         use EndReason::{ActiveTimeout, EndOfFlow, ForcedEnd, IdleTimeout};
         let open = ACK | SYN;
+        let done = |flow| Flow { phase: Phase::Done as u8, ..flow };
+        let half = |flow| Flow { slot: 1, ..flow };
         let blocked = |last| Flow { verdict: Verdict::Block as u8, ..flow(last, open, open) };
         let rows = [
             ("fresh", flow(1000, 0, 0), None, 1001, None),
@@ -135,7 +142,18 @@ mod tests {
             ("closing", flow(1000, FIN, ACK), None, 1010, None),
             ("closed, stragglers", flow(1000, FIN, FIN), None, 1001, None),
             ("closed", flow(1000, FIN, FIN), None, 1002, Some(Last(EndOfFlow))),
-            ("reset", flow(1000, RST, 0), None, 1002, Some(Last(EndOfFlow))),
+            ("reset by the server", flow(1000, 0, RST), None, 1002, Some(Last(EndOfFlow))),
+            ("reset", done(flow(1000, RST, 0)), None, 1002, Some(Last(EndOfFlow))),
+            ("reset before its hello was answered", flow(1000, RST, 0), None, 1179, None),
+            ("long before", flow(1000, RST, 0), None, 1180, Some(Last(EndOfFlow))),
+            ("half a hello", half(flow(1000, SYN, 0)), None, 1179, None),
+            (
+                "half a hello long ago",
+                half(flow(1000, SYN, 0)),
+                None,
+                1180,
+                Some(Last(IdleTimeout)),
+            ),
             ("blocked just now", blocked(1000), None, 1001, None),
             ("blocked", blocked(1000), None, 1002, Some(SoFar(ForcedEnd))),
             ("blocked and told", blocked(1000), Some(recorded(1002)), 1100, None),

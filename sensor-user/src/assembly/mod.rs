@@ -165,7 +165,7 @@ impl Assembler {
         let mut found = Vec::new();
         self.table.scan(|key, flow| found.push((*key, *flow)))?;
         for (key, flow) in found {
-            let over = flow.is_closed() && !due::is_blocked(&flow);
+            let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
             let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
             self.record(&key, &flow, reason, over, clocks);
         }

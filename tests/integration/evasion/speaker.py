@@ -31,11 +31,11 @@ def read_line(connection):
 
 
 def serve(connection, begins_with_tls):
-    peer = connection.getpeername()[0].removeprefix("::ffff:")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    context.sni_callback = lambda _, name, __: tell({"from": peer, "name": name or ""})
     try:
+        peer = connection.getpeername()[0].removeprefix("::ffff:")
+        context.sni_callback = lambda _, name, __: tell({"from": peer, "name": name or ""})
         connection.settimeout(30)
         if not begins_with_tls:
             connection.sendall(b"220 ready\r\n")

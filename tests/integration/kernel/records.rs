@@ -61,18 +61,19 @@ impl Stage {
 fn a_flow_stays_until_the_store_has_its_record() -> Result<()> {
     let mut stage = Stage::new()?;
     stage.at(10);
-    let reset = Frame::from_device(false, b"").with_flags(flag::RST);
-    stage.run(&reset)?;
+    let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
+    stage.run(&syn)?;
+    stage.run(&syn.reply().with_flags(flag::RST | flag::ACK))?;
     let later = stage.at(20);
     stage.assembler.sweep(later)?;
     let ready = stage.assembler.take_ready();
     assert_eq!(ready.len(), 1);
     assert_eq!(ready[0].record.end_reason, EndReason::EndOfFlow);
-    assert!(stage.flow(&reset).is_some(), "not committed yet");
+    assert!(stage.flow(&syn).is_some(), "not committed yet");
     stage.assembler.sweep(later)?;
     assert!(stage.assembler.take_ready().is_empty(), "on its way already");
-    stage.assembler.committed(&key(&reset), later)?;
-    assert!(stage.flow(&reset).is_none());
+    stage.assembler.committed(&key(&syn), later)?;
+    assert!(stage.flow(&syn).is_none());
     assert!(stage.assembler.take_ready().is_empty());
     Ok(())
 }
@@ -83,7 +84,7 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     stage.at(10);
     let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
     stage.run(&syn)?;
-    stage.run(&Frame::from_device(false, b"").with_flags(flag::RST))?;
+    stage.run(&syn.reply().with_flags(flag::RST | flag::ACK))?;
     let later = stage.at(20);
     stage.assembler.sweep(later)?;
     assert_eq!(stage.assembler.take_ready().len(), 1);
