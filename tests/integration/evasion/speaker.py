@@ -30,8 +30,7 @@ def read_line(connection):
     return line
 
 
-def serve(connection, begins_with_tls):
-    peer = connection.getpeername()[0].removeprefix("::ffff:")
+def serve(connection, peer, begins_with_tls):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     context.sni_callback = lambda _, name, __: tell({"from": peer, "name": name or ""})
@@ -62,8 +61,9 @@ def accept(port, begins_with_tls):
     listener.bind(("::", port))
     listener.listen(64)
     while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=serve, args=(connection, begins_with_tls), daemon=True).start()
+        connection, (peer, *_) = listener.accept()
+        arguments = (connection, peer.removeprefix("::ffff:"), begins_with_tls)
+        threading.Thread(target=serve, args=arguments, daemon=True).start()
 
 
 threading.Thread(target=accept, args=(int(tls_port), True)).start()
