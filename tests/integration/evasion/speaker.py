@@ -30,12 +30,11 @@ def read_line(connection):
     return line
 
 
-def serve(connection, begins_with_tls):
+def serve(connection, peer, begins_with_tls):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    context.sni_callback = lambda _, name, __: tell({"from": peer, "name": name or ""})
     try:
-        peer = connection.getpeername()[0].removeprefix("::ffff:")
-        context.sni_callback = lambda _, name, __: tell({"from": peer, "name": name or ""})
         connection.settimeout(30)
         if not begins_with_tls:
             connection.sendall(b"220 ready\r\n")
@@ -62,8 +61,9 @@ def accept(port, begins_with_tls):
     listener.bind(("::", port))
     listener.listen(64)
     while True:
-        connection, _ = listener.accept()
-        threading.Thread(target=serve, args=(connection, begins_with_tls), daemon=True).start()
+        connection, (peer, *_) = listener.accept()
+        arguments = (connection, peer.removeprefix("::ffff:"), begins_with_tls)
+        threading.Thread(target=serve, args=arguments, daemon=True).start()
 
 
 threading.Thread(target=accept, args=(int(tls_port), True)).start()

@@ -48,8 +48,9 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn opened(&self) -> bool {
-        self.seen.as_ref().is_ok_and(|seen| seen.opened)
+    /// The handshake was completed, or refused by a reset.
+    pub(super) fn tried(&self) -> bool {
+        self.seen.as_ref().is_ok_and(|seen| seen.opened || seen.reset)
     }
 
     pub(super) fn answered(&self) -> bool {
