@@ -5,7 +5,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use sensor_lab::frames::Hello;
@@ -74,11 +74,16 @@ fn listen() -> io::Result<TcpListener> {
 }
 
 fn serve(listener: &TcpListener, length: usize, patience: Duration) -> Result<End> {
-    let mut stream = process::wait_until("a client", patience, || match listener.accept() {
-        Ok((stream, _)) => Ok(Some(stream)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+    let start = Instant::now();
+    let accepted = process::wait_until("a client", 2 * patience, || match listener.accept() {
+        Ok((stream, _)) => Ok(Some(Some(stream))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Ok((start.elapsed() > patience).then_some(None))
+        }
         Err(error) => Err(error.into()),
     })?;
+    // Where the last packet of the handshake is lost, a reset may be the next that comes.
+    let Some(mut stream) = accepted else { return Ok(End::Silence) };
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(patience))?;
     let end = end_of(stream.read_exact(&mut vec![0; length]))?;

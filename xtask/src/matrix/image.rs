@@ -20,7 +20,9 @@ const PROGRAMS: [&str; 10] =
     ["curl", "ethtool", "ip", "nft", "nginx", "nsenter", "openssl", "python3", "sysctl", "tc"];
 
 /// What the script calls, and the kernel for its modules.
-const APPLETS: [&str; 5] = ["cat", "modprobe", "mount", "poweroff", "sh"];
+const APPLETS: [&str; 5] =
+    ["/usr/bin/cat", "/usr/bin/mount", "/usr/bin/sh", "/usr/sbin/modprobe", "/usr/sbin/poweroff"];
+const BUSYBOX: &str = "/usr/bin/busybox";
 
 /// What those programs read: users and groups by name, OpenSSL's settings.
 const SETTINGS: [&str; 4] =
@@ -56,9 +58,9 @@ pub(super) fn base(binaries: &Binaries, runs: &[Vec<String>]) -> Result<Archive>
         archive.directory(Path::new("/usr").join(directory));
         archive.link(Path::new("/").join(directory), &format!("usr/{directory}"));
     }
-    archive.copy(&find("busybox")?, "/usr/bin/busybox")?;
+    archive.copy(&find("busybox")?, BUSYBOX)?;
     for applet in APPLETS {
-        archive.link(Path::new("/usr/sbin").join(applet), "../bin/busybox");
+        archive.link(applet, BUSYBOX);
     }
     for file in SETTINGS.map(Path::new) {
         archive.copy(file, file)?;
