@@ -70,6 +70,7 @@ fn every_frame_is_counted_under_its_reason() -> Result<()> {
 #[test]
 fn noise_is_counted_and_passes() -> Result<()> {
     let mut bench = Bench::new(Side::Lan)?;
+    bench.control.drop_anomalies(0);
     bench.block(&["blocked.example"])?;
     let mut random = Random(0x5eed_0002);
     let seeds: Vec<Vec<u8>> = kinds().into_iter().map(|(_, frame, _)| frame).collect();

@@ -8,7 +8,7 @@ use sensor_ebpf::flow::{PROBE_BYTES, Probe};
 use sensor_ebpf::http;
 use sensor_ebpf::slot::SLOT_IDLE_NS;
 use sensor_ebpf::step::Step;
-use sensor_ebpf::tls::HelloReader;
+use sensor_ebpf::tls::{HelloReader, Scan};
 use sensor_lab::frames::{Frame, Hello, request};
 
 use super::{Bench, Random};
@@ -19,8 +19,8 @@ fn host_says(payload: &[u8]) -> Option<Result<(NameSource, String), NoName>> {
     first.iter_mut().zip(payload).for_each(|(to, from)| *to = *from);
     let window = Window::new(payload);
     let (source, name) = match Probe::of(first, payload.len() as u32) {
-        Probe::Neither => return None,
-        Probe::Hello => (NameSource::Tls, hello_name(&window)),
+        Probe::Neither => (NameSource::Tls, hello_name(&window, found(&window)?)),
+        Probe::Hello => (NameSource::Tls, hello_name(&window, 0)),
         Probe::Request => {
             (NameSource::Http, http::host(&window).map(|range| payload[range].to_vec()))
         }
@@ -39,9 +39,18 @@ fn host_says(payload: &[u8]) -> Option<Result<(NameSource, String), NoName>> {
     }))
 }
 
-fn hello_name(window: &Window) -> Result<Vec<u8>, NoName> {
+/// Where a hello could start behind the first byte.
+fn found(window: &Window) -> Option<u32> {
+    let mut scan = Scan::default();
+    scan.begin(1);
+    while scan.step(window) {}
+    scan.found()
+}
+
+fn hello_name(window: &Window, at: u32) -> Result<Vec<u8>, NoName> {
     let mut reader = HelloReader::new();
     reader.begin();
+    reader.resume(at);
     let end = reader.read(window);
     match end {
         _ if reader.is_named() => Ok(reader.name()[..reader.name_length() as usize].to_vec()),
