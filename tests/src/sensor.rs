@@ -137,7 +137,8 @@ impl Sensor {
             if let Some(status) = daemon.ended()? {
                 bail!("the sensor ended with {status}:\n{}", self.last_words());
             }
-            let asked = process::finish(&mut self.command(&["status", "--json"]), process::SHORT)?;
+            // A daemon that is still loading leaves the question open until it is ready.
+            let asked = process::finish(&mut self.command(&["status", "--json"]), START)?;
             Ok(asked.status.success().then_some(()))
         })
         .with_context(|| format!("its log ends:\n{}", self.last_words()))?;

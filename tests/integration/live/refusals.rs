@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use sensor_lab::clients::Outcome;
@@ -13,6 +14,9 @@ use sensor_lab::sensor::{self, Mode, Sensor, Setup};
 
 use super::lifecycle::{filters, xdp_program};
 use super::{BLOCKED, Site, setup};
+
+/// It may load all programs before it refuses.
+const REFUSAL: Duration = Duration::from_mins(1);
 
 /// The only interface, by another name.
 #[test]
@@ -78,8 +82,7 @@ fn an_interface_with_another_xdp_program_is_refused() -> Result<()> {
         let first_filters = filters(&site.lab)?;
         let (config, bpffs) = second(&site)?;
         let mut command = site.lab.gateway().command(sensor::binary()?);
-        let finished =
-            process::finish(command.arg("run").arg("--config").arg(&config), process::SHORT)?;
+        let finished = process::finish(command.arg("run").arg("--config").arg(&config), REFUSAL)?;
         let said = exited_with_1(&finished);
         for part in [
             format!("{LAN_INTERFACE} already runs another XDP program"),
@@ -119,7 +122,7 @@ fn refused(lab: &Lab, sensor: &Sensor, expected: &[&str]) -> Result<()> {
 }
 
 fn refused_by(lab: &Lab, sensor: &Sensor, run: &mut Command, expected: &[&str]) -> Result<()> {
-    let finished = process::finish(run, process::SHORT)?;
+    let finished = process::finish(run, REFUSAL)?;
     let said = exited_with_1(&finished);
     for part in expected {
         assert!(said.contains(part), "{part:?} is not in: {said}");

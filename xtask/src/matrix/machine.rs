@@ -21,7 +21,8 @@ const COMMAND_LINE: &str = "console=ttyS0 quiet panic=-1 mitigations=off";
 /// Starts a machine that is ended after `limit` if it has not ended by then.
 pub(super) fn start(kernel: &Path, initial: &Path, limit: Duration) -> Result<Child> {
     let mut timeout = Command::new("timeout");
-    timeout.arg(limit.as_secs().to_string()).arg("qemu-system-x86_64");
+    // In our process group, so that Ctrl-C reaches it.
+    timeout.arg("--foreground").arg(limit.as_secs().to_string()).arg("qemu-system-x86_64");
     timeout.args(MACHINE.split_whitespace());
     timeout.arg("-kernel").arg(kernel).arg("-initrd").arg(initial);
     timeout.args(["-append", COMMAND_LINE]).stdin(Stdio::null()).stdout(Stdio::piped());
