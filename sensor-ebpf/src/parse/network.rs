@@ -101,6 +101,9 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
         if walked == EXTENSION_HEADERS_MAX || (protocol == HOP_BY_HOP && walked > 0) {
             return Err(Skip::ExtensionHeaders);
         }
+        // Here and not behind the last line: a loop must not end in what it starts with, because kernels
+        // before 6.3 take no loop that is closed by running into its first instruction.
+        cursor.converge();
         let extension = cursor.header::<8>()?;
         let length = match protocol {
             FRAGMENT => {
@@ -118,9 +121,9 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
         }
         protocol = extension.u8::<0>();
         cursor.skip(length - 8);
-        cursor.converge();
         walked += 1;
     }
+    cursor.converge();
     let protocol = bound::<0xff>(u32::from(protocol)) as u8;
     let transport = cursor.offset() as u32;
     let extensions = transport - extensions_at as u32;

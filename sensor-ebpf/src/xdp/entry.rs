@@ -47,11 +47,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
         let key = FlowKey::from_lan(&seen.packet, interface.zone);
-        return if could_name(ctx, &seen) {
-            examine(ctx, &seen, key, Stage::Handshake, 0)
-        } else {
-            XDP_PASS
-        };
+        return finish(ctx, &seen, key, Plan::Alone);
     };
     row.account(Accounting::Flow, 1, bytes);
     if seen.packet.opens_connection() {
@@ -59,7 +55,25 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     }
     let volume = Volume { packets: 1, bytes };
     flows::add(&sight, &seen.packet, volume, Direction::Ingress, row, seen.now_ns);
-    act(ctx, &seen, &sight)
+    let plan = act(&seen, &sight);
+    finish(ctx, &seen, sight.key, plan)
+}
+
+/// What is to be done with a packet that was counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// It goes on.
+    Pass,
+    /// It is dropped.
+    Drop,
+    /// It is sent back as a reset.
+    Answer,
+    /// It is a piece of a stream that is followed.
+    Followed,
+    /// It is followed only where it starts like a hello or a request.
+    FollowedRequest,
+    /// It is read by its bytes alone, where it starts like that.
+    Alone,
 }
 
 /// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
@@ -111,47 +125,55 @@ fn sight(seen: &Seen) -> Option<Sight> {
 }
 
 #[inline(always)]
-fn act(ctx: &XdpContext, seen: &Seen, sight: &Sight) -> u32 {
+fn act(seen: &Seen, sight: &Sight) -> Plan {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     let packet = &seen.packet;
     if flow.verdict == Verdict::Block as u8 && seen.interface.side == Side::Lan as u8 {
-        // A connection that would come after it may be asked for: its data waits for the answer.
-        if packet.opens_connection() && packet.payload_length == 0 {
-            return XDP_PASS;
-        }
-        return blocked(ctx, seen, flow);
+        return blocked(seen, flow);
     }
     let phase = flow.phase;
     if phase == Phase::Done as u8 || packet.protocol != TCP {
-        return XDP_PASS;
+        return Plan::Pass;
     }
     if !sight.from_lan {
         flows::hear_peer(flow, &sight.key, packet);
-        return if could_name(ctx, seen) {
-            examine(ctx, seen, sight.key, Stage::Handshake, 0)
-        } else {
-            XDP_PASS
-        };
+        return Plan::Alone;
     }
-    let examined = if phase == Phase::Requests as u8 {
-        could_name(ctx, seen)
-    } else {
-        packet.payload_length > 0 || packet.opens_connection()
-    };
-    if !examined {
-        return XDP_PASS;
+    if phase == Phase::Requests as u8 {
+        return Plan::FollowedRequest;
     }
-    examine(ctx, seen, sight.key, Stage::Normalise, sight::FOLLOWED)
+    if packet.payload_length > 0 || packet.opens_connection() { Plan::Followed } else { Plan::Pass }
 }
 
 /// A packet of a blocked flow: answered while the budget lasts, then dropped. A reset is never
 /// answered (RFC 9293 section 3.5.2).
 #[inline(always)]
-fn blocked(ctx: &XdpContext, seen: &Seen, flow: &mut Flow) -> u32 {
-    let answerable = seen.packet.protocol == TCP && seen.packet.tcp_flags & RST == 0;
+fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
+    let packet = &seen.packet;
+    // A connection that would come after it may be asked for: its data waits for the answer.
+    if packet.opens_connection() && packet.payload_length == 0 {
+        return Plan::Pass;
+    }
+    let answerable = packet.protocol == TCP && packet.tcp_flags & RST == 0;
     if answerable && flow.resets < sensor_ebpf::flow::RESETS_MAX {
         flow.resets += 1;
+        return Plan::Answer;
+    }
+    Plan::Drop
+}
+
+/// Carries a plan out. In one place, because the verifier walks every copy of it.
+#[inline(always)]
+fn finish(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
+    if plan == Plan::Pass {
+        return XDP_PASS;
+    }
+    if plan == Plan::Drop {
+        seen.row.happened(Happening::BlockedDropped);
+        return XDP_DROP;
+    }
+    if plan == Plan::Answer {
         if let Some(examination) = maps::examination() {
             examination.counters = Row::number(seen.interface, Direction::Ingress);
             examination.outcome = crate::reject::ANSWER;
@@ -159,9 +181,13 @@ fn blocked(ctx: &XdpContext, seen: &Seen, flow: &mut Flow) -> u32 {
             unsafe { STAGES.tail_call(ctx, stage::REJECT) };
             seen.row.happened(Happening::StageMissing);
         }
+        seen.row.happened(Happening::BlockedDropped);
+        return XDP_DROP;
     }
-    seen.row.happened(Happening::BlockedDropped);
-    XDP_DROP
+    if plan != Plan::Followed && !could_name(ctx, seen) {
+        return XDP_PASS;
+    }
+    examine(ctx, seen, key, plan != Plan::Alone)
 }
 
 /// True where a segment starts like a hello or a request.
@@ -180,32 +206,27 @@ fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
     Probe::of(first, PROBE_BYTES as u32) != Probe::Neither
 }
 
-/// Where the examination of a packet begins.
-#[derive(Clone, Copy)]
-enum Stage {
-    Normalise,
-    Handshake,
-}
-
 /// Goes deeper.
 #[inline(always)]
-fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, stage: Stage, followed: u32) -> u32 {
+fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, followed: bool) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     examination.packet = seen.packet;
     examination.counters = Row::number(seen.interface, Direction::Ingress);
-    examination.sight = followed | sight_of(seen.interface);
+    examination.sight = sight_of(seen.interface);
     examination.server_next = seen.packet.sequence;
     examination.event.key = key;
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
-    examination.event.from_peer = u8::from(followed == 0);
+    examination.event.from_peer = u8::from(!followed);
     // SAFETY: same context; on failure control comes back.
     unsafe {
-        match stage {
-            Stage::Normalise => STAGES.tail_call(ctx, stage::NORMALISE),
-            Stage::Handshake => STAGES.tail_call(ctx, stage::HANDSHAKE),
+        if followed {
+            examination.sight |= sight::FOLLOWED;
+            STAGES.tail_call(ctx, stage::NORMALISE);
+        } else {
+            STAGES.tail_call(ctx, stage::HANDSHAKE);
         }
-    };
+    }
     seen.row.happened(Happening::StageMissing);
     XDP_PASS
 }

@@ -1,6 +1,7 @@
 //! `campus-sensor top`: where flows and bytes go.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -18,7 +19,8 @@ use crate::store::{Query, Reader, TopBy, TopOrder, TopRow};
 #[command(after_help = "\
 Examples:
   campus-sensor top --by category
-  campus-sensor top --by device --since 7d --sort bytes --limit 50")]
+  campus-sensor top --by device --since 7d --sort bytes --limit 50
+  campus-sensor top --by reason --device 10.20.0.5")]
 pub struct TopArgs {
     /// What to sum by
     #[arg(long, value_enum, default_value_t = By::Name)]
@@ -26,6 +28,9 @@ pub struct TopArgs {
     /// Flows that end at this time or later: 1h, 2d, a day (UTC) or an RFC 3339 time
     #[arg(long, value_name = "TIME", default_value = "24h")]
     pub since: Moment,
+    /// Only flows of this device
+    #[arg(long, value_name = "ADDRESS")]
+    pub device: Option<IpAddr>,
     /// What comes first
     #[arg(long, value_enum, default_value_t = Sort::Flows)]
     pub sort: Sort,
@@ -47,6 +52,8 @@ pub enum By {
     Verdict,
     /// The group of the device
     Group,
+    /// Why flows have no name
+    Reason,
 }
 
 /// [`TopOrder`] on the command line.
@@ -66,6 +73,7 @@ impl By {
             Self::Category => "category",
             Self::Verdict => "verdict",
             Self::Group => "group",
+            Self::Reason => "reason",
         }
     }
 }
@@ -78,6 +86,7 @@ impl From<By> for TopBy {
             By::Category => Self::Category,
             By::Verdict => Self::Verdict,
             By::Group => Self::Group,
+            By::Reason => Self::Reason,
         }
     }
 }
@@ -111,6 +120,7 @@ fn top_at(
 ) -> anyhow::Result<()> {
     let query = Query {
         since: Some(args.since.at(now)),
+        device: args.device,
         limit: (args.limit > 0).then_some(args.limit),
         ..Query::default()
     };

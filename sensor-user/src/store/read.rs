@@ -50,6 +50,8 @@ pub enum TopBy {
     Category,
     /// The verdict.
     Verdict,
+    /// Why there is no name; the roll-ups do not have that either.
+    Reason,
     /// The group of the device.
     Group,
 }
@@ -389,6 +391,7 @@ fn top_of_day(
             ("(SELECT categories FROM category_sets WHERE id = f.categories)", "NULL")
         }
         TopBy::Verdict => ("(SELECT text FROM labels WHERE id = f.verdict)", "NULL"),
+        TopBy::Reason => ("(SELECT text FROM labels WHERE id = f.no_name)", "NULL"),
         TopBy::Group => ("(SELECT text FROM labels WHERE id = f.device_group)", "NULL"),
     };
     let column = match by {
@@ -396,10 +399,11 @@ fn top_of_day(
         TopBy::Device => "f.device",
         TopBy::Category => "f.categories",
         TopBy::Verdict => "f.verdict",
+        TopBy::Reason => "f.no_name",
         TopBy::Group => "f.device_group",
     };
     let (first, end) = match by {
-        TopBy::Name => (0, 0),
+        TopBy::Name | TopBy::Reason => (0, 0),
         TopBy::Device | TopBy::Category | TopBy::Verdict | TopBy::Group if query.name.is_some() => {
             (0, 0)
         }

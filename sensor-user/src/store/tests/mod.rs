@@ -123,11 +123,13 @@ fn a_second_delivery_changes_nothing() {
     assert_eq!(store.counters().stored, 3);
 }
 
+const EVERY_TOP: [TopBy; 6] =
+    [TopBy::Name, TopBy::Device, TopBy::Category, TopBy::Verdict, TopBy::Group, TopBy::Reason];
+
 /// All sums by everything.
 fn tops(dir: &TempDir) -> Vec<Vec<TopRow>> {
-    let by = [TopBy::Name, TopBy::Device, TopBy::Category, TopBy::Verdict, TopBy::Group];
     let reader = Reader::open(dir.path()).unwrap();
-    by.map(|by| reader.top(by, TopOrder::Flows, &Query::default()).unwrap()).into()
+    EVERY_TOP.map(|by| reader.top(by, TopOrder::Flows, &Query::default()).unwrap()).into()
 }
 
 #[test]
@@ -183,7 +185,7 @@ fn top_of_any_span_is_the_sum_of_its_records() {
         for record in records.iter().filter(|record| (since..until).contains(&record.end_us)) {
             expected = (expected.0 + 1, expected.1 + record.bytes());
         }
-        for by in [TopBy::Name, TopBy::Device, TopBy::Category, TopBy::Verdict, TopBy::Group] {
+        for by in EVERY_TOP {
             let rows = Reader::open(dir.path()).unwrap().top(by, TopOrder::Bytes, &query).unwrap();
             // Both categories of every record count it.
             let times = if by == TopBy::Category { 2 } else { 1 };
