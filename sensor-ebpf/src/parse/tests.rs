@@ -230,6 +230,35 @@ fn a_fragment_that_hides_its_transport_could_be_any() {
 }
 
 #[test]
+fn extension_headers_could_hide_a_handshake_from_any_port() {
+    let mut long = vec![6, 32];
+    long.resize(264, 0);
+    let authenticated = [6, 63].into_iter().chain(vec![0; 258]).collect();
+    let chains = [("long options", 60, long), ("a long authentication", 51, authenticated)];
+    for (what, first, chain) in chains {
+        for port in 0..=u16::from(u8::MAX) {
+            let frame = Frame {
+                extensions: Some((first, chain.clone())),
+                ..Frame::from_device(true, b"x")
+            };
+            let frame = frame.from_port(port).bytes();
+            assert_eq!(parse(&frame), Err(Skip::ExtensionHeaders), "{what} from port {port}");
+            let unread = Unread::parse(Cursor::new(&frame));
+            assert!(unread.is_some_and(|unread| unread.is_handshake), "{what} from port {port}");
+        }
+    }
+}
+
+#[test]
+fn a_fragment_behind_an_authentication_header_is_found() {
+    let Frame { transport: tcp, .. } = Frame::from_device(false, b"");
+    let header: &[u8] = &[44, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let frame = ipv6_fragment(tcp, 443, 0, (51, header));
+    assert_eq!(parse(&frame), Err(Skip::Fragment));
+    assert!(Unread::parse(Cursor::new(&frame)).is_some_and(|unread| unread.is_handshake));
+}
+
+#[test]
 fn a_syn_alone_opens_a_connection() {
     let check = |flags, expected| {
         let frame = Frame::from_device(false, b"").with_flags(flags).bytes();

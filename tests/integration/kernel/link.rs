@@ -95,6 +95,8 @@ fn unread() -> Vec<(&'static str, Vec<u8>, NoName, bool)> {
     let (fragmented, extended) = (NoName::Fragment, NoName::ExtensionHeaders);
     let many = Some((60, [60, 0, 1, 4, 0, 0, 0, 0].repeat(7)));
     let second = Some((60, vec![0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0]));
+    let mut long = vec![6, 32];
+    long.resize(264, 0);
     let with = |extensions| Frame { extensions, ..v6.clone() };
     vec![
         ("TCP over IPv4", fragment(&v4), fragmented, true),
@@ -106,6 +108,7 @@ fn unread() -> Vec<(&'static str, Vec<u8>, NoName, bool)> {
         ("UDP to 53 over IPv4", fragment(&udp(&v4, 53)), fragmented, false),
         ("UDP to 53 over IPv6", fragment(&udp(&v6, 53)), fragmented, false),
         ("too many headers", with(many).bytes(), extended, true),
+        ("long options", with(Some((60, long))).bytes(), extended, true),
         ("hop-by-hop options second", with(second).bytes(), extended, true),
     ]
 }
