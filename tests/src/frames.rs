@@ -44,6 +44,8 @@ pub struct Frame {
     pub payload: Vec<u8>,
     /// VLAN tags, outer first: tag protocol and identifier.
     pub tags: Vec<(u16, u16)>,
+    /// What lies between Ethernet, with its tags, and IP.
+    pub link: Link,
     /// TCP options, a multiple of four bytes; not for UDP.
     pub tcp_options: Vec<u8>,
     /// IPv4 options, a multiple of four bytes; not for IPv6.
@@ -54,6 +56,17 @@ pub struct Frame {
     pub hop_limit: u8,
     /// What else a TCP header may say.
     pub header: Header,
+}
+
+/// What a [`Frame`]'s packet lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Nothing else.
+    Ethernet,
+    /// A `PPPoE` session (RFC 2516 section 4).
+    Pppoe,
+    /// A stack of so many labels (RFC 3032 section 2.1).
+    Mpls(u32),
 }
 
 /// Parts of a TCP header that hold no surprise in most segments.
@@ -108,6 +121,7 @@ impl Frame {
             },
             payload: payload.to_vec(),
             tags: Vec::new(),
+            link: Link::Ethernet,
             tcp_options: Vec::new(),
             options: Vec::new(),
             extensions: None,
@@ -149,6 +163,20 @@ impl Frame {
         self
     }
 
+    /// The same in a `PPPoE` session.
+    #[must_use]
+    pub const fn in_pppoe(mut self) -> Self {
+        self.link = Link::Pppoe;
+        self
+    }
+
+    /// The same behind a stack of so many labels.
+    #[must_use]
+    pub const fn in_mpls(mut self, labels: u32) -> Self {
+        self.link = Link::Mpls(labels);
+        self
+    }
+
     /// What the receiver would send back on the same connection, without payload.
     #[must_use]
     pub fn reply(&self) -> Self {
@@ -167,17 +195,31 @@ impl Frame {
             frame.extend(identifier.to_be_bytes());
         }
         let segment = self.segment();
-        match (self.source, self.destination) {
+        let (ether_type, ppp_protocol, header) = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                frame.extend([0x08, 0x00]);
-                frame.extend(self.ipv4(source, destination, segment.len()));
+                (0x0800_u16, 0x0021_u16, self.ipv4(source, destination, segment.len()))
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                frame.extend([0x86, 0xdd]);
-                frame.extend(self.ipv6(source, destination, segment.len()));
+                (0x86dd, 0x0057, self.ipv6(source, destination, segment.len()))
             }
             (source, destination) => panic!("{source} and {destination} are of two families"),
+        };
+        match self.link {
+            Link::Ethernet => frame.extend(ether_type.to_be_bytes()),
+            Link::Pppoe => {
+                frame.extend([0x88, 0x64, 0x11, 0x00, 0x00, 0x07]);
+                frame.extend(((2 + header.len() + segment.len()) as u16).to_be_bytes());
+                frame.extend(ppp_protocol.to_be_bytes());
+            }
+            Link::Mpls(labels) => {
+                frame.extend([0x88, 0x47]);
+                for label in 1..=labels {
+                    let bottom = u32::from(label == labels);
+                    frame.extend((label << 12 | bottom << 8 | 64).to_be_bytes());
+                }
+            }
         }
+        frame.extend(header);
         frame.extend(segment);
         frame
     }

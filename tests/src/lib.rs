@@ -22,6 +22,9 @@
 /// Set where nothing is to be left out: more sizes, more seeds, more repetitions.
 pub const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
 
+/// Names a folder of malformed captures for the kernel suite to run.
+pub const MALFORMED_VARIABLE: &str = "CAMPUS_SENSOR_MALFORMED";
+
 pub mod clients;
 pub mod evaders;
 #[expect(

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use sensor_lab::MALFORMED_VARIABLE;
 
 use crate::setup::{self, Need, Toolchain};
-use crate::{cargo, matrix, score, test, tidy, ui, verify};
+use crate::{cargo, malformed, matrix, score, test, tidy, ui, verify};
 
 const CORPUS_VARIABLE: &str = "CAMPUS_SENSOR_CORPUS";
 
@@ -17,26 +18,41 @@ pub(crate) struct Options {
     /// A corpus of captures to score; the environment's `CAMPUS_SENSOR_CORPUS` does as well.
     #[arg(long, value_name = "DIR")]
     corpus: Option<PathBuf>,
+    /// Malformed captures to run; the environment's `CAMPUS_SENSOR_MALFORMED` does as well.
+    #[arg(long, value_name = "DIR")]
+    malformed: Option<PathBuf>,
 }
 
 type Check<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let corpus = options.corpus.clone().or_else(|| env::var_os(CORPUS_VARIABLE).map(PathBuf::from));
+    let given = |option: &Option<PathBuf>, variable| {
+        option.clone().or_else(|| env::var_os(variable).map(PathBuf::from))
+    };
+    let corpus = given(&options.corpus, CORPUS_VARIABLE);
+    let malformed = given(&options.malformed, MALFORMED_VARIABLE);
     let start = Instant::now();
     let toolchain = setup::ensure(Need::BuildAndLab)?;
     let mut times = vec![("setup", start.elapsed())];
-    let result = run_checks(&checks(&toolchain, corpus.as_deref()), &mut times);
+    let result =
+        run_checks(&checks(&toolchain, corpus.as_deref(), malformed.as_deref()), &mut times);
     print_times(&times, start.elapsed());
-    if corpus.is_none() {
-        ui::line(&format!(
-            "score was left out: give a corpus by --corpus DIR or {CORPUS_VARIABLE}"
-        ));
+    for (what, given, option, variable) in [
+        ("score", &corpus, "--corpus", CORPUS_VARIABLE),
+        ("malformed", &malformed, "--malformed", MALFORMED_VARIABLE),
+    ] {
+        if given.is_none() {
+            ui::line(&format!("{what} was left out: give captures by {option} DIR or {variable}"));
+        }
     }
     result
 }
 
-fn checks<'a>(toolchain: &'a Toolchain, corpus: Option<&'a Path>) -> Vec<Check<'a>> {
+fn checks<'a>(
+    toolchain: &'a Toolchain,
+    corpus: Option<&'a Path>,
+    malformed: Option<&'a Path>,
+) -> Vec<Check<'a>> {
     let cargo = |args: &'static [&'static str]| Box::new(move || cargo::run(toolchain, args));
     let lints = &["clippy", "--workspace", "--all-targets", "--all-features", "--", "-Dwarnings"];
     let mut checks: Vec<Check<'a>> = vec![
@@ -50,6 +66,9 @@ fn checks<'a>(toolchain: &'a Toolchain, corpus: Option<&'a Path>) -> Vec<Check<'
     ];
     if let Some(corpus) = corpus {
         checks.push(("score", Box::new(|| score::score(corpus, None, &[]))));
+    }
+    if let Some(captures) = malformed {
+        checks.push(("malformed", Box::new(|| malformed::check(captures))));
     }
     checks
 }

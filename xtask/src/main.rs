@@ -9,6 +9,7 @@ mod cargo;
 mod ci;
 mod demo;
 mod evaders;
+mod malformed;
 mod matrix;
 mod score;
 mod setup;
@@ -46,6 +47,8 @@ enum Task {
     Bench(bench::Options),
     /// Compare what the sensor reads from captured traffic with what is known to be in it.
     Score(score::Options),
+    /// Run malformed captures through the loaded programs: nothing is lost without a reason; root.
+    Malformed(malformed::Options),
     /// Check the programs against their budgets: instructions, stack, memory.
     Verify,
     /// Check what the compiler cannot: who may name what, file lengths, the ABI's version.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Task::Ci(options) => ci::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Score(options) => score::run(&options),
+        Task::Malformed(options) => malformed::run(&options),
         Task::Verify => verify::run(),
         Task::Tidy(options) => tidy::run(&options),
     };

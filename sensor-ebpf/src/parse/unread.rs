@@ -1,7 +1,7 @@
 //! Packets that belong to no flow and could carry a piece of a handshake all the same.
 
 use super::link;
-use super::network::FRAGMENT;
+use super::network::{AUTHENTICATION, FRAGMENT};
 use super::transport::{TCP, UDP};
 use crate::abi::Address;
 use crate::cursor::Cursor;
@@ -55,7 +55,9 @@ fn ipv6(cursor: &mut Cursor<'_>) -> Option<Unread> {
     let mut protocol = header.u8::<6>();
     let mut walked = 0;
     while walked < BEFORE_FRAGMENT_MAX {
-        let extension = cursor.header::<8>().ok()?;
+        // Not every chain that comes here ends within the packet, and what lies behind one that is too
+        // long was no header: what cannot be walked could be any.
+        let Ok(extension) = cursor.header::<8>() else { break };
         if protocol == FRAGMENT {
             let first = extension.u16::<2>() & 0xfff8 == 0;
             let carried = extension.u8::<0>();
@@ -64,8 +66,11 @@ fn ipv6(cursor: &mut Cursor<'_>) -> Option<Unread> {
                 super::network::is_extension(carried) || is_handshake(cursor, carried, first);
             return Some(Unread { source, is_handshake });
         }
+        let is_authentication = protocol == AUTHENTICATION;
         protocol = extension.u8::<0>();
-        cursor.skip(usize::from(extension.u8::<1>()) * 8);
+        let length = usize::from(extension.u8::<1>());
+        // Authentication counts by four bytes, from the third on (RFC 4302 section 2.2).
+        cursor.skip(if is_authentication { length * 4 } else { length * 8 });
         cursor.converge();
         walked += 1;
     }

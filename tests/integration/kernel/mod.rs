@@ -2,6 +2,8 @@
 
 mod accounting;
 mod budget;
+mod link;
+mod malformed;
 mod parity;
 mod records;
 mod resets;

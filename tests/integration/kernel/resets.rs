@@ -29,7 +29,7 @@ fn shapes() -> Vec<(&'static str, Frame)> {
 }
 
 /// Asserts that all checksums of a frame are right and nothing follows the TCP header.
-fn check_reset(what: &str, frame: &[u8]) -> Packet {
+pub(super) fn check_reset(what: &str, frame: &[u8]) -> Packet {
     let parsed = packet(frame);
     assert_eq!(parsed.tcp_flags, RST | ACK, "{what}");
     let (network, transport) = (parsed.network as usize, parsed.transport as usize);
