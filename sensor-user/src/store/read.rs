@@ -422,15 +422,16 @@ fn top_of_day(
     values.push((":first", Value::from(first)));
     values.push((":end", Value::from(end)));
     values.push((":unfinished", Value::from(EndReason::ActiveTimeout.text().to_owned())));
-    let piece = "SELECT name, device, ifnull(device_group, 0) AS device_group, categories, verdict,
-             1 AS records,
+    let piece = "SELECT name, no_name, device, ifnull(device_group, 0) AS device_group, categories,
+             verdict, 1 AS records,
              end_reason IS NOT (SELECT id FROM labels WHERE text = :unfinished) AS flows,
              packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
          FROM flows WHERE";
     let sql = format!(
         "SELECT {key}, {zone}, sum(f.records), sum(f.flows), sum(f.packets), sum(f.bytes)
          FROM (
-             SELECT NULL AS name, device, device_group, categories, verdict, records, flows,
+             SELECT NULL AS name, NULL AS no_name, device, device_group, categories, verdict,
+                 records, flows,
                  packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
              FROM rollup WHERE hour >= :first AND hour < :end
              UNION ALL {piece} end_us >= :from AND end_us < :piece_end
