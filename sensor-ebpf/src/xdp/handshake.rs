@@ -212,6 +212,15 @@ fn in_order(
     }
     let mut probe = probe(ctx, examination, place.old);
     let mut hello_at = 0;
+    if probe == Probe::Request {
+        let fate = request(ctx, examination, flow, place.old, row);
+        if fate != Fate::Pass {
+            examined(flow, place);
+            return fate;
+        }
+        // Other protocols' lines start with upper-case letters too.
+        probe = Probe::Neither;
+    }
     if probe == Probe::Neither
         && flow.phase == Phase::Waiting as u8
         && let Some(at) = hello::find(examination)
@@ -221,12 +230,7 @@ fn in_order(
         hello_at = at;
     }
     match probe {
-        Probe::Neither => plain(examination, flow, place, row),
-        Probe::Request => {
-            let fate = request(ctx, examination, flow, place.old, row);
-            examined(flow, place);
-            if fate == Fate::Pass { spend(examination, flow) } else { fate }
-        }
+        Probe::Neither | Probe::Request => plain(examination, flow, place, row),
         Probe::Hello => {
             reader.begin();
             reader.resume(hello_at);
