@@ -72,10 +72,11 @@ fn unfinished(family: Family) -> Script {
 
 /// A hello cut in its name, with this in between.
 fn halves(device: &Device<'_>, family: Family, name: &'static str, between: Step) -> Result<Seen> {
+    let blocked = name == BLOCKED;
     let Hello { bytes, name, .. } = Draft { name }.small();
     let [first, second] = cut(&bytes, &[name.start + 5]).try_into().unwrap_or_else(|_| panic!());
     let script = Script::of(&bytes).over(family).send([first]).then(between).send([second]);
-    converse(device, &script, trial::STUBBORN)
+    converse(device, &script, if blocked { trial::BRIEF } else { trial::LONG })
 }
 
 fn joined(thread: thread::ScopedJoinHandle<'_, Result<Seen>>) -> Result<Seen> {

@@ -21,7 +21,7 @@ def shake_hands():
     received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
     secured = context.wrap_bio(received, sent, server_hostname=name)
     with socket.socket(version, socket.SOCK_STREAM, protocol) as connection:
-        connection.settimeout(4)
+        connection.settimeout(10)
         if kind != "fastopen":
             connection.connect(server)
         opens = kind == "fastopen"
@@ -44,7 +44,7 @@ def send_at_once(connection, data):
     """In the SYN, if there is a cookie; asks for one otherwise."""
     connection.settimeout(None)
     connection.sendto(data, socket.MSG_FASTOPEN, server)
-    connection.settimeout(4)
+    connection.settimeout(10)
 
 
 for _ in range(int(count)):

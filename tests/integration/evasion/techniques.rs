@@ -13,8 +13,9 @@ fn a_blocked_name_is_never_read_and_an_allowed_one_loads() -> Result<()> {
     let loads = |trial: &Trial<'_>| {
         trial.case.server == Server::Answers && trial.case.allowed == Allowed::Loads
     };
-    let trials = trial::of(&cases, BLOCKED).chain(trial::of(&cases, ALLOWED).filter(loads));
-    let outcomes = trial::run(&ground, trials, trial::STUBBORN)?;
+    let blocked = trial::of(&cases, BLOCKED, trial::BRIEF);
+    let trials = blocked.chain(trial::of(&cases, ALLOWED, trial::LONG).filter(loads));
+    let outcomes = trial::run(&ground, trials)?;
     let wrong = outcomes.iter().filter_map(|(trial, outcome)| {
         let fault = if trial.name == BLOCKED {
             let answered = outcome.answered() && !outcome.misled;

@@ -22,6 +22,7 @@ pub(super) struct Trial<'a> {
     pub(super) case: &'a Case,
     pub(super) name: &'static str,
     pub(super) family: Family,
+    pub(super) patience: Patience,
 }
 
 impl std::fmt::Display for Trial<'_> {
@@ -31,9 +32,13 @@ impl std::fmt::Display for Trial<'_> {
 }
 
 /// Each case with this name, over each family it can be done over.
-pub(super) fn of<'a>(cases: &'a [Case], name: &'static str) -> impl Iterator<Item = Trial<'a>> {
+pub(super) fn of<'a>(
+    cases: &'a [Case],
+    name: &'static str,
+    patience: Patience,
+) -> impl Iterator<Item = Trial<'a>> {
     cases.iter().flat_map(move |case| {
-        case.families().iter().map(move |&family| Trial { case, name, family })
+        case.families().iter().map(move |&family| Trial { case, name, family, patience })
     })
 }
 
@@ -90,7 +95,6 @@ impl std::fmt::Display for Outcome {
 pub(super) fn run<'a>(
     ground: &Ground,
     trials: impl IntoIterator<Item = Trial<'a>>,
-    patience: Patience,
 ) -> Result<Vec<(Trial<'a>, Outcome)>> {
     let waiting = Mutex::new(trials.into_iter().enumerate().collect::<Vec<_>>().into_iter());
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -102,7 +106,7 @@ pub(super) fn run<'a>(
                     let device = ground.wire.device();
                     let draft = Draft { name: trial.name };
                     let script = trial.case.script(&draft, trial.family);
-                    let seen = converse(&device, &script, patience);
+                    let seen = converse(&device, &script, trial.patience);
                     let address = device.address(trial.family);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                     done.push((number, trial, address, seen));
@@ -128,9 +132,11 @@ pub(super) fn conclude(complaints: &[String], trials: usize) {
     assert!(count == 0, "{trials} trials, {count} complaints:\n{}", complaints.join("\n"));
 }
 
-/// What is granted where nothing gets lost.
+/// Where nothing gets lost, and nothing may be sent again.
+pub(super) const ONCE: Patience = Patience { answer: Duration::from_secs(2), retransmissions: 0 };
+/// Where no answer is expected.
 pub(super) const BRIEF: Patience =
-    Patience { answer: Duration::from_millis(800), retransmissions: 0 };
-/// What is granted where a segment may have to be sent again.
-pub(super) const STUBBORN: Patience =
     Patience { answer: Duration::from_millis(400), retransmissions: 2 };
+/// Where an answer is expected, however busy the machine.
+pub(super) const LONG: Patience =
+    Patience { answer: Duration::from_millis(400), retransmissions: 12 };

@@ -15,9 +15,9 @@ use crate::frames::{Frame, Transport, flag};
 use crate::lab::Family;
 
 /// A SYN is sent so often.
-const SYNS: usize = 4;
+const SYNS: usize = 8;
 /// Between two of them; what is on the same machine answers within milliseconds.
-const SYN_TURN: Duration = Duration::from_millis(400);
+const SYN_TURN: Duration = Duration::from_millis(500);
 /// [`Step::Settle`] and [`Step::AwaitData`] wait no longer.
 const SETTLE: Duration = Duration::from_millis(600);
 /// After so many frames the device listens for a moment: the queues of a virtual wire are short.
