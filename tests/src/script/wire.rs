@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::lab::{Family, HOST_INTERFACE, LAN_INTERFACE, Lab};
@@ -23,6 +23,9 @@ use crate::signal;
 const INBOX_FRAMES: usize = 4_096;
 /// The reader looks this often whether it is still wanted.
 const READ_TURN: Duration = Duration::from_millis(100);
+/// A full queue at the other end of the wire, which nobody can wait for, is tried again so often and so soon.
+const SEND_TRIES: usize = 1_000;
+const QUEUE_TURN: Duration = Duration::from_millis(1);
 /// The longest frame with segments joined by the sender's kernel.
 const FRAME_MAX: usize = 1 << 17;
 
@@ -109,7 +112,15 @@ impl Device<'_> {
         frame[..6].copy_from_slice(&self.wire.gateway);
         let [high, low] = self.number.to_be_bytes();
         frame[6..12].copy_from_slice(&[0x02, 0x78, 0, 0, high, low]);
-        self.wire.socket.send(&frame).context("send a frame").map(drop)
+        for _ in 0..SEND_TRIES {
+            match self.wire.socket.send(&frame) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    thread::sleep(QUEUE_TURN);
+                }
+                sent => return sent.context("send a frame").map(drop),
+            }
+        }
+        bail!("the wire takes no frame")
     }
 
     /// The next frame for this device.
