@@ -13,9 +13,9 @@ const ELSEWHERE: i64 = 500_000_000;
 
 pub(super) fn cases() -> Vec<Case> {
     let ends = [
-        ("reset", flag::RST),
-        ("acknowledging reset", flag::RST | flag::ACK),
-        ("close", flag::FIN | flag::ACK),
+        ("a reset", flag::RST),
+        ("an acknowledging reset", flag::RST | flag::ACK),
+        ("a close", flag::FIN | flag::ACK),
     ];
     let ended = ends.iter().flat_map(|end| ANY_SEGMENT.iter().map(|fault| false_end(*end, fault)));
     ended.chain(openings()).chain(fast_open()).chain(urgent()).chain(interruptions()).collect()
@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// An end of the connection that the server drops, between the halves of a hello.
 fn false_end((end, flags): (&str, u8), fault: &'static Fault) -> Case {
-    case(format!("a {end} with {} in the middle", fault.name), move |draft| {
+    case(format!("{end} with {} in the middle", fault.name), move |draft| {
         let false_end = (fault.apply)(Segment::at(40, &[]).flags(flags));
         interrupted(draft, [Step::Send(false_end)])
     })
