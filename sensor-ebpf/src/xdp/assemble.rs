@@ -44,8 +44,8 @@ pub(crate) fn start(
     if named {
         hello::take_name(examination, reader);
     }
-    let end = flow.examined_from.wrapping_add(place.end);
-    match claim(examination, flow, place.end, row) {
+    let end = place.from.wrapping_add(place.end);
+    match claim(examination, flow, place.from, place.end, row) {
         Ok(slot) => {
             payload::copy_value(&mut slot.reader, reader);
             // Of a merged frame, the last window is still there.
@@ -80,7 +80,7 @@ pub(crate) fn wait(
     if payload::fill_window(ctx, examination, place.old).is_err() {
         return Fate::Pass;
     }
-    match claim(examination, flow, 0, row) {
+    match claim(examination, flow, place.from, 0, row) {
         Ok(slot) => {
             slot.reader.begin();
             payload::keep(examination, 0, slot, place.begin);
@@ -98,6 +98,7 @@ pub(crate) fn wait(
 fn claim(
     examination: &mut Examination,
     flow: &mut Flow,
+    from: u32,
     next: u32,
     row: Row,
 ) -> Result<&'static mut Slot, NoName> {
@@ -110,7 +111,7 @@ fn claim(
         cover(examination, slot, Cover::Forget, from, to);
     }
     let event = &examination.event;
-    slot.begin(&event.key, flow.examined_from, next);
+    slot.begin(&event.key, from, next);
     flow.slot = number;
     Ok(slot)
 }
@@ -128,13 +129,13 @@ pub(crate) fn go_on(
 ) -> Option<Fate> {
     // Offsets of the slot count from an earlier byte than those of the place, if the server has
     // acknowledged something since.
-    let acknowledged = flow.examined_from.wrapping_sub(slot.base);
+    let acknowledged = place.from.wrapping_sub(slot.base);
     let begin = acknowledged.wrapping_add(place.begin);
     let end = acknowledged.wrapping_add(place.end);
     if acknowledged > slot.next {
         // The server has bytes that did not come by here: what waits has lost its start.
         let_go(flow, slot);
-        flow.examined_to = flow.examined_from;
+        flow.examined_to = place.from;
         return None;
     }
     if payload::fill_window(ctx, examination, place.old).is_err() {

@@ -30,6 +30,9 @@ pub(crate) enum Fate {
 /// Where a segment lies in a client's stream: offsets from the first byte under examination.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
+    /// Sequence number of the first byte under examination; the server's acknowledgements move it on
+    /// meanwhile.
+    pub(crate) from: u32,
     /// Bytes at the start of the payload that the server has acknowledged.
     pub(crate) old: u32,
     /// Offset of the first byte behind them.
@@ -138,7 +141,9 @@ fn in_stream(
     if flow.phase == Phase::Requests as u8 {
         return request(ctx, examination, flow, 0, row);
     }
-    let begin = first_byte(examination).wrapping_sub(flow.examined_from).cast_signed();
+    // SAFETY: a live map value; once, because the other direction's hook writes it.
+    let from = unsafe { core::ptr::read_volatile(&raw const flow.examined_from) };
+    let begin = first_byte(examination).wrapping_sub(from).cast_signed();
     let end = begin.wrapping_add(examination.packet.payload_length.cast_signed());
     if !(-BEHIND_MAX..=BEHIND_MAX).contains(&begin) {
         return Fate::Leave(Anomaly::OutOfWindow);
@@ -147,10 +152,11 @@ fn in_stream(
         return Fate::Pass;
     }
     let place = Place {
+        from,
         old: if begin < 0 { begin.unsigned_abs() } else { 0 },
         begin: if begin < 0 { 0 } else { begin.cast_unsigned() },
         end: end.cast_unsigned(),
-        examined: ahead(flow),
+        examined: ahead(flow, from),
     };
     let mut place = place;
     if flow.slot != 0 {
@@ -160,7 +166,7 @@ fn in_stream(
                 if let Some(fate) = assemble::go_on(ctx, examination, flow, slot, place, row) {
                     return fate;
                 }
-                place.examined = ahead(flow);
+                place.examined = ahead(flow, from);
             }
             Opened::Lost => {
                 flow.slot = 0;
@@ -186,8 +192,8 @@ fn in_stream(
 
 /// Bytes that were examined and not acknowledged yet.
 #[inline(always)]
-fn ahead(flow: &Flow) -> u32 {
-    let ahead = flow.examined_to.wrapping_sub(flow.examined_from).cast_signed();
+fn ahead(flow: &Flow, from: u32) -> u32 {
+    let ahead = flow.examined_to.wrapping_sub(from).cast_signed();
     if ahead < 0 { 0 } else { ahead.cast_unsigned() }
 }
 
@@ -304,7 +310,7 @@ fn plain(examination: &Examination, flow: &mut Flow, place: Place, row: Row) -> 
 #[inline(always)]
 fn examined(flow: &mut Flow, place: Place) {
     if place.end > place.examined {
-        flow.examined_to = flow.examined_from.wrapping_add(place.end);
+        flow.examined_to = place.from.wrapping_add(place.end);
     }
 }
 
