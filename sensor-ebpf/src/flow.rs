@@ -32,34 +32,36 @@ pub enum Phase {
 
 /// Bits of [`Flow::marks`].
 pub mod mark {
-    /// The flow-end event was sent.
-    pub const END_SENT: u16 = 1;
-    /// The peer's packets enter at a watched interface too: egress sees them a second time.
-    pub const PEER_AT_INGRESS: u16 = 2;
     /// The first packet seen was not the first of its connection.
-    pub const MID_STREAM: u16 = 4;
+    pub const MID_STREAM: u16 = 1;
     /// The peer sent the first packet.
-    pub const PEER_INITIATED: u16 = 8;
-    /// A segment of the peer was seen.
-    pub const PEER_SEEN: u16 = 16;
-    /// The peer's SYN was seen: what it has sent is known from its first byte on.
-    pub const PEER_SYN: u16 = 32;
+    pub const PEER_INITIATED: u16 = 2;
+    /// Bytes behind a whole hello have passed, and are not kept.
+    pub const UNKEPT: u16 = 4;
+    /// A SYN that the peer has not answered is noted beside the connection that lives.
+    pub const PENDING: u16 = 8;
     /// The client's SYN carried an MD5 signature.
-    pub const SYN_MD5: u16 = 64;
+    pub const SYN_MD5: u16 = 16;
     /// The client's SYN carried a timestamp.
-    pub const SYN_TIMESTAMP: u16 = 128;
+    pub const SYN_TIMESTAMP: u16 = 32;
     /// The client's SYN had a right checksum: this sender fills them in.
-    pub const SYN_CHECKSUM: u16 = 256;
+    pub const SYN_CHECKSUM: u16 = 64;
     /// Marks a SYN gives to its connection.
     pub const SYN: u16 = SYN_MD5 | SYN_TIMESTAMP | SYN_CHECKSUM;
-    /// A SYN that the peer has not answered is noted beside the connection that lives.
-    pub const PENDING: u16 = 512;
-    /// [`SYN`] marks of that SYN, so many bits further up.
+    /// [`SYN`] marks of the SYN that is noted, so many bits further up.
     pub const PENDING_SHIFT: u16 = 4;
-    /// Bytes behind a whole hello have passed, and are not kept.
-    pub const UNKEPT: u16 = 8192;
+}
+
+/// Bits of [`Flow::peer_marks`].
+pub mod peer_mark {
+    /// A segment of the peer was seen.
+    pub const SEEN: u8 = 1;
+    /// The peer's SYN was seen: what it has sent is known from its first byte on.
+    pub const SYN: u8 = 2;
     /// The peer has acknowledged bytes of the client: how its stream began is settled.
-    pub const ACKNOWLEDGED: u16 = 16_384;
+    pub const ACKNOWLEDGED: u8 = 4;
+    /// The peer's packets enter at a watched interface too: egress sees them a second time.
+    pub const AT_INGRESS: u8 = 8;
 }
 
 impl FlowKey {
@@ -152,6 +154,9 @@ impl Flow {
             slot: 0,
             hello: 0,
             lock: 0,
+            peer_marks: 0,
+            end_sent: 0,
+            reserved: 0,
         }
     }
 
@@ -180,7 +185,7 @@ impl Flow {
     /// server's side passes elsewhere, so that nobody will say which of the two it took.
     #[inline(always)]
     pub const fn yields_to_new_connection(&self) -> bool {
-        self.is_over() || self.marks & mark::PEER_SEEN == 0
+        self.is_over() || self.peer_marks & peer_mark::SEEN == 0
     }
 
     /// True where a SYN of the peer on this key starts another flow: the old connection is over, or the
@@ -189,7 +194,7 @@ impl Flow {
     pub const fn yields_to_peers_connection(&self, syn: &Packet) -> bool {
         self.is_over()
             || self.verdict != Verdict::Block as u8
-                && self.marks & mark::PEER_SEEN != 0
+                && self.peer_marks & peer_mark::SEEN != 0
                 && syn.sequence.wrapping_add(1) != self.peer_first
     }
 
@@ -247,14 +252,14 @@ impl Flow {
         if segment.tcp_flags & SYN != 0 {
             self.peer_first = end;
             self.peer_next = end;
-            self.marks |= mark::PEER_SEEN | mark::PEER_SYN;
-        } else if self.marks & (mark::MID_STREAM | mark::PEER_SYN) == 0 {
+            self.peer_marks |= peer_mark::SEEN | peer_mark::SYN;
+        } else if self.marks & mark::MID_STREAM == 0 && self.peer_marks & peer_mark::SYN == 0 {
             // An answer that belongs to an older connection (RFC 5961 section 4).
             return false;
-        } else if self.marks & mark::PEER_SEEN == 0 {
+        } else if self.peer_marks & peer_mark::SEEN == 0 {
             self.peer_first = segment.sequence;
             self.peer_next = end;
-            self.marks |= mark::PEER_SEEN;
+            self.peer_marks |= peer_mark::SEEN;
         } else if is_before(self.peer_next, end) {
             self.peer_next = end;
         }
@@ -263,7 +268,7 @@ impl Flow {
         }
         if is_before(self.examined_from, segment.acknowledgement) {
             self.examined_from = segment.acknowledgement;
-            self.marks |= mark::ACKNOWLEDGED;
+            self.peer_marks |= peer_mark::ACKNOWLEDGED;
             if is_before(self.examined_to, segment.acknowledgement) && self.slot == 0 {
                 // It came by another way.
                 self.examined_to = segment.acknowledgement;
@@ -275,7 +280,6 @@ impl Flow {
             return false;
         }
         self.phase = Phase::Answered as u8;
-        self.marks &= !mark::UNKEPT;
         true
     }
 }
@@ -372,10 +376,10 @@ mod tests {
 
     #[test]
     fn a_syn_takes_the_key_when_the_server_says_so() {
-        let live = Flow { marks: mark::PEER_SEEN, examined_from: 500, ..Flow::default() };
+        let live = Flow { peer_marks: peer_mark::SEEN, examined_from: 500, ..Flow::default() };
         assert!(!live.yields_to_new_connection());
         assert!(Flow { peer_tcp_flags: RST, ..live }.yields_to_new_connection());
-        assert!(Flow { marks: 0, ..live }.yields_to_new_connection(), "nobody will say");
+        assert!(Flow { peer_marks: 0, ..live }.yields_to_new_connection(), "nobody will say");
 
         let mut flow = live;
         let syn = packet(SYN, 9000, 0, 0);
@@ -395,7 +399,7 @@ mod tests {
     fn the_server_ends_the_examination_of_what_it_acknowledges() {
         let named = Flow {
             phase: Phase::Named as u8,
-            marks: mark::PEER_SEEN | mark::PEER_SYN,
+            peer_marks: peer_mark::SEEN | peer_mark::SYN,
             examined_from: 1001,
             examined_to: 1501,
             ..Flow::default()

@@ -6,7 +6,7 @@
 //! stack that follows the standards, whatever the path does to its packets.
 
 use crate::abi::{Anomaly, Flow};
-use crate::flow::mark;
+use crate::flow::{mark, peer_mark};
 use crate::options::found;
 use crate::parse::{ACK, FIN, Packet, RST, SYN, URG};
 
@@ -57,7 +57,7 @@ pub const fn anomaly(
         return Some(Anomaly::OldTimestamp);
     }
     // What was acknowledged lies between the peer's SYN and its last byte, both seen.
-    if flow.marks & mark::PEER_SYN != 0
+    if flow.peer_marks & peer_mark::SYN != 0
         && (is_before(packet.acknowledgement, flow.peer_first)
             || is_before(flow.peer_next, packet.acknowledgement))
     {
@@ -101,7 +101,8 @@ mod tests {
     fn flow() -> Flow {
         Flow {
             hop_limit: 64,
-            marks: mark::PEER_SYN | mark::PEER_SEEN | mark::SYN_TIMESTAMP,
+            marks: mark::SYN_TIMESTAMP,
+            peer_marks: peer_mark::SEEN | peer_mark::SYN,
             peer_first: 5001,
             peer_next: 5001,
             recent_timestamp: 700,

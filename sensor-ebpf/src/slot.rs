@@ -71,7 +71,9 @@ pub struct Slot {
     /// The flow.
     pub key: FlowKey,
     /// 1 while a program works on it.
-    pub lock: u64,
+    pub lock: u32,
+    /// 1 where the reader is done: the slot stays to compare with what is sent again.
+    pub done: u32,
     /// When it was claimed, ns of the sensor's clock.
     pub first_ns: u64,
     /// When it was last used, ns of the sensor's clock; 0 where it is free.
@@ -84,10 +86,6 @@ pub struct Slot {
     pub kept: u32,
     /// Offset after the furthest byte that came ahead; not above `next` where none waits.
     pub ahead: u32,
-    /// 1 where the reader is done: the slot stays to compare with what is sent again.
-    pub done: u32,
-    /// Always 0.
-    pub reserved: u32,
 }
 
 // A masked store through the reader stays within the value.

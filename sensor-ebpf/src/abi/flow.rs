@@ -117,7 +117,7 @@ pub struct Flow {
     pub examined: u8,
     /// Resets sent in answer to this blocked flow.
     pub resets: u8,
-    /// Bits of [`crate::flow::mark`].
+    /// Bits of [`crate::flow::mark`]. The client's packets alone change them.
     pub marks: u16,
     /// Hop limit of the client's SYN; 0 where it was not seen.
     pub hop_limit: u8,
@@ -143,7 +143,13 @@ pub struct Flow {
     /// Key of the [`StoredHello`](crate::abi::StoredHello); 0 where no whole hello was read.
     pub hello: u64,
     /// 1 while a program examines a segment of the flow: its segments may come in on several CPUs.
-    pub lock: u64,
+    pub lock: u32,
+    /// Bits of [`crate::flow::peer_mark`]. The peer's packets alone change them.
+    pub peer_marks: u8,
+    /// 1 when the end of the connection was told.
+    pub end_sent: u8,
+    /// Always 0.
+    pub reserved: u16,
 }
 
 /// What of a flow is in its records already. User space alone writes it; it lives in the kernel so

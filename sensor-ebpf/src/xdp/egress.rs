@@ -8,7 +8,7 @@ use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, Verdict, Volume,
 };
 use sensor_ebpf::cursor::Cursor;
-use sensor_ebpf::flow::mark;
+use sensor_ebpf::flow::peer_mark;
 use sensor_ebpf::parse::{Packet, Skip, TCP};
 use sensor_ebpf::reset::OWN_RESET_MARK;
 
@@ -74,7 +74,7 @@ fn account_for(
     let flow = if let Some(flow) = flows::find(&key) {
         // SAFETY: the pointer is a live map value.
         let known: &Flow = unsafe { &*flow };
-        if known.marks & mark::PEER_AT_INGRESS != 0 {
+        if known.peer_marks & peer_mark::AT_INGRESS != 0 {
             return (Accounting::Transit, verdict_of(flow, row));
         }
         flow

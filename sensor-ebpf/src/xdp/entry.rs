@@ -7,7 +7,7 @@ use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, NoName, Side, Verdict, Volume,
 };
 use sensor_ebpf::cursor::Cursor;
-use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, mark};
+use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, peer_mark};
 use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
@@ -116,7 +116,7 @@ fn sight(seen: &Seen) -> Option<Sight> {
     let reverse = FlowKey::from_peer(&seen.packet, seen.interface.zone);
     if let Some(flow) = flows::find(&reverse) {
         // SAFETY: the pointer is a live map value; a lost race is repaired by the next packet.
-        unsafe { (*flow).marks |= mark::PEER_AT_INGRESS };
+        unsafe { (*flow).peer_marks |= peer_mark::AT_INGRESS };
         return Some(Sight { key: reverse, flow, from_lan: false });
     }
     let flow =

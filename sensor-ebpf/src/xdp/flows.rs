@@ -1,7 +1,6 @@
 //! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
 
 use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Volume};
-use sensor_ebpf::flow::mark;
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
@@ -76,8 +75,8 @@ pub(crate) fn add(
     } else {
         flow.peer_tcp_flags |= packet.tcp_flags;
     }
-    if flow.is_closed() && flow.marks & mark::END_SENT == 0 {
-        flow.marks |= mark::END_SENT;
+    if flow.is_closed() && flow.end_sent == 0 {
+        flow.end_sent = 1;
         tell_end(&sight.key, flow, FlowEnd::Closed, Happening::FlowEndLost, hook, row, now_ns);
     }
 }

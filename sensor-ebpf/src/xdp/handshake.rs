@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
-use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, PROBE_BYTES, Phase, Probe, mark};
+use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, PROBE_BYTES, Phase, Probe, mark, peer_mark};
 use sensor_ebpf::parse::SYN;
 use sensor_ebpf::slot::SLOT_BYTES;
 use sensor_ebpf::tls::HelloReader;
@@ -141,6 +141,10 @@ fn in_stream(
     if flow.phase == Phase::Requests as u8 {
         return request(ctx, examination, flow, 0, row);
     }
+    if flow.phase == Phase::Answered as u8 {
+        // What passed was behind the hello that was answered.
+        flow.marks &= !mark::UNKEPT;
+    }
     // SAFETY: a live map value; once, because the other direction's hook writes it.
     let from = unsafe { core::ptr::read_volatile(&raw const flow.examined_from) };
     let begin = first_byte(examination).wrapping_sub(from).cast_signed();
@@ -211,7 +215,7 @@ fn in_order(
     if flow.phase == Phase::Named as u8 && !again {
         flow.marks |= mark::UNKEPT;
         // The server's answer ends the examination, where it can be seen.
-        if flow.marks & mark::PEER_SEEN != 0 {
+        if flow.peer_marks & peer_mark::SEEN != 0 {
             return Fate::Pass;
         }
         return spend(examination, flow);
@@ -299,7 +303,7 @@ fn plain(examination: &Examination, flow: &mut Flow, place: Place, row: Row) -> 
         row.no_name(reason);
     }
     examined(flow, place);
-    if flow.marks & mark::PEER_SEEN == 0 {
+    if flow.peer_marks & peer_mark::SEEN == 0 {
         // Nobody will say what has arrived.
         flow.examined_from = flow.examined_to;
     }
@@ -319,7 +323,7 @@ fn examined(flow: &mut Flow, place: Place) {
 fn spend(examination: &Examination, flow: &mut Flow) -> Fate {
     let units = examination.packet.payload_length / EXAMINED_UNIT + 1;
     let spent = u32::from(flow.examined) + units;
-    let settled = flow.marks & mark::PEER_SEEN == 0 || flow.marks & mark::ACKNOWLEDGED != 0;
+    let settled = flow.peer_marks & peer_mark::SEEN == 0 || flow.peer_marks & peer_mark::ACKNOWLEDGED != 0;
     if spent <= u32::from(EXAMINED_MAX) {
         flow.examined = spent as u8;
     } else if settled {

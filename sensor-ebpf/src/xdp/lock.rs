@@ -10,7 +10,7 @@ const TRIES_MAX: u32 = 512;
 
 /// Takes a lock, or waits for it a while. `false`: the other one is still at work.
 #[inline(always)]
-pub(crate) fn take(cell: &mut u64) -> bool {
+pub(crate) fn take(cell: &mut u32) -> bool {
     if is_taken(cell) {
         return true;
     }
@@ -20,7 +20,7 @@ pub(crate) fn take(cell: &mut u64) -> bool {
 }
 
 struct Context<'a> {
-    cell: &'a mut u64,
+    cell: &'a mut u32,
     taken: bool,
 }
 
@@ -33,13 +33,13 @@ unsafe extern "C" fn step(_: u32, context: *mut c_void) -> i64 {
 
 /// Takes a lock, if it is free.
 #[inline(always)]
-pub(crate) fn is_taken(cell: &mut u64) -> bool {
+pub(crate) fn is_taken(cell: &mut u32) -> bool {
     #[cfg(target_arch = "bpf")]
     {
         use core::intrinsics::{AtomicOrdering, atomic_cxchg};
         // SAFETY: the reference is to an aligned, live map value.
         let (_, taken) = unsafe {
-            atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(cell, 0, 1)
+            atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(cell, 0, 1)
         };
         taken
     }
@@ -53,7 +53,7 @@ pub(crate) fn is_taken(cell: &mut u64) -> bool {
 
 /// Gives a lock up.
 #[inline(always)]
-pub(crate) fn give_up(cell: &mut u64) {
+pub(crate) fn give_up(cell: &mut u32) {
     // Volatile: the store that lets others in comes after all others.
     // SAFETY: the reference is to a live map value.
     unsafe { core::ptr::write_volatile(cell, 0) };

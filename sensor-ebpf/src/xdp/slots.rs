@@ -40,6 +40,10 @@ pub(crate) fn claim(
         let place = first.wrapping_add(probe.wrapping_mul(0x9e37_79b9));
         let number = ((u64::from(place) * u64::from(slots)) >> 32) as u32;
         probe += 1;
+        // Its flow's own segment is not to find it locked, so it is looked at first.
+        if !looks_idle(number, now_ns) {
+            continue;
+        }
         let Some(slot) = locked(number) else { continue };
         if !slot.is_idle(now_ns) {
             unlock(slot);
@@ -111,6 +115,12 @@ fn locked(number: u32) -> Option<&'static mut Slot> {
     // SAFETY: a live map value; the lock makes the reference the only one that is used.
     let slot = unsafe { &mut *SLOTS.get_ptr_mut(number)? };
     lock::is_taken(&mut slot.lock).then_some(slot)
+}
+
+#[inline(always)]
+fn looks_idle(number: u32, now_ns: u64) -> bool {
+    // SAFETY: a live map value; what another CPU writes meanwhile is looked at again under the lock.
+    SLOTS.get_ptr(number).is_some_and(|slot| unsafe { (*slot).is_idle(now_ns) })
 }
 
 #[inline(always)]
