@@ -323,7 +323,8 @@ fn examined(flow: &mut Flow, place: Place) {
 fn spend(examination: &Examination, flow: &mut Flow) -> Fate {
     let units = examination.packet.payload_length / EXAMINED_UNIT + 1;
     let spent = u32::from(flow.examined) + units;
-    let settled = flow.peer_marks & peer_mark::SEEN == 0 || flow.peer_marks & peer_mark::ACKNOWLEDGED != 0;
+    let settled =
+        flow.peer_marks & peer_mark::SEEN == 0 || flow.peer_marks & peer_mark::ACKNOWLEDGED != 0;
     if spent <= u32::from(EXAMINED_MAX) {
         flow.examined = spent as u8;
     } else if settled {

@@ -24,6 +24,7 @@ mod honest;
 mod ordinary;
 mod overlaps;
 mod packets;
+mod race;
 mod records;
 mod segments;
 mod speaker;

@@ -57,6 +57,11 @@ fn in_order() -> Vec<Case> {
     ]
 }
 
+/// A small hello in segments of so many bytes, one right after the other.
+pub(super) fn in_pieces(draft: &Draft, size: usize) -> Script {
+    sent(&draft.small(), |bytes| pieces(bytes, size))
+}
+
 fn out_of_order() -> Vec<Case> {
     vec![
         case("two segments, second first", |draft| {
