@@ -3,6 +3,7 @@
 
 use core::ffi::c_void;
 
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::WINDOW;
@@ -11,12 +12,12 @@ use sensor_ebpf::slot::{COVERAGE_STEPS_MAX, Comparison, Cover, Coverage, SLOT_BY
 use sensor_ebpf::tls::{HelloReader, STREAM_MAX};
 
 use crate::account::Row;
-use crate::handshake::{Fate, Place, nameless};
+use crate::handshake::{self, Fate, Place, carry_out, nameless};
 use crate::hello::{self, Outcome};
-use crate::maps::{self, Examination};
-use crate::payload;
-use crate::slots;
+use crate::maps::{self, Examination, stage};
+use crate::slots::{self, Opened};
 use crate::steps::run_loop;
+use crate::{lock, payload};
 
 /// Steps of a comparison: eight bytes each, and pieces at the edges of words, ring and what was read.
 const COMPARISON_STEPS_MAX: u32 = WINDOW as u32 / 8 * 2 + 64;
@@ -24,73 +25,93 @@ const COMPARISON_STEPS_MAX: u32 = WINDOW as u32 / 8 * 2 + 64;
 /// Runs of waiting bytes read after one segment: the ring wraps once.
 const RUNS_MAX: u32 = 3;
 
-/// Keeps the start of a hello that goes on in another segment. The reader has read this one.
+#[inline(always)]
+pub(crate) fn run(ctx: &XdpContext) -> u32 {
+    let Some(examination) = maps::examination() else { return XDP_PASS };
+    let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
+    let Some(flow) = handshake::followed(examination) else { return XDP_PASS };
+    let fate = if lock::take(&mut flow.lock) {
+        let fate = in_slot(ctx, examination, flow, row);
+        lock::give_up(&mut flow.lock);
+        fate
+    } else {
+        Fate::Leave(Anomaly::SlotBusy)
+    };
+    carry_out::<{ stage::HANDSHAKE }>(ctx, examination, fate, row)
+}
+
+#[inline(always)]
+fn in_slot(ctx: &XdpContext, examination: &mut Examination, flow: &mut Flow, row: Row) -> Fate {
+    if flow.slot == 0 {
+        return Fate::Other;
+    }
+    let place = match Place::of(examination, flow) {
+        Ok(place) => place,
+        Err(fate) => return fate,
+    };
+    match slots::open(flow.slot, &examination.event.key, examination.event.time_ns) {
+        Opened::Busy => Fate::Leave(Anomaly::SlotBusy),
+        Opened::Own(slot) => go_on(ctx, examination, flow, slot, place, row),
+        Opened::Lost => {
+            flow.slot = 0;
+            if flow.phase == Phase::Named as u8 {
+                Fate::Other
+            } else {
+                nameless(examination, NoName::SlotLost)
+            }
+        }
+    }
+}
+
+/// What is to be kept of a stream that gets a slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    /// The segment was read, and the hello goes on in another one. Else it came ahead of others.
+    pub(crate) read: bool,
+    /// What was read of it has the name already.
+    pub(crate) named: bool,
+}
+
+/// Keeps a stream from its first segment that cannot be read by itself alone. The window holds that
+/// segment, of a merged one its end.
 #[inline(always)]
 pub(crate) fn start(
     examination: &mut Examination,
-    reader: &mut HelloReader,
+    reader: &HelloReader,
     flow: &mut Flow,
     place: Place,
-    again: bool,
+    start: Start,
     row: Row,
 ) -> Fate {
-    // What was read before of the same bytes was no hello, or one that ended where this one goes on,
-    // and what followed it has passed.
-    let unkept = flow.marks & mark::UNKEPT != 0 && place.end >= place.examined;
-    if again && (flow.phase != Phase::Named as u8 || unkept) {
-        return nameless(examination, NoName::Evasion);
+    let next = if start.read { place.end } else { 0 };
+    let claimed = claim(examination, flow, place.from, next, row);
+    if start.read {
+        flow.examined_to = place.from.wrapping_add(place.end);
     }
-    let named = reader.is_named();
-    if named {
-        hello::take_name(examination, reader);
-    }
-    let end = place.from.wrapping_add(place.end);
-    match claim(examination, flow, place.from, place.end, row) {
+    match claimed {
         Ok(slot) => {
-            payload::copy_value(&mut slot.reader, reader);
-            // Of a merged frame, the last window is still there.
-            slot.kept = place.end.saturating_sub(examination.window.length);
-            payload::keep(examination, 0, slot, slot.kept);
+            let at = if start.read {
+                payload::copy_value(&mut slot.reader, reader);
+                slot.kept = place.end.saturating_sub(examination.window.length);
+                slot.kept
+            } else {
+                slot.reader.begin();
+                cover(examination, slot, Cover::Wait, place.begin, place.end);
+                slot.ahead = place.end;
+                place.begin
+            };
+            payload::keep(examination, 0, slot, at);
             slots::unlock(slot);
         }
-        Err(reason) if !named => {
-            flow.examined_to = end;
-            return nameless(examination, reason);
-        }
+        Err(reason) if !start.named => return nameless(examination, reason),
         // The name is there; only what the hello offers is lost.
         Err(_) => row.happened(Happening::HelloNotStored),
     }
-    flow.examined_to = end;
-    if flow.name_hash == 0 {
+    if start.read && flow.name_hash == 0 {
         // Until the rest comes.
         flow.no_name = NoName::Truncated as u8;
     }
-    if named { Fate::Judge } else { Fate::Pass }
-}
-
-/// Keeps a segment that came ahead of others.
-#[inline(always)]
-pub(crate) fn wait(
-    ctx: &XdpContext,
-    examination: &mut Examination,
-    flow: &mut Flow,
-    place: Place,
-    row: Row,
-) -> Fate {
-    if payload::fill_window(ctx, examination, place.old).is_err() {
-        return Fate::Pass;
-    }
-    match claim(examination, flow, place.from, 0, row) {
-        Ok(slot) => {
-            slot.reader.begin();
-            payload::keep(examination, 0, slot, place.begin);
-            cover(examination, slot, Cover::Wait, place.begin, place.end);
-            slot.ahead = place.end;
-            slots::unlock(slot);
-            Fate::Pass
-        }
-        Err(reason) => nameless(examination, reason),
-    }
+    if start.named { Fate::Judge } else { Fate::Pass }
 }
 
 /// Claims a slot for a flow whose stream is read up to offset `next`.
@@ -116,17 +137,17 @@ fn claim(
     Ok(slot)
 }
 
-/// Takes the next segment of a stream that has a slot. `None`: the slot is of no use to it any more,
-/// and the segment is to be read by itself.
+/// Takes the next segment of a stream that has a slot. [`Fate::Other`]: the slot is of no use to it any
+/// more, and the segment is to be read by itself.
 #[inline(always)]
-pub(crate) fn go_on(
+fn go_on(
     ctx: &XdpContext,
     examination: &mut Examination,
     flow: &mut Flow,
     slot: &mut Slot,
     place: Place,
     row: Row,
-) -> Option<Fate> {
+) -> Fate {
     // Offsets of the slot count from an earlier byte than those of the place, if the server has
     // acknowledged something since.
     let acknowledged = place.from.wrapping_sub(slot.base);
@@ -136,11 +157,11 @@ pub(crate) fn go_on(
         // The server has bytes that did not come by here: what waits has lost its start.
         let_go(flow, slot);
         flow.examined_to = place.from;
-        return None;
+        return Fate::Other;
     }
     if payload::fill_window(ctx, examination, place.old).is_err() {
         slots::unlock(slot);
-        return Some(Fate::Pass);
+        return Fate::Pass;
     }
     let [a, b, c, ..] = examination.window.word(0).to_le_bytes();
     let probe = Probe::of([a, b, c], examination.window.length);
@@ -150,7 +171,7 @@ pub(crate) fn go_on(
         && probe != Probe::Hello
     {
         let_go(flow, slot);
-        return None;
+        return Fate::Other;
     }
     examination.server_next = slot.base.wrapping_add(slot.next);
     let fate = take(ctx, examination, flow, slot, Span { old: place.old, begin, end }, row);
@@ -161,18 +182,18 @@ pub(crate) fn go_on(
         Taken::Done | Taken::Kept | Taken::Judge => slots::unlock(slot),
         Taken::Leave(anomaly) => {
             slots::unlock(slot);
-            return Some(Fate::Leave(anomaly));
+            return Fate::Leave(anomaly);
         }
         Taken::Plain => {
             let_go(flow, slot);
-            return Some(Fate::Pass);
+            return Fate::Pass;
         }
         Taken::Nameless(reason) => {
             let_go(flow, slot);
-            return Some(nameless(examination, reason));
+            return nameless(examination, reason);
         }
     }
-    Some(if fate == Taken::Judge { Fate::Judge } else { Fate::Pass })
+    if fate == Taken::Judge { Fate::Judge } else { Fate::Pass }
 }
 
 /// A segment's place in the slot.

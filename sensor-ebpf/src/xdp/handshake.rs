@@ -1,5 +1,5 @@
-//! From a client's segment to a name: read it by itself where the hello fits, else together with what
-//! is kept of its stream.
+//! From a client's segment to a name, where the hello or head starts in this segment. What goes on in
+//! others is kept in a slot, and [`assemble`] reads those.
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
@@ -10,10 +10,10 @@ use sensor_ebpf::slot::SLOT_BYTES;
 use sensor_ebpf::tls::HelloReader;
 
 use crate::account::Row;
+use crate::assemble::Start;
 use crate::hello::{self, Outcome};
 use crate::maps::{self, Examination, STAGES, sight, stage};
 use crate::normalise::leave_out;
-use crate::slots::{self, Opened};
 use crate::{assemble, flows, head, lock, payload};
 
 /// What becomes of the segment.
@@ -25,6 +25,8 @@ pub(crate) enum Fate {
     Judge,
     /// It is one that should not go on.
     Leave(Anomaly),
+    /// It is for the other one of the two stages that read streams: a slot has come or gone.
+    Other,
 }
 
 /// Where a segment lies in a client's stream: offsets from the first byte under examination.
@@ -41,6 +43,31 @@ pub(crate) struct Place {
     pub(crate) end: u32,
     /// Offset after the last byte examined in order.
     pub(crate) examined: u32,
+}
+
+impl Place {
+    /// Where the segment lies, or what becomes of one that brings nothing to examine.
+    #[inline(always)]
+    pub(crate) fn of(examination: &Examination, flow: &Flow) -> Result<Self, Fate> {
+        // SAFETY: a live map value; once, because the other direction's hook writes it.
+        let from = unsafe { core::ptr::read_volatile(&raw const flow.examined_from) };
+        let begin = first_byte(examination).wrapping_sub(from).cast_signed();
+        let end = begin.wrapping_add(examination.packet.payload_length.cast_signed());
+        if !(-BEHIND_MAX..=BEHIND_MAX).contains(&begin) {
+            return Err(Fate::Leave(Anomaly::OutOfWindow));
+        }
+        if end <= 0 {
+            return Err(Fate::Pass);
+        }
+        let ahead = flow.examined_to.wrapping_sub(from).cast_signed();
+        Ok(Self {
+            from,
+            old: if begin < 0 { begin.unsigned_abs() } else { 0 },
+            begin: if begin < 0 { 0 } else { begin.cast_unsigned() },
+            end: end.cast_unsigned(),
+            examined: if ahead < 0 { 0 } else { ahead.cast_unsigned() },
+        })
+    }
 }
 
 /// How far behind what is examined a segment may lie: bytes before a hello are few.
@@ -64,16 +91,27 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         }
         None => alone(ctx, examination, reader, row),
     };
+    carry_out::<{ stage::ASSEMBLE }>(ctx, examination, fate, row)
+}
+
+/// Does what came of a segment; `OTHER` is the stage for [`Fate::Other`].
+#[inline(always)]
+pub(crate) fn carry_out<const OTHER: u32>(
+    ctx: &XdpContext,
+    examination: &Examination,
+    fate: Fate,
+    row: Row,
+) -> u32 {
     match fate {
-        Fate::Leave(anomaly) if leave_out(examination, anomaly, row) => XDP_DROP,
-        Fate::Pass | Fate::Leave(_) => XDP_PASS,
-        Fate::Judge => {
-            // SAFETY: same context; on failure control comes back.
-            unsafe { STAGES.tail_call(ctx, stage::JUDGE) };
-            row.happened(Happening::StageMissing);
-            XDP_PASS
-        }
+        Fate::Leave(anomaly) if leave_out(examination, anomaly, row) => return XDP_DROP,
+        Fate::Pass | Fate::Leave(_) => return XDP_PASS,
+        // SAFETY: same context; on failure control comes back.
+        Fate::Judge => unsafe { STAGES.tail_call(ctx, stage::JUDGE) },
+        // SAFETY: as above.
+        Fate::Other => unsafe { STAGES.tail_call(ctx, OTHER) },
     }
+    row.happened(Happening::StageMissing);
+    XDP_PASS
 }
 
 /// Sequence number of the payload: a SYN takes one before it.
@@ -85,7 +123,7 @@ fn first_byte(examination: &Examination) -> u32 {
 
 /// The flow, where its stream can be followed.
 #[inline(always)]
-fn followed(examination: &Examination) -> Option<&'static mut Flow> {
+pub(crate) fn followed(examination: &Examination) -> Option<&'static mut Flow> {
     if examination.sight & sight::FOLLOWED == 0 {
         return None;
     }
@@ -141,64 +179,63 @@ fn in_stream(
     if flow.phase == Phase::Requests as u8 {
         return request(ctx, examination, flow, 0, row);
     }
+    if flow.slot != 0 {
+        return Fate::Other;
+    }
     if flow.phase == Phase::Answered as u8 {
         // What passed was behind the hello that was answered.
         flow.marks &= !mark::UNKEPT;
     }
-    // SAFETY: a live map value; once, because the other direction's hook writes it.
-    let from = unsafe { core::ptr::read_volatile(&raw const flow.examined_from) };
-    let begin = first_byte(examination).wrapping_sub(from).cast_signed();
-    let end = begin.wrapping_add(examination.packet.payload_length.cast_signed());
-    if !(-BEHIND_MAX..=BEHIND_MAX).contains(&begin) {
-        return Fate::Leave(Anomaly::OutOfWindow);
-    }
-    if end <= 0 {
-        return Fate::Pass;
-    }
-    let place = Place {
-        from,
-        old: if begin < 0 { begin.unsigned_abs() } else { 0 },
-        begin: if begin < 0 { 0 } else { begin.cast_unsigned() },
-        end: end.cast_unsigned(),
-        examined: ahead(flow, from),
+    let place = match Place::of(examination, flow) {
+        Ok(place) => place,
+        Err(fate) => return fate,
     };
-    let mut place = place;
-    if flow.slot != 0 {
-        match slots::open(flow.slot, &examination.event.key, examination.event.time_ns) {
-            Opened::Busy => return Fate::Leave(Anomaly::SlotBusy),
-            Opened::Own(slot) => {
-                if let Some(fate) = assemble::go_on(ctx, examination, flow, slot, place, row) {
-                    return fate;
-                }
-                place.examined = ahead(flow, from);
-            }
-            Opened::Lost => {
-                flow.slot = 0;
-                if flow.phase != Phase::Named as u8 {
-                    return nameless(examination, NoName::SlotLost);
-                }
-            }
-        }
+    let start = match read(ctx, examination, reader, flow, place, row) {
+        Reading::Over(fate) => return fate,
+        Reading::GoesOn(start) => start,
+    };
+    assemble::start(examination, reader, flow, place, start, row)
+}
+
+/// How far reading a segment by itself came.
+enum Reading {
+    Over(Fate),
+    /// It takes other segments to read it.
+    GoesOn(Start),
+}
+
+impl From<Fate> for Reading {
+    #[inline(always)]
+    fn from(fate: Fate) -> Self {
+        Self::Over(fate)
     }
+}
+
+/// Reads a segment of a stream that has no slot.
+#[inline(always)]
+fn read(
+    ctx: &XdpContext,
+    examination: &mut Examination,
+    reader: &mut HelloReader,
+    flow: &mut Flow,
+    place: Place,
+    row: Row,
+) -> Reading {
     if place.begin == 0 || place.begin == place.examined {
         return in_order(ctx, examination, reader, flow, place, row);
     }
     if flow.phase == Phase::Named as u8 && place.begin > place.examined {
         // Behind a hello that was read whole.
         flow.marks |= mark::UNKEPT;
-        return Fate::Pass;
+        return Fate::Pass.into();
     }
     if place.end > SLOT_BYTES as u32 {
-        return Fate::Leave(Anomaly::OutOfWindow);
+        return Fate::Leave(Anomaly::OutOfWindow).into();
     }
-    assemble::wait(ctx, examination, flow, place, row)
-}
-
-/// Bytes that were examined and not acknowledged yet.
-#[inline(always)]
-fn ahead(flow: &Flow, from: u32) -> u32 {
-    let ahead = flow.examined_to.wrapping_sub(from).cast_signed();
-    if ahead < 0 { 0 } else { ahead.cast_unsigned() }
+    if payload::fill_window(ctx, examination, place.old).is_err() {
+        return Fate::Pass.into();
+    }
+    Reading::GoesOn(Start { read: false, named: false })
 }
 
 /// A segment that starts where the stream goes on, or where it starts anew.
@@ -210,15 +247,15 @@ fn in_order(
     flow: &mut Flow,
     place: Place,
     row: Row,
-) -> Fate {
+) -> Reading {
     let again = place.begin == 0 && place.examined > 0;
     if flow.phase == Phase::Named as u8 && !again {
         flow.marks |= mark::UNKEPT;
         // The server's answer ends the examination, where it can be seen.
         if flow.peer_marks & peer_mark::SEEN != 0 {
-            return Fate::Pass;
+            return Fate::Pass.into();
         }
-        return spend(examination, flow);
+        return spend(examination, flow).into();
     }
     let mut probe = probe(ctx, examination, place.old);
     let mut hello_at = 0;
@@ -226,7 +263,7 @@ fn in_order(
         let fate = request(ctx, examination, flow, place.old, row);
         if fate != Fate::Pass {
             examined(flow, place);
-            return fate;
+            return fate.into();
         }
         // Other protocols' lines start with upper-case letters too.
         probe = Probe::Neither;
@@ -240,29 +277,39 @@ fn in_order(
         hello_at = at;
     }
     match probe {
-        Probe::Neither | Probe::Request => plain(examination, flow, place, row),
+        Probe::Neither | Probe::Request => plain(examination, flow, place, row).into(),
         Probe::Hello => {
             reader.begin();
             reader.resume(hello_at);
             let outcome = hello::read_payload(ctx, examination, reader, place.old);
             if outcome == Outcome::Stopped(NoName::NotTls) {
-                return plain(examination, flow, place, row);
+                return plain(examination, flow, place, row).into();
             }
             if outcome == Outcome::Found {
                 hello::store_offer(examination, reader, flow, row);
             }
+            // What was read before of the same bytes was no hello, or one that ended where this one
+            // goes on, and what followed it has passed.
+            let unkept = flow.marks & mark::UNKEPT != 0 && place.end >= place.examined;
+            if outcome == Outcome::Paused && again && (flow.phase != Phase::Named as u8 || unkept) {
+                return nameless(examination, NoName::Evasion).into();
+            }
+            let named = reader.is_named();
+            if named {
+                hello::take_name(examination, reader);
+            }
             if outcome == Outcome::Paused {
-                return assemble::start(examination, reader, flow, place, again, row);
+                return Reading::GoesOn(Start { read: true, named });
             }
             examined(flow, place);
-            if reader.is_named() {
-                hello::take_name(examination, reader);
-                return Fate::Judge;
+            if named {
+                return Fate::Judge.into();
             }
-            match outcome {
-                Outcome::Stopped(reason) => nameless(examination, reason),
-                Outcome::Found | Outcome::Paused => nameless(examination, NoName::NoSni),
-            }
+            let reason = match outcome {
+                Outcome::Stopped(reason) => reason,
+                Outcome::Found | Outcome::Paused => NoName::NoSni,
+            };
+            nameless(examination, reason).into()
         }
     }
 }

@@ -43,6 +43,11 @@ struct Context<'a> {
 pub(crate) fn read_window(examination: &mut Examination, reader: &mut HelloReader) -> Outcome {
     examination.outcome = MORE;
     run_loop(&mut Context { reader, examination }, STEPS_MAX, step);
+    outcome_of(examination)
+}
+
+#[inline(always)]
+fn outcome_of(examination: &Examination) -> Outcome {
     match examination.outcome {
         // Every byte is a step at most, so the steps cannot run out before the window does.
         MORE | PAUSED => Outcome::Paused,
@@ -73,20 +78,31 @@ pub(crate) fn read_payload(
     reader: &mut HelloReader,
     at: u32,
 ) -> Outcome {
-    let mut at = at;
-    let mut outcome = Outcome::Paused;
-    for _ in 0..WINDOWS_MAX {
-        outcome = read_window(examination, reader);
-        at += examination.window.length;
-        if outcome != Outcome::Paused || at >= examination.packet.payload_length {
-            break;
-        }
-        if payload::fill_window(ctx, examination, at).is_err() {
-            break;
-        }
-        reader.resume(0);
+    run_loop(&mut Windows { ctx, reader, examination, at }, WINDOWS_MAX, window_step);
+    outcome_of(examination)
+}
+
+struct Windows<'a> {
+    ctx: &'a XdpContext,
+    reader: &'a mut HelloReader,
+    examination: &'a mut Examination,
+    at: u32,
+}
+
+/// Reads one window and fills the next.
+unsafe extern "C" fn window_step(_: u32, context: *mut c_void) -> i64 {
+    // SAFETY: only `read_payload` passes the context.
+    let Windows { ctx, reader, examination, at } = unsafe { &mut *context.cast::<Windows<'_>>() };
+    let outcome = read_window(examination, reader);
+    *at += examination.window.length;
+    if outcome != Outcome::Paused
+        || *at >= examination.packet.payload_length
+        || payload::fill_window(ctx, examination, *at).is_err()
+    {
+        return 1;
     }
-    outcome
+    reader.resume(0);
+    0
 }
 
 /// Puts the name into the event.

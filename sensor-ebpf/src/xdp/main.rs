@@ -64,6 +64,13 @@ pub(crate) fn handshake(ctx: XdpContext) -> u32 {
     handshake::run(&ctx)
 }
 
+/// Tail-called for a segment of a stream that is kept in a slot.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn assemble(ctx: XdpContext) -> u32 {
+    assemble::run(&ctx)
+}
+
 /// Tail-called with a name.
 #[cfg_attr(feature = "frags", xdp(frags))]
 #[cfg_attr(not(feature = "frags"), xdp)]

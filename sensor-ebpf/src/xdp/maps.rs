@@ -26,14 +26,16 @@ const MMAPABLE: u32 = 1 << 10;
 pub(crate) mod stage {
     /// Looks at a client's segment while a handshake is examined.
     pub(crate) const NORMALISE: u32 = 0;
-    /// Reads a name.
+    /// Reads a name from a segment that a hello or head starts in.
     pub(crate) const HANDSHAKE: u32 = 1;
+    /// Reads a name from the segments of a stream that is kept in a slot.
+    pub(crate) const ASSEMBLE: u32 = 2;
     /// Decides about a name, or about having none.
-    pub(crate) const JUDGE: u32 = 2;
+    pub(crate) const JUDGE: u32 = 3;
     /// Acts on a packet that does not pass.
-    pub(crate) const REJECT: u32 = 3;
+    pub(crate) const REJECT: u32 = 4;
     /// Decides about a packet that belongs to no flow.
-    pub(crate) const UNREAD: u32 = 4;
+    pub(crate) const UNREAD: u32 = 5;
 }
 
 /// The stages behind the fast path.

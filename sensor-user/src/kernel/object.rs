@@ -34,7 +34,8 @@ const PINNED: [&str; 14] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 6] = ["sensor", "normalise", "handshake", "judge", "reject", "unread"];
+const XDP_PROGRAMS: [&str; 7] =
+    ["sensor", "normalise", "handshake", "assemble", "judge", "reject", "unread"];
 
 /// TC programs.
 const TC_PROGRAMS: [&str; 2] = ["client_reset", "egress"];

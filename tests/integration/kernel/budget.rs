@@ -21,7 +21,7 @@ fn every_program_loads_within_its_budget() -> Result<()> {
     } else {
         VERIFIED_MAX
     };
-    assert_eq!((native.len(), generic.len()), (8, 8));
+    assert_eq!((native.len(), generic.len()), (9, 9));
     for (frames, programs) in [("", native), (", linear frames", generic)] {
         for program in programs {
             tell(&format!("{}{frames} {}", program.name, program.verified));
