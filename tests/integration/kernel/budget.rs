@@ -7,26 +7,16 @@ use sensor_user::kernel::object::{Clock, Object, Sizes};
 /// that count otherwise.
 const VERIFIED_MAX: u32 = 300_000;
 
-/// The same before 6.8, where the verifier learns less from a comparison and walks twice as much.
-const VERIFIED_OLD_MAX: u32 = 500_000;
-
 #[test]
 fn every_program_loads_within_its_budget() -> Result<()> {
     let mut object = Object::load(Sizes::SMALL, Clock::Live, None)?;
     let (native, generic) = (object.figures()?, object.linear_figures()?);
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let old = ["5.", "6.1.", "6.2.", "6.3.", "6.4.", "6.5.", "6.6.", "6.7."];
-    let most = if old.iter().any(|old| release.starts_with(old)) {
-        VERIFIED_OLD_MAX
-    } else {
-        VERIFIED_MAX
-    };
     assert_eq!((native.len(), generic.len()), (9, 9));
     for (frames, programs) in [("", native), (", linear frames", generic)] {
         for program in programs {
             tell(&format!("{}{frames} {}", program.name, program.verified));
             assert!(program.verified > 0, "{program:?}: the kernel tells no count");
-            assert!(program.verified <= most, "{program:?}");
+            assert!(program.verified <= VERIFIED_MAX, "{program:?}");
         }
     }
     Ok(())
