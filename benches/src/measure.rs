@@ -10,10 +10,11 @@ use sensor_ebpf::flow::{Phase, RESETS_MAX};
 use sensor_ebpf::parse::SYN;
 use sensor_user::kernel::counters::Totals;
 use sensor_user::kernel::lab::Lab;
+use sensor_user::kernel::object::Sizes;
 use sensor_user::kernel::test_run::action;
 
 use crate::cpu;
-use crate::scenarios::{Course, OneFlow, Scenario, State};
+use crate::scenarios::{Course, OneFlow, Scenario, SplitHellos, State};
 use crate::stand::{Stand, UNLISTED, key_of};
 
 /// Packets before a measurement, to have caches and predictors as they are on a busy link.
@@ -24,6 +25,9 @@ const NEW_FLOWS: u32 = 50_000;
 
 /// Blocked hellos between two drains: the small verdict ring holds 2,800 events.
 const BLOCKED_HELLOS: u32 = 2000;
+
+/// Split hellos at a time: a quarter of the slots there are, so that each flow finds a free one.
+const SPLIT_HELLOS: u32 = Sizes::SMALL.slots / 4;
 
 /// ns per packet. `baseline_ns` is this round's; what is measured through the mutator is the excess
 /// over the mutator alone, on top of the baseline.
@@ -39,6 +43,9 @@ pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) 
         Course::NewFlows { frame } => new_flows(stand, frame, packets).map(|net| net + baseline_ns),
         Course::BlockedHellos { open, hello } => {
             blocked_hellos(stand, open, hello, packets).map(|net| net + baseline_ns)
+        }
+        Course::SplitHellos(course) => {
+            split_hellos(stand, course, packets).map(|net| net + baseline_ns)
         }
     };
     measured.with_context(|| format!("measure scenario {}", scenario.name))
@@ -163,6 +170,66 @@ fn blocked_hellos(stand: &mut Stand, open: &[u8], hello: &[u8], packets: u32) ->
     }
     let measured = packets / BLOCKED_HELLOS * BLOCKED_HELLOS;
     Ok(per_packet(with, measured) - per_packet(without, measured))
+}
+
+/// What the sensor adds to the mutator.
+fn split_hellos(stand: &mut Stand, course: &SplitHellos, packets: u32) -> Result<f64> {
+    let mut mutator = Lab::load()?;
+    mutator.mutate_into(&mut stand.object)?;
+    let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
+    for batch in 0..packets / SPLIT_HELLOS {
+        let turn = batch * SPLIT_HELLOS;
+        stand.flows.clear()?;
+        for frame in &course.story {
+            mutator.turn_to(turn)?;
+            all_pass(&mut mutator, frame)?;
+        }
+        mutator.turn_to(turn)?;
+        let before = stand.totals()?;
+        let (time, result) = timed(|| all_pass(&mut mutator, &course.segment));
+        result?;
+        with += time;
+        let happening = course.completes.then_some(Happening::HelloAssembled);
+        expect(&before, &stand.totals()?, SPLIT_HELLOS, Some(Accounting::Flow), happening)?;
+        stand.drain_verdicts();
+        let flows = stand.all_flows()?;
+        ensure!(flows.len() == SPLIT_HELLOS as usize, "there are {} flows", flows.len());
+        for flow in &flows {
+            ensure!(has_slot(stand, flow, course), "the flow is {flow:?}");
+        }
+        mutator.turn_to(turn)?;
+        all_pass(&mut mutator, &course.give_up)?;
+        stand.drain_flow_ends();
+        let freed = stand.all_flows()?.iter().all(|flow| flow.slot == 0);
+        ensure!(freed, "a flow has kept its slot");
+        let (time, result) = timed(|| all_pass(&mut stand.alone, &course.segment));
+        result?;
+        without += time;
+    }
+    let measured = packets / SPLIT_HELLOS * SPLIT_HELLOS;
+    Ok(per_packet(with, measured) - per_packet(without, measured))
+}
+
+fn all_pass(mutator: &mut Lab, frame: &[u8]) -> Result<()> {
+    let result = mutator.repeat("mutate", frame, SPLIT_HELLOS)?;
+    ensure!(result == action::PASS, "a segment had action {result}");
+    Ok(())
+}
+
+/// True where a hello is kept: half of it, or all of it until the server answers.
+fn has_slot(stand: &Stand, flow: &Flow, course: &SplitHellos) -> bool {
+    let packets = course.story.len() as u64 + 1;
+    let name = stand.flows.name(flow.name_hash);
+    let name = name.as_ref().and_then(|name| name.bytes.get(..usize::from(name.length)));
+    let read = if course.completes {
+        flow.phase == Phase::Named as u8
+            && flow.verdict == Verdict::Allow as u8
+            && flow.no_name == NoName::Named as u8
+            && name == Some(UNLISTED.as_bytes())
+    } else {
+        flow.phase == Phase::Waiting as u8 && flow.no_name == NoName::Truncated as u8
+    };
+    flow.slot != 0 && flow.to_peer.packets == packets && read
 }
 
 fn one_by_one(mutator: &mut Lab, frame: &[u8]) -> Result<()> {
