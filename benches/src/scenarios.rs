@@ -67,8 +67,10 @@ pub(crate) struct OneFlow {
 /// What the flow must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing more is looked at; the flow is called so, or has no name.
-    Done { name: Option<&'static str> },
+    /// Nothing is looked at.
+    Unexamined,
+    /// Nothing more is looked at: the unlisted name was read, and the server has answered.
+    Done,
     /// Every packet is read and judged; it passes.
     Judged { phase: Phase },
     /// Every packet is dropped.
@@ -108,7 +110,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             Course::OneFlow(OneFlow {
                 story: vec![(frames::datagram(v4(443), &application_data), action::PASS)],
                 frame: frames::datagram(v4(443), &application_data),
-                state: State::Done { name: None },
+                state: State::Unexamined,
             }),
             "1,000 bytes of a UDP flow",
         ),
@@ -224,7 +226,7 @@ fn named_flow(path: Path, data: &[u8]) -> OneFlow {
         (frames::reply(path, hello.len(), b"\x16\x03\x03\x00\x7a\x02"), action::PASS),
         (frame.clone(), action::PASS),
     ]);
-    OneFlow { story, frame, state: State::Done { name: Some(UNLISTED) } }
+    OneFlow { story, frame, state: State::Done }
 }
 
 /// The SYN and its answer: only from them on a stream is followed.
