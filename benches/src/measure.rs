@@ -208,6 +208,11 @@ fn split_hellos(stand: &mut Stand, course: &SplitHellos, packets: u32) -> Result
     for flow in &flows {
         ensure!(has_slot(stand, flow, course), "the flow is {flow:?}");
     }
+    mutator.turn_to(0)?;
+    all_pass(&mut mutator, &course.give_up)?;
+    stand.drain_flow_ends();
+    let freed = stand.all_flows()?.iter().all(|flow| flow.slot == 0);
+    ensure!(freed, "a flow has kept its slot");
     let measured = packets / SPLIT_HELLOS * SPLIT_HELLOS;
     Ok(per_packet(with, measured) - per_packet(without, measured))
 }
