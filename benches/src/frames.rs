@@ -49,13 +49,13 @@ pub(crate) fn syn_ack(path: Path) -> Vec<u8> {
 
 /// A segment of the client, so many bytes into its stream; the server has sent nothing.
 pub(crate) fn segment(path: Path, at: usize, payload: &[u8]) -> Vec<u8> {
-    let numbers = (CLIENT_FIRST + at as u32, SERVER_FIRST);
+    let numbers = (CLIENT_FIRST + bytes(at), SERVER_FIRST);
     tcp(path, flag::ACK | flag::PSH, numbers, &OPTIONS, payload)
 }
 
 /// The server's first segment, which acknowledges so many bytes; `path` is the client's.
 pub(crate) fn reply(path: Path, acknowledged: usize, payload: &[u8]) -> Vec<u8> {
-    let numbers = (SERVER_FIRST, CLIENT_FIRST + acknowledged as u32);
+    let numbers = (SERVER_FIRST, CLIENT_FIRST + bytes(acknowledged));
     tcp(path.reversed(), flag::ACK | flag::PSH, numbers, &OPTIONS, payload)
 }
 
@@ -73,6 +73,10 @@ pub(crate) fn arp_request() -> Vec<u8> {
     frame.extend([192, 0, 2, 7, 0, 0, 0, 0, 0, 0, 192, 0, 2, 1]);
     frame.resize(60, 0);
     frame
+}
+
+fn bytes(count: usize) -> u32 {
+    u32::try_from(count).expect("a stream of a few segments")
 }
 
 fn tcp(path: Path, flags: u8, numbers: (u32, u32), options: &[u8], payload: &[u8]) -> Vec<u8> {

@@ -79,11 +79,13 @@ pub(crate) enum State {
 
 /// Every scenario, the baseline first.
 pub(crate) fn all() -> Vec<Scenario> {
-    let scenario = |name, packets, course, about| Scenario { name, about, packets, course };
-    let application_data = [&[0x17, 3, 3, 3, 0xe3], vec![0x5a; 995].as_slice()].concat();
+    [known(), first_packets(), hellos(), requests(), blocked()].into_iter().flatten().collect()
+}
+
+/// The baseline, and packets of which nothing is read.
+fn known() -> Vec<Scenario> {
+    let application_data = application_data();
     let data = frames::segment(v4(443), 0, &application_data);
-    let open = frames::syn(v4(443));
-    let hello = |name, place| frames::segment(v4(443), 0, &payloads::client_hello(name, place));
     vec![
         scenario(
             BASELINE,
@@ -120,12 +122,23 @@ pub(crate) fn all() -> Vec<Scenario> {
             Course::OneFlow(named_flow(v6_in_vlan(), &application_data)),
             "known-flow over IPv6 in a VLAN",
         ),
-        scenario(
-            "syn",
-            MIDDLE,
-            Course::NewFlows { frame: open.clone() },
-            "every packet opens another flow; net of the mutator",
-        ),
+    ]
+}
+
+/// Packets that make a flow.
+fn first_packets() -> Vec<Scenario> {
+    let open = frames::syn(v4(443));
+    vec![scenario(
+        "syn",
+        MIDDLE,
+        Course::NewFlows { frame: open },
+        "every packet opens another flow; net of the mutator",
+    )]
+}
+
+/// TLS hellos that pass.
+fn hellos() -> Vec<Scenario> {
+    vec![
         scenario(
             "hello-sni-first",
             MIDDLE,
@@ -168,6 +181,12 @@ pub(crate) fn all() -> Vec<Scenario> {
             Course::SplitHellos(split_hellos(true)),
             "the rest of it, with an unlisted name; net of the mutator",
         ),
+    ]
+}
+
+/// Plain HTTP.
+fn requests() -> Vec<Scenario> {
+    vec![
         scenario(
             "http-request",
             SLOW,
@@ -184,19 +203,43 @@ pub(crate) fn all() -> Vec<Scenario> {
             )),
             "name after 1,200 bytes of other headers",
         ),
+    ]
+}
+
+/// What policy blocks.
+fn blocked() -> Vec<Scenario> {
+    let data = frames::segment(v4(443), 0, &application_data());
+    let open = frames::syn(v4(443));
+    let hello = payloads::client_hello(BLOCKED, NamePlace::First);
+    let hello = frames::segment(v4(443), 0, &hello);
+    vec![
         scenario(
             "blocked-packet",
             FAST,
-            Course::OneFlow(blocked_flow(hello(BLOCKED, NamePlace::First), data)),
+            Course::OneFlow(blocked_flow(hello.clone(), data)),
             "dropped: the flow is blocked, its budget of resets is used up",
         ),
         scenario(
             "blocked-hello",
             SLOW,
-            Course::BlockedHellos { open, hello: hello(BLOCKED, NamePlace::First) },
+            Course::BlockedHellos { open, hello },
             "judged, told, made the server's reset; one run a call, net of call and mutator",
         ),
     ]
+}
+
+const fn scenario(
+    name: &'static str,
+    packets: u32,
+    course: Course,
+    about: &'static str,
+) -> Scenario {
+    Scenario { name, about, packets, course }
+}
+
+/// A record of 1,000 bytes.
+fn application_data() -> Vec<u8> {
+    [&[0x17, 3, 3, 3, 0xe3], vec![0x5a; 995].as_slice()].concat()
 }
 
 fn v4(port: u16) -> Path {
