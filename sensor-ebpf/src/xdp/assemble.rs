@@ -27,6 +27,7 @@ const RUNS_MAX: u32 = 3;
 /// Keeps the start of a hello that goes on in another segment. The reader has read this one.
 #[inline(always)]
 pub(crate) fn start(
+    ctx: &XdpContext,
     examination: &mut Examination,
     reader: &mut HelloReader,
     flow: &mut Flow,
@@ -50,7 +51,7 @@ pub(crate) fn start(
             payload::copy_value(&mut slot.reader, reader);
             // Of a merged frame, the last window is still there.
             slot.kept = place.end.saturating_sub(examination.window.length);
-            payload::keep(examination, 0, slot, slot.kept);
+            payload::keep(ctx, examination, 0, slot, slot.kept);
             slots::unlock(slot);
         }
         Err(reason) if !named => {
@@ -83,7 +84,7 @@ pub(crate) fn wait(
     match claim(examination, flow, 0, row) {
         Ok(slot) => {
             slot.reader.begin();
-            payload::keep(examination, 0, slot, place.begin);
+            payload::keep(ctx, examination, 0, slot, place.begin);
             cover(examination, slot, Cover::Wait, place.begin, place.end);
             slot.ahead = place.end;
             slots::unlock(slot);
@@ -248,7 +249,7 @@ fn take(
         if end > slot.next + SLOT_BYTES as u32 {
             return Taken::Leave(Anomaly::OutOfWindow);
         }
-        payload::keep(examination, at, slot, begin);
+        payload::keep(ctx, examination, at, slot, begin);
         cover(examination, slot, Cover::Wait, begin, end);
         slot.ahead = slot.ahead.max(end);
         return Taken::Done;
@@ -258,7 +259,7 @@ fn take(
     let outcome = if merged {
         read_merged(ctx, examination, slot, span)
     } else {
-        payload::keep(examination, fresh, slot, slot.next);
+        payload::keep(ctx, examination, fresh, slot, slot.next);
         if slot.has_waiting() {
             let from = slot.next;
             cover(examination, slot, Cover::Forget, from, end);
@@ -312,7 +313,7 @@ fn read_merged(
     let outcome = hello::read_payload(ctx, examination, &mut slot.reader, span.old);
     slot.next = span.end;
     slot.kept = span.end.saturating_sub(examination.window.length);
-    payload::keep(examination, 0, slot, slot.kept);
+    payload::keep(ctx, examination, 0, slot, slot.kept);
     outcome
 }
 

@@ -242,7 +242,7 @@ fn in_order(
                 hello::store_offer(examination, reader, flow, row);
             }
             if outcome == Outcome::Paused {
-                return assemble::start(examination, reader, flow, place, again, row);
+                return assemble::start(ctx, examination, reader, flow, place, again, row);
             }
             examined(flow, place);
             if reader.is_named() {
