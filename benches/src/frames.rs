@@ -26,14 +26,37 @@ const SYN_OPTIONS: [u8; 20] =
 /// Timestamps, in every later segment.
 const OPTIONS: [u8; 12] = [1, 1, 8, 10, 0x1c, 0x2d, 0x3f, 0x10, 0x51, 0x62, 0x73, 0x84];
 
+/// Sequence numbers of the first bytes of the two streams.
+const CLIENT_FIRST: u32 = 1001;
+const SERVER_FIRST: u32 = 5001;
+
 /// The first packet of a connection.
 pub(crate) fn syn(path: Path) -> Vec<u8> {
-    tcp(path, flag::SYN, &SYN_OPTIONS, &[])
+    tcp(path, flag::SYN, (CLIENT_FIRST - 1, 0), &SYN_OPTIONS, &[])
 }
 
-/// A segment of an open connection.
-pub(crate) fn segment(path: Path, payload: &[u8]) -> Vec<u8> {
-    tcp(path, flag::ACK | flag::PSH, &OPTIONS, payload)
+/// The first packet of another connection between the same ends.
+pub(crate) fn next_syn(path: Path) -> Vec<u8> {
+    const FURTHER: u32 = 1 << 20;
+    tcp(path, flag::SYN, (CLIENT_FIRST - 1 + FURTHER, 0), &SYN_OPTIONS, &[])
+}
+
+/// The server's answer to the client's SYN; `path` is the client's.
+pub(crate) fn syn_ack(path: Path) -> Vec<u8> {
+    let numbers = (SERVER_FIRST - 1, CLIENT_FIRST);
+    tcp(path.reversed(), flag::SYN | flag::ACK, numbers, &SYN_OPTIONS, &[])
+}
+
+/// A segment of the client, so many bytes into its stream; the server has sent nothing.
+pub(crate) fn segment(path: Path, at: usize, payload: &[u8]) -> Vec<u8> {
+    let numbers = (CLIENT_FIRST + bytes(at), SERVER_FIRST);
+    tcp(path, flag::ACK | flag::PSH, numbers, &OPTIONS, payload)
+}
+
+/// The server's first segment, which acknowledges so many bytes; `path` is the client's.
+pub(crate) fn reply(path: Path, acknowledged: usize, payload: &[u8]) -> Vec<u8> {
+    let numbers = (SERVER_FIRST, CLIENT_FIRST + bytes(acknowledged));
+    tcp(path.reversed(), flag::ACK | flag::PSH, numbers, &OPTIONS, payload)
 }
 
 /// A datagram.
@@ -52,8 +75,13 @@ pub(crate) fn arp_request() -> Vec<u8> {
     frame
 }
 
-fn tcp(path: Path, flags: u8, options: &[u8], payload: &[u8]) -> Vec<u8> {
-    frame(path, Transport::Tcp { flags, sequence: 1001, acknowledgement: 5001 }, options, payload)
+fn bytes(count: usize) -> u32 {
+    u32::try_from(count).expect("a stream of a few segments")
+}
+
+fn tcp(path: Path, flags: u8, numbers: (u32, u32), options: &[u8], payload: &[u8]) -> Vec<u8> {
+    let (sequence, acknowledgement) = numbers;
+    frame(path, Transport::Tcp { flags, sequence, acknowledgement }, options, payload)
 }
 
 fn frame(path: Path, transport: Transport, tcp_options: &[u8], payload: &[u8]) -> Vec<u8> {
@@ -112,10 +140,28 @@ mod tests {
         };
         for path in [V4, v6, V4.reversed(), Path { vlan: Some(42), ..V4 }] {
             check(&syn(path), path, TCP, SYN, &[]);
-            check(&segment(path, b"some payload"), path, TCP, ACK | PSH, b"some payload");
+            check(&segment(path, 0, b"some payload"), path, TCP, ACK | PSH, b"some payload");
+            check(&syn_ack(path), path.reversed(), TCP, SYN | ACK, &[]);
+            check(&reply(path, 7, b"an answer"), path.reversed(), TCP, ACK | PSH, b"an answer");
             check(&datagram(path, b"some payload"), path, UDP, 0, b"some payload");
         }
         assert!(parse(&syn(V4)).unwrap().opens_connection());
+        assert!(parse(&next_syn(V4)).unwrap().opens_connection());
+    }
+
+    #[test]
+    fn both_streams_go_on_where_their_syn_ended() {
+        let numbers = |frame: &[u8]| {
+            let packet = parse(frame).unwrap();
+            (packet.sequence, packet.acknowledgement)
+        };
+        let (client, _) = numbers(&syn(V4));
+        let (server, acknowledged) = numbers(&syn_ack(V4));
+        assert_eq!(acknowledged, client + 1);
+        assert_eq!(numbers(&segment(V4, 0, b"a")), (client + 1, server + 1));
+        assert_eq!(numbers(&segment(V4, 517, b"a")), (client + 518, server + 1));
+        assert_eq!(numbers(&reply(V4, 517, b"a")), (server + 1, client + 518));
+        assert_ne!(numbers(&next_syn(V4)).0, client);
     }
 
     #[test]

@@ -5,15 +5,16 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use sensor_ebpf::abi::{Accounting, Flow, Happening, NoName, Side, Verdict};
-use sensor_ebpf::flow::{Phase, RESETS_MAX};
+use sensor_ebpf::abi::{Accounting, Anomaly, Flow, Happening, NoName, Side, Verdict};
+use sensor_ebpf::flow::{Phase, RESETS_MAX, mark};
 use sensor_ebpf::parse::SYN;
 use sensor_user::kernel::counters::Totals;
 use sensor_user::kernel::lab::Lab;
+use sensor_user::kernel::object::Sizes;
 use sensor_user::kernel::test_run::action;
 
 use crate::cpu;
-use crate::scenarios::{Course, OneFlow, Scenario, State};
+use crate::scenarios::{Course, OneFlow, Scenario, SplitHellos, State};
 use crate::stand::{Stand, UNLISTED, key_of};
 
 /// Packets before a measurement, to have caches and predictors as they are on a busy link.
@@ -24,6 +25,12 @@ const NEW_FLOWS: u32 = 50_000;
 
 /// Blocked hellos between two drains: the small verdict ring holds 2,800 events.
 const BLOCKED_HELLOS: u32 = 2000;
+
+/// Split hellos at a time: a quarter of the slots there are, so that each flow finds a free one.
+const SPLIT_HELLOS: u32 = Sizes::SMALL.slots / 4;
+
+/// What the SYN of a stream arms: only where both are marked are timestamps and checksums looked at.
+const ARMED: u16 = mark::SYN_CHECKSUM | mark::SYN_TIMESTAMP;
 
 /// ns per packet. `baseline_ns` is this round's; what is measured through the mutator is the excess
 /// over the mutator alone, on top of the baseline.
@@ -39,6 +46,9 @@ pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) 
         Course::NewFlows { frame } => new_flows(stand, frame, packets).map(|net| net + baseline_ns),
         Course::BlockedHellos { open, hello } => {
             blocked_hellos(stand, open, hello, packets).map(|net| net + baseline_ns)
+        }
+        Course::SplitHellos(course) => {
+            split_hellos(stand, course, packets).map(|net| net + baseline_ns)
         }
     };
     measured.with_context(|| format!("measure scenario {}", scenario.name))
@@ -68,7 +78,7 @@ fn one_flow(stand: &mut Stand, course: &OneFlow, packets: u32) -> Result<f64> {
     let key = key_of(&course.frame)?;
     let before = stand.flows.get(&key).context("the flow was not made")?;
     let (action, happening) = match course.state {
-        State::Done { .. } | State::Judged { .. } => (action::PASS, None),
+        State::Unexamined | State::Done | State::Judged { .. } => (action::PASS, None),
         State::Dropped => (action::DROP, Some(Happening::BlockedDropped)),
     };
     let accounting = Some(Accounting::Flow);
@@ -82,24 +92,38 @@ fn one_flow(stand: &mut Stand, course: &OneFlow, packets: u32) -> Result<f64> {
 
 /// True where the flow shows the state, and under which policy it was last judged.
 fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
-    let name = stand.flows.name(flow.name_hash);
-    let name = name.as_ref().and_then(|name| name.bytes.get(..usize::from(name.length)));
     let judged_now = flow.policy == policy;
     match state {
-        State::Done { name: expected } => {
-            flow.phase == Phase::Done as u8 && name == expected.map(str::as_bytes) && !judged_now
+        State::Unexamined => flow.phase == Phase::Done as u8 && flow.policy == 0,
+        State::Done => {
+            // It came there by the server's answer: nothing was taken off the budget.
+            flow.phase == Phase::Done as u8
+                && is_named(stand, flow)
+                && flow.marks & mark::ACKNOWLEDGED != 0
+                && flow.examined == 0
+                && !judged_now
         }
         State::Judged { phase } => {
+            let read_whole = flow.hello != 0;
             flow.phase == phase as u8
-                && flow.verdict == Verdict::Allow as u8
-                && flow.no_name == NoName::Named as u8
-                && name == Some(UNLISTED.as_bytes())
+                && is_named(stand, flow)
+                && flow.marks & (ARMED | mark::PEER_SYN) == ARMED | mark::PEER_SYN
+                && flow.slot == 0
+                && read_whole == (phase == Phase::Named)
                 && judged_now
         }
         State::Dropped => {
             flow.verdict == Verdict::Block as u8 && flow.resets == RESETS_MAX && !judged_now
         }
     }
+}
+
+/// True where the unlisted name was read and let pass.
+fn is_named(stand: &Stand, flow: &Flow) -> bool {
+    let name = stand.flows.name(flow.name_hash);
+    name.is_some_and(|name| name.as_bytes() == UNLISTED.as_bytes())
+        && flow.no_name == NoName::Named as u8
+        && flow.verdict == Verdict::Allow as u8
 }
 
 /// What the sensor adds to the mutator.
@@ -165,6 +189,73 @@ fn blocked_hellos(stand: &mut Stand, open: &[u8], hello: &[u8], packets: u32) ->
     Ok(per_packet(with, measured) - per_packet(without, measured))
 }
 
+/// What the sensor adds to the mutator. The same flows go through it again and again, so that tables and
+/// slots are in the caches as on a busy gateway.
+fn split_hellos(stand: &mut Stand, course: &SplitHellos, packets: u32) -> Result<f64> {
+    let mut mutator = Lab::load()?;
+    mutator.mutate_into(&mut stand.object)?;
+    stand.flows.clear()?;
+    split_hello_batch(stand, &mut mutator, course)?;
+    let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..packets / SPLIT_HELLOS {
+        let (with_sensor, alone) = split_hello_batch(stand, &mut mutator, course)?;
+        with += with_sensor;
+        without += alone;
+    }
+    // Only now: to look at every flow empties the caches.
+    let flows = stand.all_flows()?;
+    ensure!(flows.len() == SPLIT_HELLOS as usize, "there are {} flows", flows.len());
+    for flow in &flows {
+        ensure!(has_slot(stand, flow, course), "the flow is {flow:?}");
+    }
+    mutator.turn_to(0)?;
+    all_pass(&mut mutator, &course.give_up)?;
+    stand.drain_flow_ends();
+    let freed = stand.all_flows()?.iter().all(|flow| flow.slot == 0);
+    ensure!(freed, "a flow has kept its slot");
+    let measured = packets / SPLIT_HELLOS * SPLIT_HELLOS;
+    Ok(per_packet(with, measured) - per_packet(without, measured))
+}
+
+/// One segment of each flow: time with the sensor, and without it.
+fn split_hello_batch(
+    stand: &mut Stand,
+    mutator: &mut Lab,
+    course: &SplitHellos,
+) -> Result<(Duration, Duration)> {
+    for frame in [&course.give_up].into_iter().chain(&course.story) {
+        mutator.turn_to(0)?;
+        all_pass(mutator, frame)?;
+    }
+    stand.drain_flow_ends();
+    mutator.turn_to(0)?;
+    let before = stand.totals()?;
+    let (with, result) = timed(|| all_pass(mutator, &course.segment));
+    result?;
+    let happening = course.completes.then_some(Happening::HelloAssembled);
+    expect(&before, &stand.totals()?, SPLIT_HELLOS, Some(Accounting::Flow), happening)?;
+    let (without, result) = timed(|| all_pass(&mut stand.alone, &course.segment));
+    result?;
+    Ok((with, without))
+}
+
+fn all_pass(mutator: &mut Lab, frame: &[u8]) -> Result<()> {
+    let result = mutator.repeat("mutate", frame, SPLIT_HELLOS)?;
+    ensure!(result == action::PASS, "a segment had action {result}");
+    Ok(())
+}
+
+/// True where a hello is kept: half of it, or all of it until the server answers.
+fn has_slot(stand: &Stand, flow: &Flow, course: &SplitHellos) -> bool {
+    let packets = course.story.len() as u64 + 1;
+    let read = if course.completes {
+        flow.phase == Phase::Named as u8 && flow.hello != 0 && is_named(stand, flow)
+    } else {
+        flow.phase == Phase::Waiting as u8 && flow.no_name == NoName::Truncated as u8
+    };
+    flow.slot != 0 && flow.marks & ARMED == ARMED && flow.to_peer.packets == packets && read
+}
+
 fn one_by_one(mutator: &mut Lab, frame: &[u8]) -> Result<()> {
     for _ in 0..BLOCKED_HELLOS {
         let result = mutator.repeat("mutate", frame, 1)?;
@@ -211,6 +302,14 @@ fn expect(
         let count = after.happened(value) - before.happened(value);
         let name = value.name();
         ensure!(count == only_if(happening == Some(value)), "{name} happened {count} times");
+    }
+    for &value in NoName::ALL {
+        let count = after.no_name(value) - before.no_name(value);
+        ensure!(count == 0, "{count} times there was no name: {}", value.name());
+    }
+    for &value in Anomaly::ALL {
+        let count = after.anomaly(value) - before.anomaly(value);
+        ensure!(count == 0, "{count} segments were anomalous: {}", value.name());
     }
     ensure!(after.is_conserved(), "the counters are not conserved");
     Ok(())

@@ -1,6 +1,6 @@
 //! First segments as browsers send them.
 
-use sensor_lab::frames::Hello;
+use sensor_lab::frames::{Hello, in_records};
 
 /// Bytes of a browser's hello with its record header: padded to this (RFC 7685).
 const HELLO_BYTES: usize = 517;
@@ -23,6 +23,35 @@ pub(crate) fn client_hello(name: &str, place: NamePlace) -> Vec<u8> {
         NamePlace::Last => (hello.before, hello.after) = (others, Vec::new()),
     }
     hello.bytes()
+}
+
+/// A hello with a post-quantum key share and a grease ECH, as Chrome sends it: about 1.8 KB. The name is
+/// the last extension, in the second segment.
+pub(crate) fn post_quantum_hello(name: &str) -> Vec<u8> {
+    let mut before = OTHERS.map(|(kind, length)| (kind, if kind == 51 { 1263 } else { length }));
+    before.reverse();
+    let before = [before.as_slice(), &[(0xfe0d, 282), (0x44cd, 5)]].concat();
+    let hello = Hello { session_id: 32, ciphers: 16, ..Hello::of(name) };
+    Hello { before, after: Vec::new(), ..hello }.bytes()
+}
+
+/// The hello that takes most work of those that fit one segment of 1,448 bytes: each record has one
+/// byte, the extensions before the name are empty.
+pub(crate) fn hello_in_one_byte_records(name: &str) -> Vec<u8> {
+    /// Bytes of the message, each with a record header of five.
+    const MESSAGE: usize = 1448 / 6;
+    /// Kinds nobody has assigned.
+    const FREE_KINDS: std::ops::Range<u16> = 100..200;
+    let of = |before: Vec<_>| {
+        let hello = Hello { session_id: 32, ciphers: 16, ..Hello::of(name) };
+        Hello { before, after: Vec::new(), ..hello }.bytes()
+    };
+    let room = MESSAGE.saturating_sub(of(Vec::new()).len() - 5);
+    let mut before: Vec<_> = FREE_KINDS.take(room / 4).map(|kind| (kind, 0)).collect();
+    if let Some((_, length)) = before.last_mut() {
+        *length = room % 4;
+    }
+    in_records(&of(before), &[1; MESSAGE])
 }
 
 /// A page request of a browser, about 450 bytes: Host follows the request line.
@@ -104,6 +133,22 @@ mod tests {
             assert_eq!(reader.read(&Window::new(&hello)), Step::Found);
             let length = reader.name_length() as usize;
             assert_eq!(&reader.name()[..length], NAME.as_bytes());
+        }
+    }
+
+    #[test]
+    fn hellos_of_several_segments_or_many_records_are_read() {
+        let whole = post_quantum_hello(NAME);
+        assert!((1800..1900).contains(&whole.len()), "{} bytes", whole.len());
+        let name_at = whole.windows(NAME.len()).position(|bytes| bytes == NAME.as_bytes());
+        assert!(name_at.unwrap() > 1428);
+        let records = hello_in_one_byte_records(NAME);
+        assert_eq!(records.len(), 1446);
+        for hello in [whole, records] {
+            let mut reader = HelloReader::new();
+            reader.begin();
+            assert_eq!(reader.read(&Window::new(&hello)), Step::Found);
+            assert_eq!(&reader.name()[..NAME.len()], NAME.as_bytes());
         }
     }
 

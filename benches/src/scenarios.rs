@@ -41,6 +41,19 @@ pub(crate) enum Course {
     NewFlows { frame: Vec<u8> },
     /// Each packet is the deciding hello of another flow that is open.
     BlockedHellos { open: Vec<u8>, hello: Vec<u8> },
+    /// Each packet is a segment of another flow's hello, which comes in two.
+    SplitHellos(SplitHellos),
+}
+
+/// A segment of many flows.
+pub(crate) struct SplitHellos {
+    /// Frames of each flow before it, all of which pass.
+    pub(crate) story: Vec<Vec<u8>>,
+    pub(crate) segment: Vec<u8>,
+    /// True where it completes the hello.
+    pub(crate) completes: bool,
+    /// The frame with which a flow gives up its slot.
+    pub(crate) give_up: Vec<u8>,
 }
 
 /// Packets of a flow in a given state, which they leave as it is.
@@ -54,8 +67,10 @@ pub(crate) struct OneFlow {
 /// What the flow must show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Nothing more is looked at; the flow is called so, or has no name.
-    Done { name: Option<&'static str> },
+    /// Nothing is looked at.
+    Unexamined,
+    /// Nothing more is looked at: the unlisted name was read, and the server has answered.
+    Done,
     /// Every packet is read and judged; it passes.
     Judged { phase: Phase },
     /// Every packet is dropped.
@@ -64,11 +79,13 @@ pub(crate) enum State {
 
 /// Every scenario, the baseline first.
 pub(crate) fn all() -> Vec<Scenario> {
-    let scenario = |name, packets, course, about| Scenario { name, about, packets, course };
-    let application_data = [&[0x17, 3, 3, 3, 0xe3], vec![0x5a; 995].as_slice()].concat();
-    let data = frames::segment(v4(443), &application_data);
-    let open = frames::syn(v4(443));
-    let hello = |name, place| frames::segment(v4(443), &payloads::client_hello(name, place));
+    [known(), first_packets(), hellos(), requests(), blocked()].into_iter().flatten().collect()
+}
+
+/// The baseline, and packets of which nothing is read.
+fn known() -> Vec<Scenario> {
+    let application_data = application_data();
+    let data = frames::segment(v4(443), 0, &application_data);
     vec![
         scenario(
             BASELINE,
@@ -95,7 +112,7 @@ pub(crate) fn all() -> Vec<Scenario> {
             Course::OneFlow(OneFlow {
                 story: vec![(frames::datagram(v4(443), &application_data), action::PASS)],
                 frame: frames::datagram(v4(443), &application_data),
-                state: State::Done { name: None },
+                state: State::Unexamined,
             }),
             "1,000 bytes of a UDP flow",
         ),
@@ -105,12 +122,23 @@ pub(crate) fn all() -> Vec<Scenario> {
             Course::OneFlow(named_flow(v6_in_vlan(), &application_data)),
             "known-flow over IPv6 in a VLAN",
         ),
-        scenario(
-            "syn",
-            MIDDLE,
-            Course::NewFlows { frame: open.clone() },
-            "every packet opens another flow; net of the mutator",
-        ),
+    ]
+}
+
+/// Packets that make a flow.
+fn first_packets() -> Vec<Scenario> {
+    let open = frames::syn(v4(443));
+    vec![scenario(
+        "syn",
+        MIDDLE,
+        Course::NewFlows { frame: open },
+        "every packet opens another flow; net of the mutator",
+    )]
+}
+
+/// TLS hellos that pass.
+fn hellos() -> Vec<Scenario> {
+    vec![
         scenario(
             "hello-sni-first",
             MIDDLE,
@@ -132,6 +160,34 @@ pub(crate) fn all() -> Vec<Scenario> {
             "the same, name in the last",
         ),
         scenario(
+            "hello-1-byte-records",
+            SLOW,
+            Course::OneFlow(judged_flow(
+                &payloads::hello_in_one_byte_records(UNLISTED),
+                443,
+                Phase::Named,
+            )),
+            "the worst hello that fits a segment: 241 records of one byte, name in the last",
+        ),
+        scenario(
+            "split-hello-first",
+            SLOW,
+            Course::SplitHellos(split_hellos(false)),
+            "first 1,428 bytes of another flow's hello of 1.8 KB; net of the mutator",
+        ),
+        scenario(
+            "split-hello-second",
+            SLOW,
+            Course::SplitHellos(split_hellos(true)),
+            "the rest of it, with an unlisted name; net of the mutator",
+        ),
+    ]
+}
+
+/// Plain HTTP.
+fn requests() -> Vec<Scenario> {
+    vec![
+        scenario(
             "http-request",
             SLOW,
             Course::OneFlow(judged_flow(&payloads::request(UNLISTED), 80, Phase::Requests)),
@@ -147,19 +203,43 @@ pub(crate) fn all() -> Vec<Scenario> {
             )),
             "name after 1,200 bytes of other headers",
         ),
+    ]
+}
+
+/// What policy blocks.
+fn blocked() -> Vec<Scenario> {
+    let data = frames::segment(v4(443), 0, &application_data());
+    let open = frames::syn(v4(443));
+    let hello = payloads::client_hello(BLOCKED, NamePlace::First);
+    let hello = frames::segment(v4(443), 0, &hello);
+    vec![
         scenario(
             "blocked-packet",
             FAST,
-            Course::OneFlow(blocked_flow(hello(BLOCKED, NamePlace::First), data)),
+            Course::OneFlow(blocked_flow(hello.clone(), data)),
             "dropped: the flow is blocked, its budget of resets is used up",
         ),
         scenario(
             "blocked-hello",
             SLOW,
-            Course::BlockedHellos { open, hello: hello(BLOCKED, NamePlace::First) },
+            Course::BlockedHellos { open, hello },
             "judged, told, made the server's reset; one run a call, net of call and mutator",
         ),
     ]
+}
+
+const fn scenario(
+    name: &'static str,
+    packets: u32,
+    course: Course,
+    about: &'static str,
+) -> Scenario {
+    Scenario { name, about, packets, course }
+}
+
+/// A record of 1,000 bytes.
+fn application_data() -> Vec<u8> {
+    [&[0x17, 3, 3, 3, 0xe3], vec![0x5a; 995].as_slice()].concat()
 }
 
 fn v4(port: u16) -> Path {
@@ -179,32 +259,55 @@ fn path(source: &str, destination: &str, port: u16, vlan: Option<u16>) -> Path {
     }
 }
 
-/// Opened, named by its hello, answered by the server.
+/// Opened, named by its hello, answered by the server, and gone on to what is no hello.
 fn named_flow(path: Path, data: &[u8]) -> OneFlow {
     let hello = payloads::client_hello(UNLISTED, NamePlace::First);
-    OneFlow {
-        story: vec![
-            (frames::syn(path), action::PASS),
-            (frames::segment(path, &hello), action::PASS),
-            (frames::segment(path.reversed(), b"\x16\x03\x03\x00\x7a\x02"), action::PASS),
-        ],
-        frame: frames::segment(path, data),
-        state: State::Done { name: Some(UNLISTED) },
+    let frame = frames::segment(path, hello.len(), data);
+    let mut story = opened(path);
+    story.extend([
+        (frames::segment(path, 0, &hello), action::PASS),
+        (frames::reply(path, hello.len(), b"\x16\x03\x03\x00\x7a\x02"), action::PASS),
+        (frame.clone(), action::PASS),
+    ]);
+    OneFlow { story, frame, state: State::Done }
+}
+
+/// The SYN and its answer: only from them on a stream is followed.
+fn opened(path: Path) -> Vec<(Vec<u8>, u32)> {
+    vec![(frames::syn(path), action::PASS), (frames::syn_ack(path), action::PASS)]
+}
+
+/// Opened by its SYN alone: the mutator has no frames of servers. So another SYN takes the flow's place
+/// at once, and its slot is free.
+fn split_hellos(completes: bool) -> SplitHellos {
+    /// Payload of a segment with timestamps where tunnels on the way take some room.
+    const FIRST: usize = 1428;
+    let hello = payloads::post_quantum_hello(UNLISTED);
+    let (first, second) = hello.split_at(FIRST);
+    let first = frames::segment(v4(443), 0, first);
+    let second = frames::segment(v4(443), FIRST, second);
+    let give_up = frames::next_syn(v4(443));
+    let open = frames::syn(v4(443));
+    if completes {
+        SplitHellos { story: vec![open, first], segment: second, completes, give_up }
+    } else {
+        SplitHellos { story: vec![open], segment: first, completes, give_up }
     }
 }
 
 /// Opened; until the server answers, each hello is read, and each request is read anyway.
 fn judged_flow(payload: &[u8], port: u16, phase: Phase) -> OneFlow {
     OneFlow {
-        story: vec![(frames::syn(v4(port)), action::PASS)],
-        frame: frames::segment(v4(port), payload),
+        story: opened(v4(port)),
+        frame: frames::segment(v4(port), 0, payload),
         state: State::Judged { phase },
     }
 }
 
 /// Opened, blocked by its hello, reset as often as it is worth.
 fn blocked_flow(hello: Vec<u8>, data: Vec<u8>) -> OneFlow {
-    let mut story = vec![(frames::syn(v4(443)), action::PASS), (hello, action::PASS)];
+    let mut story = opened(v4(443));
+    story.push((hello, action::PASS));
     story.extend((0..RESETS_MAX).map(|_| (data.clone(), action::TX)));
     OneFlow { story, frame: data, state: State::Dropped }
 }

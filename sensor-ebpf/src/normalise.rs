@@ -88,7 +88,7 @@ mod tests {
             tcp_flags: flags,
             ip_version: 4,
             hop_limit: 64,
-            link: crate::parse::Link::Plain,
+            link: crate::parse::Link::Plain as u8,
             network: 14,
             transport: 34,
             payload: 54,

@@ -77,8 +77,8 @@ pub struct Packet {
     pub ip_version: u8,
     /// Time to live, or hop limit.
     pub hop_limit: u8,
-    /// What lies below IP.
-    pub link: Link,
+    /// What lies below IP, a [`Link`].
+    pub link: u8,
     /// Offset of the IP header.
     pub network: u32,
     /// Offset of the transport header.
@@ -93,13 +93,17 @@ pub struct Packet {
     pub acknowledgement: u32,
 }
 
+// Every value of a packet's bytes is a packet: an error would else be kept in place of an address, which
+// the compiler would then handle byte by byte, on every packet's way.
+const _: () = assert!(size_of::<Result<Packet, Skip>>() > size_of::<Packet>());
+
 impl Packet {
     /// Reads the headers of a frame of `frame_length` bytes, of which `cursor` sees the first part.
     #[inline(always)]
     pub fn parse(mut cursor: Cursor<'_>, frame_length: u32) -> Result<Self, Skip> {
         let (ether_type, link) = link::parse(&mut cursor)?;
         let mut packet = network::parse(&mut cursor, ether_type, frame_length)?;
-        packet.link = link;
+        packet.link = link as u8;
         transport::parse(&mut cursor, &mut packet)?;
         Ok(packet)
     }

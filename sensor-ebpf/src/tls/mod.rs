@@ -9,7 +9,7 @@ mod offer;
 mod scan;
 
 use crate::abi::{COPY_ROOM, NAME_BUFFER, NoName, StoredHello};
-use crate::cursor::Window;
+use crate::cursor::{Window, zero};
 use crate::step::Step;
 
 use field::{Field, RECORD_HEADER};
@@ -138,31 +138,32 @@ impl HelloReader {
     /// Starts at the first byte of a stream, or of a segment in the middle of one.
     #[inline(always)]
     pub fn begin(&mut self) {
+        let none = zero();
         self.field = Field::MessageHeader as u32;
-        self.gap = 0;
+        self.gap = u32::from(none);
         self.need = 4;
-        self.collect = 0;
-        self.value = 0;
-        self.record_value = 0;
+        self.collect = u32::from(none);
+        self.value = u64::from(none);
+        self.record_value = u64::from(none);
         self.record_need = RECORD_HEADER;
-        self.record_left = 0;
-        self.record_other = 0;
+        self.record_left = u32::from(none);
+        self.record_other = u32::from(none);
         self.message_left = u32::MAX;
-        self.extensions_left = 0;
-        self.extension_left = 0;
-        self.names_left = 0;
-        self.store_at = 0;
-        self.store_room = 0;
-        self.at = 0;
-        self.types_hash = 0;
-        self.named = 0;
-        self.name_length = 0;
-        self.offer.legacy_version = 0;
-        self.offer.extensions = 0;
-        self.offer.cipher_suites_length = 0;
-        self.offer.signature_algorithms_length = 0;
-        self.offer.alpn_length = 0;
-        self.offer.supported_versions_length = 0;
+        self.extensions_left = u32::from(none);
+        self.extension_left = u32::from(none);
+        self.names_left = u32::from(none);
+        self.store_at = u32::from(none);
+        self.store_room = u32::from(none);
+        self.at = u32::from(none);
+        self.types_hash = u64::from(none);
+        self.named = u32::from(none);
+        self.name_length = u32::from(none);
+        self.offer.legacy_version = u16::from(none);
+        self.offer.extensions = u16::from(none);
+        self.offer.cipher_suites_length = u16::from(none);
+        self.offer.signature_algorithms_length = u16::from(none);
+        self.offer.alpn_length = u16::from(none);
+        self.offer.supported_versions_length = u16::from(none);
         self.offer.reserved = [0; 2];
     }
 

@@ -76,6 +76,7 @@ pub(crate) struct Start {
 /// segment, of a merged one its end.
 #[inline(always)]
 pub(crate) fn start(
+    ctx: &XdpContext,
     examination: &mut Examination,
     reader: &HelloReader,
     flow: &mut Flow,
@@ -100,7 +101,7 @@ pub(crate) fn start(
                 slot.ahead = place.end;
                 place.begin
             };
-            payload::keep(examination, 0, slot, at);
+            payload::keep(ctx, examination, 0, slot, at);
             slots::unlock(slot);
         }
         Err(reason) if !start.named => return nameless(examination, reason),
@@ -270,7 +271,7 @@ fn take(
         if end > slot.next + SLOT_BYTES as u32 {
             return Taken::Leave(Anomaly::OutOfWindow);
         }
-        payload::keep(examination, at, slot, begin);
+        payload::keep(ctx, examination, at, slot, begin);
         cover(examination, slot, Cover::Wait, begin, end);
         slot.ahead = slot.ahead.max(end);
         return Taken::Done;
@@ -280,7 +281,7 @@ fn take(
     let outcome = if merged {
         read_merged(ctx, examination, slot, span)
     } else {
-        payload::keep(examination, fresh, slot, slot.next);
+        payload::keep(ctx, examination, fresh, slot, slot.next);
         if slot.has_waiting() {
             let from = slot.next;
             cover(examination, slot, Cover::Forget, from, end);
@@ -334,7 +335,7 @@ fn read_merged(
     let outcome = hello::read_payload(ctx, examination, &mut slot.reader, span.old);
     slot.next = span.end;
     slot.kept = span.end.saturating_sub(examination.window.length);
-    payload::keep(examination, 0, slot, slot.kept);
+    payload::keep(ctx, examination, 0, slot, slot.kept);
     outcome
 }
 

@@ -194,7 +194,7 @@ fn in_stream(
         Reading::Over(fate) => return fate,
         Reading::GoesOn(start) => start,
     };
-    assemble::start(examination, reader, flow, place, start, row)
+    assemble::start(ctx, examination, reader, flow, place, start, row)
 }
 
 /// How far reading a segment by itself came.

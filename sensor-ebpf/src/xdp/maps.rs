@@ -119,6 +119,8 @@ pub(crate) struct Examination {
     pub(crate) scan: Scan,
     /// The packet, as the entry program parsed it.
     pub(crate) packet: Packet,
+    /// Offset in the packet that the window was last filled from.
+    pub(crate) window_from: u32,
     /// Sequence number of the first byte the server does not have, for its reset.
     pub(crate) server_next: u32,
     /// How a reader ended, see [`crate::hello::Outcome`]; or what to do, see [`crate::reject`].

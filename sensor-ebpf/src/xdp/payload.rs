@@ -51,12 +51,20 @@ pub(crate) fn fill_window(
     let length = examination.packet.payload_length.saturating_sub(at).min(WINDOW as u32);
     let from = examination.packet.payload + at;
     examination.window.length = length;
+    examination.window_from = from;
     load::<WINDOW, { WINDOW as u32 - 1 }>(ctx, from, &mut examination.window.bytes, length)
 }
 
-/// Copies the window from `at` to its end into the ring, where offset `offset` lies.
+/// Copies what the window was filled with, from `at` to its end, into the ring, where offset `offset` lies.
+/// From the packet, because that copies by machine words, and from kernel memory one goes step by step.
 #[inline(always)]
-pub(crate) fn keep(examination: &Examination, at: u32, slot: &mut Slot, offset: u32) {
+pub(crate) fn keep(
+    ctx: &XdpContext,
+    examination: &Examination,
+    at: u32,
+    slot: &mut Slot,
+    offset: u32,
+) {
     let mut at = at;
     let mut offset = offset;
     for _ in 0..PIECES {
@@ -66,15 +74,14 @@ pub(crate) fn keep(examination: &Examination, at: u32, slot: &mut Slot, offset: 
         }
         let index = bound::<{ SLOT_BYTES as u32 - 1 }>(offset);
         let count = left.min(PIECE).min(SLOT_BYTES as u32 - index);
-        let from = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
-        // SAFETY: both indices are within their arrays; `count` ends before either does.
-        unsafe {
-            copy(
-                slot.bytes.as_mut_ptr().add(index as usize).cast(),
-                bound::<{ PIECE - 1 }>(count - 1) + 1,
-                examination.window.bytes.as_ptr().add(from).cast(),
-            );
-        }
+        let from = examination.window_from + at;
+        let length = bound::<{ PIECE - 1 }>(count - 1) + 1;
+        // SAFETY: the index is within the ring, and `count` ends before it does. That the packet has these
+        // bytes was seen when the window was filled.
+        let _filled = unsafe {
+            let to = slot.bytes.as_mut_ptr().add(index as usize);
+            bpf_xdp_load_bytes(ctx.ctx, from, to.cast(), length)
+        };
         at += count;
         offset += count;
     }

@@ -44,7 +44,7 @@ pub(crate) fn headers(
         // SAFETY: forty bytes from `network` on were checked against the end of the packet.
         unsafe { ipv6(network, header_length, turn) };
     }
-    if segment.link == Link::Pppoe {
+    if segment.link == Link::Pppoe as u8 {
         let session = network.wrapping_sub(PPPOE_LENGTH_BEFORE_IP);
         if session + PPPOE_LENGTH_BEFORE_IP > end || session < data {
             return None;

@@ -1,6 +1,6 @@
 //! Programs of tests and benches: a baseline, a mutator in front of the sensor, a meter behind it.
 
-use aya::maps::{Map, PerCpuArray, ProgramArray};
+use aya::maps::{Array, Map, PerCpuArray, ProgramArray};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
@@ -41,6 +41,14 @@ impl Lab {
         ProgramArray::try_from(map)
             .and_then(|mut next: ProgramArray<_>| next.set(0, fd, 0))
             .map_err(|source| load_error("NEXT", source))
+    }
+
+    /// Has the mutator go on from this turn: the same turns give the same flows.
+    pub fn turn_to(&mut self, turn: u32) -> Result<(), KernelError> {
+        let map = self.ebpf.map_mut("TURN").ok_or(KernelError::Missing("TURN"))?;
+        Array::<_, u32>::try_from(map).and_then(|mut turns| turns.set(0, turn, 0)).map_err(
+            |source| KernelError::Map { map: "TURN", operation: "write", source: source.into() },
+        )
     }
 
     /// Runs `pass` or `mutate` on a frame, so many times.
