@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use sensor_ebpf::abi::{Accounting, Anomaly, Flow, Happening, NoName, Side, Verdict};
-use sensor_ebpf::flow::{Phase, RESETS_MAX, mark};
+use sensor_ebpf::flow::{Phase, RESETS_MAX, mark, peer_mark};
 use sensor_ebpf::parse::SYN;
 use sensor_user::kernel::counters::Totals;
 use sensor_user::kernel::lab::Lab;
@@ -99,7 +99,7 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
             // It came there by the server's answer: nothing was taken off the budget.
             flow.phase == Phase::Done as u8
                 && is_named(stand, flow)
-                && flow.marks & mark::ACKNOWLEDGED != 0
+                && flow.peer_marks & peer_mark::ACKNOWLEDGED != 0
                 && flow.examined == 0
                 && !judged_now
         }
@@ -107,7 +107,8 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
             let read_whole = flow.hello != 0;
             flow.phase == phase as u8
                 && is_named(stand, flow)
-                && flow.marks & (ARMED | mark::PEER_SYN) == ARMED | mark::PEER_SYN
+                && flow.marks & ARMED == ARMED
+                && flow.peer_marks & peer_mark::SYN != 0
                 && flow.slot == 0
                 && read_whole == (phase == Phase::Named)
                 && judged_now
