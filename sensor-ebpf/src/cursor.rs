@@ -29,25 +29,6 @@ pub fn bound<const MASK: u32>(value: u32) -> u32 {
     }
 }
 
-/// The same reference, of which the compiler knows nothing any more: what it wrote there it reads again.
-/// The verifier then walks what follows once, not once for every way the values came to be.
-#[inline(always)]
-pub fn afresh<T>(value: &mut T) -> &mut T {
-    #[cfg(target_arch = "bpf")]
-    {
-        let mut same = core::ptr::from_mut(value);
-        // SAFETY: one move of a register to itself; the pointer stays what it was.
-        unsafe {
-            core::arch::asm!("{0} = {0}", inout(reg) same, options(nostack, preserves_flags));
-            &mut *same
-        }
-    }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        value
-    }
-}
-
 /// Nothing, in a way the compiler does not see: of stores of zeroes side by side it would make a call that
 /// stores them byte by byte.
 #[inline(always)]

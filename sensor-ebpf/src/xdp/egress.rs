@@ -66,7 +66,7 @@ fn account_for(
         return (Accounting::OwnReset, CONTINUE);
     }
     let packet = match parse(ctx) {
-        Ok(packet) => packet,
+        Ok(packet) => packet.blurred(interface.reserved[0]),
         Err(skip) => return (skip.accounting(), CONTINUE),
     };
     let now_ns = clock::now_ns();

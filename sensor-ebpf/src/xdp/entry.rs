@@ -6,22 +6,22 @@ use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, NoName, Side, Verdict, Volume,
 };
-use sensor_ebpf::cursor::{Cursor, afresh};
+use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, peer_mark};
 use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
 use crate::clock;
 use crate::flows::{self, Sight};
-use crate::maps::{self, Examination, STAGES, sight, stage};
+use crate::maps::{self, STAGES, sight, stage};
 
 /// What the rest of the program needs of this packet.
 struct Seen {
-    /// With the packet in it.
-    examination: &'static mut Examination,
+    packet: Packet,
     interface: Interface,
     ifindex: u32,
     row: Row,
+    bytes: u64,
     now_ns: u64,
 }
 
@@ -35,31 +35,28 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     row.saw(1, bytes);
     // SAFETY: the kernel keeps `data..data_end` readable for the whole run.
     let cursor = unsafe { Cursor::from_raw(ctx.data(), ctx.data_end()) };
-    let Some(examination) = maps::examination() else { return XDP_PASS };
-    match Packet::parse(cursor, bytes as u32) {
-        Ok(packet) => examination.packet = packet,
+    let packet = match Packet::parse(cursor, bytes as u32) {
+        Ok(packet) => packet.blurred(interface.reserved[0]),
         Err(skip) => {
             row.account(skip.accounting(), 1, bytes);
-            return unread(ctx, examination, interface, skip, row);
+            return unread(ctx, interface, skip, row);
         }
-    }
-    let examination = afresh(examination);
-    let seen = Seen { examination, interface, ifindex, row, now_ns: clock::now_ns() };
-    let packet = &seen.examination.packet;
+    };
+    let seen = Seen { packet, interface, ifindex, row, bytes, now_ns: clock::now_ns() };
     let Some(sight) = sight(&seen) else {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
-        let key = FlowKey::from_lan(packet, interface.zone);
-        return finish(ctx, seen, key, Plan::Alone);
+        let key = FlowKey::from_lan(&seen.packet, interface.zone);
+        return finish(ctx, &seen, key, Plan::Alone);
     };
     row.account(Accounting::Flow, 1, bytes);
-    if packet.opens_connection() {
+    if seen.packet.opens_connection() {
         connect(&seen, &sight);
     }
     let volume = Volume { packets: 1, bytes };
-    flows::add(&sight, packet, volume, Direction::Ingress, row, seen.now_ns);
+    flows::add(&sight, &seen.packet, volume, Direction::Ingress, row, seen.now_ns);
     let plan = act(&seen, &sight);
-    finish(ctx, seen, sight.key, plan)
+    finish(ctx, &seen, sight.key, plan)
 }
 
 /// What is to be done with a packet that was counted.
@@ -86,25 +83,25 @@ fn connect(seen: &Seen, sight: &Sight) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     if !sight.from_lan {
-        if flow.yields_to_peers_connection(&seen.examination.packet) {
+        if flow.yields_to_peers_connection(&seen.packet) {
             replace(seen, sight);
         }
         return;
     }
-    let next = seen.examination.packet.sequence.wrapping_add(1);
+    let next = seen.packet.sequence.wrapping_add(1);
     if next == flow.examined_from || next == flow.pending_sequence {
         return;
     }
     if flow.yields_to_new_connection() {
         replace(seen, sight);
     } else {
-        flow.note_pending(&seen.examination.packet);
+        flow.note_pending(&seen.packet);
     }
 }
 
 #[inline(always)]
 fn replace(seen: &Seen, sight: &Sight) {
-    let new = Flow::first(&seen.examination.packet, sight.from_lan, seen.ifindex, seen.now_ns);
+    let new = Flow::first(&seen.packet, sight.from_lan, seen.ifindex, seen.now_ns);
     flows::replace(sight, new, Direction::Ingress, seen.row, seen.now_ns);
 }
 
@@ -112,24 +109,18 @@ fn replace(seen: &Seen, sight: &Sight) {
 /// known, its sender is that flow's peer, on the LAN too or seen through a tap.
 #[inline(always)]
 fn sight(seen: &Seen) -> Option<Sight> {
-    let key = FlowKey::from_lan(&seen.examination.packet, seen.interface.zone);
+    let key = FlowKey::from_lan(&seen.packet, seen.interface.zone);
     if let Some(flow) = flows::find(&key) {
         return Some(Sight { key, flow, from_lan: true });
     }
-    let reverse = FlowKey::from_peer(&seen.examination.packet, seen.interface.zone);
+    let reverse = FlowKey::from_peer(&seen.packet, seen.interface.zone);
     if let Some(flow) = flows::find(&reverse) {
         // SAFETY: the pointer is a live map value; a lost race is repaired by the next packet.
         unsafe { (*flow).peer_marks |= peer_mark::AT_INGRESS };
         return Some(Sight { key: reverse, flow, from_lan: false });
     }
-    let flow = flows::make(
-        &key,
-        &seen.examination.packet,
-        true,
-        seen.ifindex,
-        Direction::Ingress,
-        seen.now_ns,
-    )?;
+    let flow =
+        flows::make(&key, &seen.packet, true, seen.ifindex, Direction::Ingress, seen.now_ns)?;
     Some(Sight { key, flow, from_lan: true })
 }
 
@@ -137,7 +128,7 @@ fn sight(seen: &Seen) -> Option<Sight> {
 fn act(seen: &Seen, sight: &Sight) -> Plan {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
-    let packet = &seen.examination.packet;
+    let packet = &seen.packet;
     if flow.verdict == Verdict::Block as u8 && seen.interface.side == Side::Lan as u8 {
         return blocked(seen, flow);
     }
@@ -159,7 +150,7 @@ fn act(seen: &Seen, sight: &Sight) -> Plan {
 /// answered (RFC 9293 section 3.5.2).
 #[inline(always)]
 fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
-    let packet = &seen.examination.packet;
+    let packet = &seen.packet;
     // A connection that would come after it may be asked for: its data waits for the answer.
     if packet.opens_connection() && packet.payload_length == 0 {
         return Plan::Pass;
@@ -174,7 +165,7 @@ fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
 
 /// Carries a plan out. In one place, because the verifier walks every copy of it.
 #[inline(always)]
-fn finish(ctx: &XdpContext, seen: Seen, key: FlowKey, plan: Plan) -> u32 {
+fn finish(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
     if plan == Plan::Pass {
         return XDP_PASS;
     }
@@ -183,15 +174,17 @@ fn finish(ctx: &XdpContext, seen: Seen, key: FlowKey, plan: Plan) -> u32 {
         return XDP_DROP;
     }
     if plan == Plan::Answer {
-        seen.examination.counters = Row::number(seen.interface, Direction::Ingress);
-        seen.examination.outcome = crate::reject::ANSWER;
-        // SAFETY: same context; on failure control comes back.
-        unsafe { STAGES.tail_call(ctx, stage::REJECT) };
-        seen.row.happened(Happening::StageMissing);
+        if let Some(examination) = maps::examination() {
+            examination.counters = Row::number(seen.interface, Direction::Ingress);
+            examination.outcome = crate::reject::ANSWER;
+            // SAFETY: same context; on failure control comes back.
+            unsafe { STAGES.tail_call(ctx, stage::REJECT) };
+            seen.row.happened(Happening::StageMissing);
+        }
         seen.row.happened(Happening::BlockedDropped);
         return XDP_DROP;
     }
-    if plan != Plan::Followed && !could_name(ctx, &seen) {
+    if plan != Plan::Followed && !could_name(ctx, seen) {
         return XDP_PASS;
     }
     examine(ctx, seen, key, plan != Plan::Alone)
@@ -200,7 +193,7 @@ fn finish(ctx: &XdpContext, seen: Seen, key: FlowKey, plan: Plan) -> u32 {
 /// True where a segment starts like a hello or a request.
 #[inline(always)]
 fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
-    let packet = &seen.examination.packet;
+    let packet = &seen.packet;
     if packet.protocol != TCP || packet.payload_length < PROBE_BYTES as u32 {
         return false;
     }
@@ -215,11 +208,12 @@ fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
 
 /// Goes deeper.
 #[inline(always)]
-fn examine(ctx: &XdpContext, seen: Seen, key: FlowKey, followed: bool) -> u32 {
-    let examination = seen.examination;
+fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, followed: bool) -> u32 {
+    let Some(examination) = maps::examination() else { return XDP_PASS };
+    examination.packet = seen.packet;
     examination.counters = Row::number(seen.interface, Direction::Ingress);
     examination.sight = sight_of(seen.interface);
-    examination.server_next = examination.packet.sequence;
+    examination.server_next = seen.packet.sequence;
     examination.event.key = key;
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
@@ -246,18 +240,13 @@ fn sight_of(interface: Interface) -> u32 {
 
 /// A frame that belongs to no flow: some could carry a piece of a handshake.
 #[inline(always)]
-fn unread(
-    ctx: &XdpContext,
-    examination: &mut Examination,
-    interface: Interface,
-    skip: Skip,
-    row: Row,
-) -> u32 {
+fn unread(ctx: &XdpContext, interface: Interface, skip: Skip, row: Row) -> u32 {
     let reason = match skip {
         Skip::Fragment => NoName::Fragment,
         Skip::ExtensionHeaders => NoName::ExtensionHeaders,
         Skip::Truncated | Skip::Malformed | Skip::NotIp => return XDP_PASS,
     };
+    let Some(examination) = maps::examination() else { return XDP_PASS };
     examination.counters = Row::number(interface, Direction::Ingress);
     examination.sight = sight_of(interface);
     examination.event.no_name = reason as u8;
