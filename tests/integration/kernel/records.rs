@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Flow, FlowEndEvent, Side, Verdict};
-use sensor_lab::frames::{Frame, Hello, flag};
+use sensor_ebpf::abi::{Flow, FlowEndEvent, NameSource, NoName, Side, Verdict};
+use sensor_lab::frames::{Frame, Hello, flag, request};
 use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts};
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::events::Rings;
 use sensor_user::kernel::object::Object;
 use sensor_user::policy::generations::Generations;
-use sensor_user::record::EndReason;
+use sensor_user::record::{EndReason, Record};
 
 use super::{Bench, key};
 
@@ -27,7 +27,7 @@ struct Stage {
 impl Stage {
     fn new() -> Result<Self> {
         let mut bench = Bench::new(Side::Lan)?;
-        bench.block(&["blocked.example"])?;
+        bench.block_both(&["blocked.example"], &[NoName::Evasion])?;
         let Bench { object, control, flows, rings, .. } = bench;
         let timeouts = Timeouts {
             idle_ns: 60 * SECOND,
@@ -54,6 +54,19 @@ impl Stage {
 
     fn flow(&self, frame: &Frame) -> Option<Flow> {
         self.assembler.table().get(&key(frame))
+    }
+
+    /// The only record that a sweep at this second makes, once the store has it.
+    fn record(&mut self, second: u64) -> Result<Record> {
+        let clocks = self.at(second);
+        self.assembler.sweep(clocks)?;
+        let mut ready = self.assembler.take_ready();
+        assert_eq!(ready.len(), 1, "at {second} s: {ready:?}");
+        let ready = ready.remove(0);
+        if let Some(key) = &ready.of {
+            self.assembler.committed(key, clocks)?;
+        }
+        Ok(ready.record)
     }
 }
 
@@ -101,5 +114,70 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
         stage.assembler.flow_end(&event, later)?;
     }
     assert!(stage.assembler.take_ready().is_empty());
+    Ok(())
+}
+
+/// The first hello is read and allowed; a byte of it comes in another version before the server has it.
+#[test]
+fn a_flow_that_was_named_and_then_blocked_for_an_evasion_says_what_for() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.at(10);
+    let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
+    let hello = Hello { before: vec![(51, 1263)], ..Hello::of("fine.example") }.bytes();
+    let mut other = hello.clone();
+    other[600] ^= 1;
+    let piece = |bytes: &[u8], at: usize| Frame::from_device(false, bytes).further(at as u32);
+    stage.run(&syn)?;
+    stage.run(&piece(&hello[..1000], 0))?;
+    stage.run(&piece(&hello[1000..], 1000))?;
+    let named = stage.flow(&syn).expect("a flow");
+    assert_eq!((named.verdict, named.no_name), (Verdict::Allow as u8, NoName::Named as u8));
+    stage.run(&piece(&other[500..900], 500))?;
+
+    let record = stage.record(20)?;
+    is_blocked_for_evasion(&record, 4);
+    assert_eq!(record.end_reason, EndReason::ForcedEnd);
+    assert!(record.ja4.is_some() && record.tls_version.is_some(), "{record:?}");
+    // What the client sends on it later is told when the flow is forgotten, for the same reason.
+    stage.at(100);
+    stage.run(&piece(&hello[1000..], 1000))?;
+    stage.run(&piece(&hello[1000..], 1000))?;
+    let rest = stage.record(300)?;
+    is_blocked_for_evasion(&rest, 2);
+    assert_eq!((&rest.ja4, &rest.tls_version), (&record.ja4, &record.tls_version));
+    assert!(stage.flow(&syn).is_none());
+    Ok(())
+}
+
+fn is_blocked_for_evasion(record: &Record, packets: u64) {
+    assert_eq!((record.verdict, record.no_name), (Verdict::Block, NoName::Evasion), "{record:?}");
+    assert_eq!((&record.name, record.name_source), (&None, NameSource::None), "{record:?}");
+    assert_eq!((&record.list, record.categories.len()), (&None, 0), "{record:?}");
+    assert_eq!(record.packets_to_peer, packets, "{record:?}");
+}
+
+/// A connection that is used for long has records of what passed; the block is one more, and soon.
+#[test]
+fn a_block_is_told_soon_on_a_connection_that_has_a_record_already() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.at(10);
+    let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
+    let fine = Frame::from_device(false, &request("fine.example", "/", &[]));
+    let length = fine.payload.len() as u32;
+    let blocked = Frame::from_device(false, &request("blocked.example", "/", &[]));
+    stage.run(&syn)?;
+    stage.run(&fine)?;
+    stage.at(300);
+    stage.run(&fine.further(length))?;
+    let first = stage.record(311)?;
+    assert_eq!((first.verdict, first.end_reason), (Verdict::Allow, EndReason::ActiveTimeout));
+    assert_eq!(first.name.as_deref(), Some("fine.example"));
+
+    stage.at(320);
+    stage.run(&blocked.further(2 * length))?;
+    let second = stage.record(323)?;
+    assert_eq!((second.verdict, second.end_reason), (Verdict::Block, EndReason::ForcedEnd));
+    assert_eq!(second.name.as_deref(), Some("blocked.example"));
+    assert_eq!((second.flow_id, second.packets_to_peer), (first.flow_id, 1));
     Ok(())
 }
