@@ -9,9 +9,12 @@ use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts};
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::events::Rings;
 use sensor_user::kernel::object::Object;
+use sensor_user::kernel::tables::PolicyImage;
+use sensor_user::policy::Policy;
 use sensor_user::policy::generations::Generations;
 use sensor_user::record::{EndReason, Record};
 
+use super::verdicts::shipped_policy;
 use super::{Bench, key};
 
 const SECOND: u64 = 1_000_000_000;
@@ -28,6 +31,18 @@ impl Stage {
     fn new() -> Result<Self> {
         let mut bench = Bench::new(Side::Lan)?;
         bench.block_both(&["blocked.example"], &[NoName::Evasion])?;
+        Ok(Self::behind(bench, Generations::default()))
+    }
+
+    fn with_policy(policy: &Policy) -> Result<Self> {
+        let mut bench = Bench::new(Side::Lan)?;
+        bench.tables.push(&bench.control, &PolicyImage::from(policy), |_| Ok(()))?;
+        let generations = Generations::default();
+        generations.note(bench.control.policy(), policy)?;
+        Ok(Self::behind(bench, generations))
+    }
+
+    fn behind(bench: Bench, generations: Generations) -> Self {
         let Bench { object, control, flows, rings, .. } = bench;
         let timeouts = Timeouts {
             idle_ns: 60 * SECOND,
@@ -37,9 +52,9 @@ impl Stage {
             blocked_hold_ns: 180 * SECOND,
         };
         let identity = Identity { sensor: "gw-1".to_owned(), boot: "boot".to_owned() };
-        let generations = Arc::new(Generations::default());
+        let generations = Arc::new(generations);
         let assembler = Assembler::new(flows, timeouts, identity, Vec::new(), generations, 0);
-        Ok(Self { object, control, rings, assembler })
+        Self { object, control, rings, assembler }
     }
 
     fn at(&self, second: u64) -> Clocks {
@@ -117,35 +132,68 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     Ok(())
 }
 
-/// The first hello is read and allowed; a byte of it comes in another version before the server has it.
+/// A connection whose first hello is read and allowed; a byte of it comes in another version before the
+/// server has it.
+struct Evasive {
+    syn: Frame,
+    hello: Vec<u8>,
+}
+
+impl Evasive {
+    fn new(name: &str) -> Self {
+        let hello = Hello { before: vec![(51, 1263)], ..Hello::of(name) }.bytes();
+        Self { syn: Frame::from_device(false, b"").with_flags(flag::SYN), hello }
+    }
+
+    fn run(&self, stage: &mut Stage) -> Result<()> {
+        stage.run(&self.syn)?;
+        stage.run(&Frame::from_device(false, &self.hello[..1000]))?;
+        stage.run(&self.last())?;
+        let named = stage.flow(&self.syn).expect("a flow");
+        assert_eq!((named.verdict, named.no_name), (Verdict::Allow as u8, NoName::Named as u8));
+        let mut other = self.hello.clone();
+        other[600] ^= 1;
+        stage.run(&Frame::from_device(false, &other[500..900]).further(500))
+    }
+
+    fn last(&self) -> Frame {
+        Frame::from_device(false, &self.hello[1000..]).further(1000)
+    }
+}
+
 #[test]
 fn a_flow_that_was_named_and_then_blocked_for_an_evasion_says_what_for() -> Result<()> {
     let mut stage = Stage::new()?;
     stage.at(10);
-    let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
-    let hello = Hello { before: vec![(51, 1263)], ..Hello::of("fine.example") }.bytes();
-    let mut other = hello.clone();
-    other[600] ^= 1;
-    let piece = |bytes: &[u8], at: usize| Frame::from_device(false, bytes).further(at as u32);
-    stage.run(&syn)?;
-    stage.run(&piece(&hello[..1000], 0))?;
-    stage.run(&piece(&hello[1000..], 1000))?;
-    let named = stage.flow(&syn).expect("a flow");
-    assert_eq!((named.verdict, named.no_name), (Verdict::Allow as u8, NoName::Named as u8));
-    stage.run(&piece(&other[500..900], 500))?;
-
+    let evasive = Evasive::new("fine.example");
+    evasive.run(&mut stage)?;
     let record = stage.record(20)?;
     is_blocked_for_evasion(&record, 4);
     assert_eq!(record.end_reason, EndReason::ForcedEnd);
     assert!(record.ja4.is_some() && record.tls_version.is_some(), "{record:?}");
     // What the client sends on it later is told when the flow is forgotten, for the same reason.
     stage.at(100);
-    stage.run(&piece(&hello[1000..], 1000))?;
-    stage.run(&piece(&hello[1000..], 1000))?;
+    stage.run(&evasive.last())?;
+    stage.run(&evasive.last())?;
     let rest = stage.record(300)?;
     is_blocked_for_evasion(&rest, 2);
     assert_eq!((&rest.ja4, &rest.tls_version), (&record.ja4, &record.tls_version));
-    assert!(stage.flow(&syn).is_none());
+    assert!(stage.flow(&evasive.syn).is_none());
+    Ok(())
+}
+
+#[test]
+fn a_protected_name_is_not_told_by_a_later_evasion() -> Result<()> {
+    let policy = shipped_policy()?;
+    let protected = |categories| policy.is_unlogged(categories);
+    let (name, _) = policy.entries().find(|(_, entry)| protected(entry.categories)).expect("one");
+    let mut stage = Stage::with_policy(&policy)?;
+    stage.at(10);
+    Evasive::new(name).run(&mut stage)?;
+    let record = stage.record(20)?;
+    is_blocked_for_evasion(&record, 4);
+    assert!(record.peer.is_unspecified(), "{record:?}");
+    assert_eq!((&record.ja4, record.alpn.len()), (&None, 0), "{record:?}");
     Ok(())
 }
 
