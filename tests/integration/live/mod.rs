@@ -9,15 +9,18 @@
 //! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
 
 mod accounting;
+mod asymmetric;
 mod blocking;
 mod corrupt;
 mod crash;
 pub(super) mod lifecycle;
 mod listener;
 mod offloads;
+mod patient;
 mod records;
 mod refusals;
 mod reload;
+mod roaming;
 mod traffic;
 mod truth;
 
