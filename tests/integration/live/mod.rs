@@ -21,6 +21,7 @@ mod records;
 mod refusals;
 mod reload;
 mod roaming;
+mod starttls;
 mod traffic;
 mod truth;
 
