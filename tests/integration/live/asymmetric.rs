@@ -1,6 +1,8 @@
 //! A path of which the sensor sees one direction: what the client sends comes in at the watched interface,
 //! what the server sends leaves by another.
 
+use std::fmt::Write as _;
+
 use anyhow::{Context as _, Result};
 use sensor_lab::clients::{Outcome, Request};
 use sensor_lab::lab::{Family, Lab};
@@ -64,8 +66,8 @@ fn return_by_another_way(lab: &Lab) -> Result<()> {
     let mut routes = String::new();
     for client in FAMILIES.map(Family::client) {
         // Nobody answers for an IPv6 address of another interface.
-        routes += &format!("neighbour replace {client} lladdr {address} dev back0\n");
-        routes += &format!("route add {client} dev back0\n");
+        writeln!(routes, "neighbour replace {client} lladdr {address} dev back0")?;
+        writeln!(routes, "route add {client} dev back0")?;
     }
     lab.gateway().ip(&routes, lab.directory())
 }

@@ -142,16 +142,16 @@ impl Place {
 /// The gateway's addresses go to a bridge of both its ports, the client's to one of both its ends.
 fn lay_second_wire(lab: &Lab) -> Result<()> {
     let bridge = |ports: [&str; 2], network: &str| {
-        let mut commands = format!("link add {BRIDGE} type bridge forward_delay 0 stp_state 0\n");
-        for port in ports {
-            commands += &format!("address flush dev {port}\nlink set {port} master {BRIDGE}\n");
-        }
-        commands
-            + &format!(
-                "address add 10.77.1.{network}/24 dev {BRIDGE}\n\
-                 address add fd77:1::{network}/64 dev {BRIDGE} nodad\n\
-                 link set {BRIDGE} up\n"
-            )
+        let joined = ports
+            .map(|port| format!("address flush dev {port}\nlink set {port} master {BRIDGE}\n"));
+        let joined = joined.concat();
+        format!(
+            "link add {BRIDGE} type bridge forward_delay 0 stp_state 0\n\
+             {joined}\
+             address add 10.77.1.{network}/24 dev {BRIDGE}\n\
+             address add fd77:1::{network}/64 dev {BRIDGE} nodad\n\
+             link set {BRIDGE} up\n"
+        )
     };
     let (gateway, client) = (lab.gateway(), lab.client());
     let wire = format!(
