@@ -8,7 +8,7 @@ mod parity;
 mod records;
 mod resets;
 mod split;
-mod verdicts;
+pub(super) mod verdicts;
 
 use anyhow::Result;
 use sensor_ebpf::abi::{
@@ -106,17 +106,17 @@ fn packet(frame: &[u8]) -> Packet {
 }
 
 /// A small generator (xorshift64*), so that a failing case can be run again.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() >> 33) as usize % limit
     }
 }
