@@ -9,6 +9,7 @@
 )]
 
 mod browsers;
+mod captures;
 mod evasion;
 mod kernel;
 mod live;

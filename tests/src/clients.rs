@@ -165,7 +165,8 @@ fn read_curl(report: &str, body: String) -> Result<Answer> {
     Ok(Answer { outcome, elapsed: Duration::try_from_secs_f64(seconds)? })
 }
 
-fn read_python(report: &str) -> Result<Answer> {
+/// The report of one of the Python clients.
+pub fn read_python(report: &str) -> Result<Answer> {
     let report: Value = serde_json::from_str(report).context("read the Python client's report")?;
     let text = |key: &str| report.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     let outcome = match text("outcome").as_str() {

@@ -22,7 +22,7 @@
 /// Set where nothing is to be left out: more sizes, more seeds, more repetitions.
 pub const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
 
-/// Names a folder of malformed captures for the kernel suite to run.
+/// Names a folder of malformed captures to run, in place of frames that the tests break themselves.
 pub const MALFORMED_VARIABLE: &str = "CAMPUS_SENSOR_MALFORMED";
 
 pub mod clients;

@@ -55,6 +55,8 @@ pub struct Setup {
     pub files: Vec<(String, String)>,
     /// `[flow]` keys, so that records appear while a test waits.
     pub flow: Vec<(String, u64)>,
+    /// `[kernel]` keys: sizes of maps.
+    pub kernel: Vec<(String, u64)>,
     /// Further TOML at the configuration's end: whole sections.
     pub extra: String,
 }
@@ -67,6 +69,7 @@ impl Setup {
             policy: policy.to_owned(),
             files: Vec::new(),
             flow: flow.map(|(key, value)| (key.to_owned(), value)).to_vec(),
+            kernel: Vec::new(),
             extra: String::new(),
         }
     }
@@ -291,8 +294,11 @@ fn write_files(directory: &Path, bpffs: &Path, setup: &Setup) -> Result<()> {
 
 fn configuration(directory: &Path, bpffs: &Path, setup: &Setup) -> String {
     let (directory, bpffs, mode) = (directory.display(), bpffs.display(), setup.mode.name());
-    let flow: Vec<_> = setup.flow.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-    let flow = flow.join("\n");
+    let keys = |list: &[(String, u64)]| {
+        let lines: Vec<_> = list.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+        lines.join("\n")
+    };
+    let (kernel, flow) = (keys(&setup.kernel), keys(&setup.flow));
     format!(
         r#"[sensor]
 name = "lab"
@@ -304,6 +310,7 @@ mode = "{mode}"
 
 [kernel]
 bpffs = "{bpffs}"
+{kernel}
 
 [flow]
 {flow}

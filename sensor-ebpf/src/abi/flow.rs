@@ -91,7 +91,7 @@ pub struct Flow {
     pub last_ns: u64,
     /// Keyed hash of the name, the key of the name store; 0 without a name.
     pub name_hash: u64,
-    /// Category mask the verdict was made with.
+    /// Category mask the verdict was made with; where it was made without a name, of the name before it.
     pub categories: u64,
     /// Generation of the policy the verdict was made with.
     pub policy: u32,

@@ -181,9 +181,9 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
         flow.name_source = event.name_source;
         flow.no_name = NoName::Named as u8;
     } else if flow.name_hash == 0 || verdict == Verdict::Block {
-        // A blocked flow tells what it was blocked for.
+        // A blocked flow tells what it was blocked for. The categories of a name it had before stay:
+        // whether that one may be told.
         flow.name_hash = 0;
-        flow.categories = 0;
         flow.list = 0;
         flow.name_source = NameSource::None as u8;
         flow.no_name = event.no_name;

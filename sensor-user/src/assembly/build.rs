@@ -104,7 +104,11 @@ impl Builder {
         stores: Stores<'_>,
     ) -> Record {
         let device = IpAddr::from(key.lan_address);
-        let judged = self.generations.resolve(flow, device);
+        let mut judged = self.generations.resolve(flow, device);
+        if flow.name_hash == 0 {
+            // They are of a name that came before what the flow was blocked for.
+            (judged.categories, judged.list) = (Vec::new(), None);
+        }
         let (name, no_name) = self.name(flow, judged.unlogged, stores);
         // A program that visits one protected name is told by its hello as it would be by the name.
         let offer = if judged.unlogged { None } else { self.offer(flow, stores) };

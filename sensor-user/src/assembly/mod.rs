@@ -14,10 +14,10 @@ mod due;
 pub use build::Clocks;
 pub use due::{Due, Timeouts, due};
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Volume};
+use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
 
 use crate::kernel::KernelError;
 use crate::kernel::flows::FlowTable;
@@ -47,6 +47,8 @@ struct Pending {
     recorded: Recorded,
     /// The flow leaves the table when it has.
     last: bool,
+    /// The record tells of a block.
+    blocked: bool,
 }
 
 /// Makes records of flows.
@@ -57,6 +59,8 @@ pub struct Assembler {
     /// Closed flows and when their stragglers have had their time, in order.
     lingering: VecDeque<(u64, FlowKey)>,
     pending: HashMap<FlowKey, Pending>,
+    /// Flows that have a record, and were not blocked when the last one was made.
+    unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
 }
 
@@ -74,8 +78,9 @@ impl Assembler {
         sequence: u64,
     ) -> Self {
         let builder = build::Builder::new(identity, interfaces, generations, sequence);
-        let (lingering, pending, ready) = (VecDeque::new(), HashMap::new(), Vec::new());
-        Self { table, timeouts, builder, lingering, pending, ready }
+        let (lingering, ready) = (VecDeque::new(), Vec::new());
+        let (pending, unblocked) = (HashMap::new(), HashSet::new());
+        Self { table, timeouts, builder, lingering, pending, unblocked, ready }
     }
 
     /// Takes account of records an earlier daemon committed and could not remember: those of flows that
@@ -105,7 +110,9 @@ impl Assembler {
                 recorded.recorded_ns = clocks.now_ns;
                 last |= record.end_reason.is_final() && !due::is_blocked(&flow);
             }
-            self.settle(&key, &Pending { recorded, last }, clocks)?;
+            let newest = records.iter().max_by_key(|record| record.sequence);
+            let blocked = newest.is_some_and(|record| record.verdict == Verdict::Block);
+            self.settle(&key, &Pending { recorded, last, blocked }, clocks)?;
         }
         Ok(())
     }
@@ -195,7 +202,12 @@ impl Assembler {
         pending: &Pending,
         clocks: Clocks,
     ) -> Result<(), KernelError> {
-        let Pending { recorded, last } = pending;
+        let Pending { recorded, last, blocked } = pending;
+        if *last || *blocked {
+            self.unblocked.remove(key);
+        } else {
+            self.unblocked.insert(*key);
+        }
         if !last {
             return self.table.remember(key, recorded);
         }
@@ -217,13 +229,17 @@ impl Assembler {
         if self.pending.contains_key(key) {
             return Ok(());
         }
-        let recorded = self.table.recorded(key, flow);
+        let mut recorded = self.table.recorded(key, flow);
+        if due::is_blocked(flow) && self.unblocked.contains(key) {
+            // The block is not told yet.
+            recorded = None;
+        }
         match due(flow, recorded.as_ref(), clocks.now_ns, &self.timeouts) {
             None => {}
             // A blocked flow's record said that it was over: the rest, if any, is told apart.
             Some(Due::Last(_)) if recorded.is_some() && due::is_blocked(flow) => {
                 let recorded = recorded.unwrap_or_default();
-                self.settle(key, &Pending { recorded, last: true }, clocks)?;
+                self.settle(key, &Pending { recorded, last: true, blocked: true }, clocks)?;
             }
             Some(Due::Last(reason)) => self.record(key, flow, reason, true, clocks),
             Some(Due::SoFar(reason)) => self.record(key, flow, reason, false, clocks),
@@ -241,7 +257,8 @@ impl Assembler {
         clocks: Clocks,
     ) {
         let delta = Delta::of(flow, self.recorded(key, flow).as_ref());
-        if self.pending.contains_key(key) || (delta.is_empty() && !last) {
+        let is_news = last || reason == EndReason::ForcedEnd || !delta.is_empty();
+        if self.pending.contains_key(key) || !is_news {
             return;
         }
         let record = self.build(key, flow, delta, reason, clocks);
@@ -252,7 +269,8 @@ impl Assembler {
             recorded_ns: clocks.now_ns,
             sequence: record.sequence,
         };
-        self.pending.insert(*key, Pending { recorded, last });
+        let blocked = record.verdict == Verdict::Block;
+        self.pending.insert(*key, Pending { recorded, last, blocked });
         self.ready.push(Ready { record, of: Some(*key) });
     }
 

@@ -1,11 +1,12 @@
 //! Browsers over TCP, and what has their hellos: what is allowed loads, what is blocked never does. A
 //! hello of theirs takes two segments, in which the extensions lie in an order that is drawn each time.
 //!
-//! [`loss`]: the same where packets get lost.
+//! [`loss`]: the same where packets get lost. [`fingerprints`]: what records say of their hellos.
 //!
 //! [`device`] runs a browser and says what it shows, [`hellos`] what its hellos looked like on the wire.
 
 mod device;
+mod fingerprints;
 mod hellos;
 mod loss;
 
@@ -163,12 +164,16 @@ fn two_segments_each(hellos: &[Hello]) {
 /// The names were read: those of the blocked flows and those of the others.
 fn are_recorded(sensor: &Sensor, names: &[String]) -> Result<()> {
     process::wait_until("a record of every name", process::SHORT, || {
-        let text = sensor.cli(&["flows", "--limit", "0", "--json"])?;
-        let records = text.lines().map(serde_json::from_str);
-        let records = records.collect::<Result<Vec<Record>, _>>().context("read the records")?;
+        let records = stored(sensor)?;
         let recorded: BTreeSet<_> = records.iter().filter_map(|one| one.name.as_deref()).collect();
         Ok(names.iter().all(|name| recorded.contains(name.as_str())).then_some(()))
     })
+}
+
+fn stored(sensor: &Sensor) -> Result<Vec<Record>> {
+    let text = sensor.cli(&["flows", "--limit", "0", "--json"])?;
+    let records = text.lines().map(serde_json::from_str);
+    records.collect::<Result<_, _>>().context("read the records")
 }
 
 /// A figure for whoever runs with `--nocapture`.

@@ -10,7 +10,8 @@
 //! - [`connections`], [`packets`]: how the connection is opened and ended, how segments lie in packets.
 //! - [`hellos`], [`speaker`]: what the hello says, how long it is, what comes before it.
 //! - [`ordinary`], [`honest`]: what is no trick, by script and by the kernel's own stack.
-//! - [`crowd`], [`tools`]: many unfinished hellos; programs made to get past a sensor.
+//! - [`crowd`], [`siege`]: many unfinished hellos, and more of everything than the sensor has room for.
+//! - [`tools`]: programs made to get past a sensor.
 
 mod case;
 mod combinations;
@@ -27,6 +28,7 @@ mod packets;
 mod race;
 mod records;
 mod segments;
+mod siege;
 mod speaker;
 mod techniques;
 mod tools;
@@ -71,7 +73,7 @@ categories = ["gambling"]
 
 /// Without translation, so that every packet reaches the server as the device made it.
 struct Ground {
-    _sensor: Option<Sensor>,
+    sensor: Option<Sensor>,
     wire: Wire,
     speaker: Speaker,
     web: WebServer,
@@ -80,11 +82,17 @@ struct Ground {
 
 impl Ground {
     fn watched() -> Result<Self> {
+        Self::watched_with(&[])
+    }
+
+    /// By a sensor whose maps have other sizes: `[kernel]` keys.
+    fn watched_with(sizes: &[(&str, u64)]) -> Result<Self> {
         let ground = Self::unwatched()?;
         let files = vec![("lists/casinos.txt".to_owned(), format!("{BLOCKED}\n"))];
-        let setup = Setup { files, ..Setup::with_policy(POLICY) };
+        let kernel = sizes.iter().map(|&(key, size)| (key.to_owned(), size)).collect();
+        let setup = Setup { files, kernel, ..Setup::with_policy(POLICY) };
         let sensor = Sensor::start(&ground.lab, &sensor::binary()?, &setup)?;
-        Ok(Self { _sensor: Some(sensor), ..ground })
+        Ok(Self { sensor: Some(sensor), ..ground })
     }
 
     fn unwatched() -> Result<Self> {
@@ -94,7 +102,7 @@ impl Ground {
         let web = WebServer::start(&lab, &[ALLOWED, BLOCKED, INNOCENT])?;
         let speaker = Speaker::start(&lab, &web)?;
         let wire = Wire::open(&lab)?;
-        Ok(Self { _sensor: None, wire, speaker, web, lab })
+        Ok(Self { sensor: None, wire, speaker, web, lab })
     }
 }
 

@@ -3,16 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File};
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
-use pcap_file::pcap::PcapReader;
+use anyhow::{Result, ensure};
 use sensor_ebpf::abi::{Accounting, Anomaly, Flow, FlowKey, Happening, NoName, Side, Verdict};
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::Packet;
-use sensor_lab::MALFORMED_VARIABLE;
 use sensor_user::kernel::counters::Totals;
 use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::kernel::test_run::{FRAME_MIN, Outcome, action};
@@ -20,6 +15,7 @@ use sensor_user::policy::{GroupId, Policy};
 
 use super::Bench;
 use super::verdicts::shipped_policy;
+use crate::captures::{Capture, captures};
 
 /// Longest frame that is run: the kernel refuses what does not fit its pages, and no wire carries it.
 const FRAME_MAX: usize = 1 << 16;
@@ -51,11 +47,7 @@ struct Tally {
 
 #[test]
 fn malformed_captures_lose_nothing_without_a_reason() -> Result<()> {
-    let Some(directory) = std::env::var_os(MALFORMED_VARIABLE) else {
-        say(&format!("left out: {MALFORMED_VARIABLE} names no captures"));
-        return Ok(());
-    };
-    let captures = captures(Path::new(&directory))?;
+    let captures = captures()?;
     let policy = shipped_policy()?;
     for side in [Side::Lan, Side::Tap] {
         let tally = run(&captures, &policy, side)?;
@@ -73,40 +65,23 @@ fn say(text: &str) {
     eprintln!("{text}");
 }
 
-fn captures(directory: &Path) -> Result<Vec<PathBuf>> {
-    let entries =
-        fs::read_dir(directory).with_context(|| format!("read {}", directory.display()))?;
-    let mut captures: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
-    captures.retain(|path| path.extension().is_some_and(|extension| extension == "pcap"));
-    captures.sort();
-    ensure!(!captures.is_empty(), "{} holds no .pcap file", directory.display());
-    Ok(captures)
-}
-
-fn run(captures: &[PathBuf], policy: &Policy, side: Side) -> Result<Tally> {
+fn run(captures: &[Capture], policy: &Policy, side: Side) -> Result<Tally> {
     let mut bench = Bench::new(side)?;
     bench.tables.push(&bench.control, &PolicyImage::from(policy), |_| Ok(()))?;
     let mut tally = Tally::default();
     let mut before = bench.ingress()?;
-    for path in captures {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let mut reader = PcapReader::new(BufReader::new(File::open(path)?))
-            .with_context(|| format!("read {name}"))?;
-        let mut number = 0;
-        // Raw: lengths that contradict each other are what such captures are made of.
-        while let Some(Ok(record)) = reader.next_raw_packet() {
-            number += 1;
-            if !(FRAME_MIN..=FRAME_MAX).contains(&record.data.len()) {
+    for Capture { name, frames } in captures {
+        for (number, (time_ns, frame)) in (1..).zip(frames) {
+            if !(FRAME_MIN..=FRAME_MAX).contains(&frame.len()) {
                 tally.not_run += 1;
                 continue;
             }
-            let time_ns = u64::from(record.ts_sec) * 1_000_000_000 + u64::from(record.ts_frac);
-            bench.control.set_replay_clock(time_ns.max(1));
-            let outcome = bench.object.run_xdp(&record.data)?;
+            bench.control.set_replay_clock((*time_ns).max(1));
+            let outcome = bench.object.run_xdp(frame)?;
             let after = bench.ingress()?;
             tally.frames += 1;
-            tally.bytes += record.data.len() as u64;
-            let step = Step { frame: &record.data, outcome: &outcome, before, after };
+            tally.bytes += frame.len() as u64;
+            let step = Step { frame, outcome: &outcome, before, after };
             match step.explain(&bench, policy, side) {
                 Ok(None) => tally.unchanged += 1,
                 Ok(Some((deed, reason))) => {
@@ -114,8 +89,8 @@ fn run(captures: &[PathBuf], policy: &Policy, side: Side) -> Result<Tally> {
                 }
                 Err(surprise) => tally.surprises.push(format!(
                     "{name}, frame {number}: {surprise}: {} bytes{}",
-                    record.data.len(),
-                    quote(&record.data)
+                    frame.len(),
+                    quote(frame)
                 )),
             }
             before = after;

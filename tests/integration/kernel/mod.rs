@@ -8,7 +8,7 @@ mod parity;
 mod records;
 mod resets;
 mod split;
-mod verdicts;
+pub(super) mod verdicts;
 
 use anyhow::Result;
 use sensor_ebpf::abi::{
@@ -57,19 +57,20 @@ impl Bench {
 
     /// Blocks these names for everybody.
     fn block(&mut self, names: &[&str]) -> Result<()> {
-        let entry = DomainEntry { categories: 1, list: 3, reserved: [0; 6] };
-        let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
-        let masks = GroupMasks { block: 1, ..GroupMasks::default() };
-        let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
-        self.tables.push(&self.control, &image, |_| Ok(()))?;
-        Ok(())
+        self.block_both(names, &[])
     }
 
     /// Blocks flows without a name for these reasons, for everybody.
     fn block_reasons(&mut self, reasons: &[NoName]) -> Result<()> {
+        self.block_both(&[], reasons)
+    }
+
+    fn block_both(&mut self, names: &[&str], reasons: &[NoName]) -> Result<()> {
+        let entry = DomainEntry { categories: 1, list: 3, reserved: [0; 6] };
+        let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
         let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
-        let masks = GroupMasks { block_no_name, ..GroupMasks::default() };
-        let image = PolicyImage { domains: Vec::new(), groups: vec![(0, masks, Vec::new())] };
+        let masks = GroupMasks { block: 1, block_no_name, ..GroupMasks::default() };
+        let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
     }
@@ -105,17 +106,17 @@ fn packet(frame: &[u8]) -> Packet {
 }
 
 /// A small generator (xorshift64*), so that a failing case can be run again.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         (self.next() >> 33) as usize % limit
     }
 }

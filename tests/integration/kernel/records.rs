@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Flow, FlowEndEvent, Side, Verdict};
-use sensor_lab::frames::{Frame, Hello, flag};
+use sensor_ebpf::abi::{Flow, FlowEndEvent, NameSource, NoName, Side, Verdict};
+use sensor_lab::frames::{Frame, Hello, flag, request};
 use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts};
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::events::Rings;
 use sensor_user::kernel::object::Object;
+use sensor_user::kernel::tables::PolicyImage;
+use sensor_user::policy::Policy;
 use sensor_user::policy::generations::Generations;
-use sensor_user::record::EndReason;
+use sensor_user::record::{EndReason, Record};
 
+use super::verdicts::shipped_policy;
 use super::{Bench, key};
 
 const SECOND: u64 = 1_000_000_000;
@@ -27,7 +30,19 @@ struct Stage {
 impl Stage {
     fn new() -> Result<Self> {
         let mut bench = Bench::new(Side::Lan)?;
-        bench.block(&["blocked.example"])?;
+        bench.block_both(&["blocked.example"], &[NoName::Evasion])?;
+        Ok(Self::behind(bench, Generations::default()))
+    }
+
+    fn with_policy(policy: &Policy) -> Result<Self> {
+        let mut bench = Bench::new(Side::Lan)?;
+        bench.tables.push(&bench.control, &PolicyImage::from(policy), |_| Ok(()))?;
+        let generations = Generations::default();
+        generations.note(bench.control.policy(), policy)?;
+        Ok(Self::behind(bench, generations))
+    }
+
+    fn behind(bench: Bench, generations: Generations) -> Self {
         let Bench { object, control, flows, rings, .. } = bench;
         let timeouts = Timeouts {
             idle_ns: 60 * SECOND,
@@ -37,9 +52,9 @@ impl Stage {
             blocked_hold_ns: 180 * SECOND,
         };
         let identity = Identity { sensor: "gw-1".to_owned(), boot: "boot".to_owned() };
-        let generations = Arc::new(Generations::default());
+        let generations = Arc::new(generations);
         let assembler = Assembler::new(flows, timeouts, identity, Vec::new(), generations, 0);
-        Ok(Self { object, control, rings, assembler })
+        Self { object, control, rings, assembler }
     }
 
     fn at(&self, second: u64) -> Clocks {
@@ -54,6 +69,19 @@ impl Stage {
 
     fn flow(&self, frame: &Frame) -> Option<Flow> {
         self.assembler.table().get(&key(frame))
+    }
+
+    /// The only record that a sweep at this second makes, once the store has it.
+    fn record(&mut self, second: u64) -> Result<Record> {
+        let clocks = self.at(second);
+        self.assembler.sweep(clocks)?;
+        let mut ready = self.assembler.take_ready();
+        assert_eq!(ready.len(), 1, "at {second} s: {ready:?}");
+        let ready = ready.remove(0);
+        if let Some(key) = &ready.of {
+            self.assembler.committed(key, clocks)?;
+        }
+        Ok(ready.record)
     }
 }
 
@@ -101,5 +129,103 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
         stage.assembler.flow_end(&event, later)?;
     }
     assert!(stage.assembler.take_ready().is_empty());
+    Ok(())
+}
+
+/// A connection whose first hello is read and allowed; a byte of it comes in another version before the
+/// server has it.
+struct Evasive {
+    syn: Frame,
+    hello: Vec<u8>,
+}
+
+impl Evasive {
+    fn new(name: &str) -> Self {
+        let hello = Hello { before: vec![(51, 1263)], ..Hello::of(name) }.bytes();
+        Self { syn: Frame::from_device(false, b"").with_flags(flag::SYN), hello }
+    }
+
+    fn run(&self, stage: &mut Stage) -> Result<()> {
+        stage.run(&self.syn)?;
+        stage.run(&Frame::from_device(false, &self.hello[..1000]))?;
+        stage.run(&self.last())?;
+        let named = stage.flow(&self.syn).expect("a flow");
+        assert_eq!((named.verdict, named.no_name), (Verdict::Allow as u8, NoName::Named as u8));
+        let mut other = self.hello.clone();
+        other[600] ^= 1;
+        stage.run(&Frame::from_device(false, &other[500..900]).further(500))
+    }
+
+    fn last(&self) -> Frame {
+        Frame::from_device(false, &self.hello[1000..]).further(1000)
+    }
+}
+
+#[test]
+fn a_flow_that_was_named_and_then_blocked_for_an_evasion_says_what_for() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.at(10);
+    let evasive = Evasive::new("fine.example");
+    evasive.run(&mut stage)?;
+    let record = stage.record(20)?;
+    is_blocked_for_evasion(&record, 4);
+    assert_eq!(record.end_reason, EndReason::ForcedEnd);
+    assert!(record.ja4.is_some() && record.tls_version.is_some(), "{record:?}");
+    // What the client sends on it later is told when the flow is forgotten, for the same reason.
+    stage.at(100);
+    stage.run(&evasive.last())?;
+    stage.run(&evasive.last())?;
+    let rest = stage.record(300)?;
+    is_blocked_for_evasion(&rest, 2);
+    assert_eq!((&rest.ja4, &rest.tls_version), (&record.ja4, &record.tls_version));
+    assert!(stage.flow(&evasive.syn).is_none());
+    Ok(())
+}
+
+#[test]
+fn a_protected_name_is_not_told_by_a_later_evasion() -> Result<()> {
+    let policy = shipped_policy()?;
+    let protected = |categories| policy.is_unlogged(categories);
+    let (name, _) = policy.entries().find(|(_, entry)| protected(entry.categories)).expect("one");
+    let mut stage = Stage::with_policy(&policy)?;
+    stage.at(10);
+    Evasive::new(name).run(&mut stage)?;
+    let record = stage.record(20)?;
+    is_blocked_for_evasion(&record, 4);
+    assert!(record.peer.is_unspecified(), "{record:?}");
+    assert_eq!((&record.ja4, record.alpn.len()), (&None, 0), "{record:?}");
+    Ok(())
+}
+
+fn is_blocked_for_evasion(record: &Record, packets: u64) {
+    assert_eq!((record.verdict, record.no_name), (Verdict::Block, NoName::Evasion), "{record:?}");
+    assert_eq!((&record.name, record.name_source), (&None, NameSource::None), "{record:?}");
+    assert_eq!((&record.list, record.categories.len()), (&None, 0), "{record:?}");
+    assert_eq!(record.packets_to_peer, packets, "{record:?}");
+}
+
+/// A connection that is used for long has records of what passed; the block is one more, and soon.
+#[test]
+fn a_block_is_told_soon_on_a_connection_that_has_a_record_already() -> Result<()> {
+    let mut stage = Stage::new()?;
+    stage.at(10);
+    let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
+    let fine = Frame::from_device(false, &request("fine.example", "/", &[]));
+    let length = fine.payload.len() as u32;
+    let blocked = Frame::from_device(false, &request("blocked.example", "/", &[]));
+    stage.run(&syn)?;
+    stage.run(&fine)?;
+    stage.at(300);
+    stage.run(&fine.further(length))?;
+    let first = stage.record(311)?;
+    assert_eq!((first.verdict, first.end_reason), (Verdict::Allow, EndReason::ActiveTimeout));
+    assert_eq!(first.name.as_deref(), Some("fine.example"));
+
+    stage.at(320);
+    stage.run(&blocked.further(2 * length))?;
+    let second = stage.record(323)?;
+    assert_eq!((second.verdict, second.end_reason), (Verdict::Block, EndReason::ForcedEnd));
+    assert_eq!(second.name.as_deref(), Some("blocked.example"));
+    assert_eq!((second.flow_id, second.packets_to_peer), (first.flow_id, 1));
     Ok(())
 }

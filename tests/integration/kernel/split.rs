@@ -13,6 +13,13 @@ use super::{Bench, Random};
 /// Hellos of the property test; ten times as many with nothing left out.
 const ROUNDS: usize = 400;
 
+/// Bytes of its longest hellos: what one record holds (RFC 8446 section 5.1).
+const HELLO_MAX: usize = 1 << 14;
+/// One in so many is as long as that.
+const LONGEST: usize = 8;
+/// Type and length of an extension.
+const EXTENSION_HEADER: usize = 4;
+
 /// A post-quantum hello as Chromium sends it: 1.8 KB, the name behind the key share.
 fn large(name: &str) -> Hello {
     Hello { before: vec![(51, 1263), (43, 7)], after: vec![(21, 200)], ..Hello::of(name) }
@@ -113,12 +120,14 @@ fn any_legal_hello_gives_its_name() -> Result<()> {
     let full = std::env::var_os(sensor_lab::FULL_VARIABLE).is_some();
     let rounds = if full { ROUNDS * 10 } else { ROUNDS };
     let mut random = Random(0x5eed_0003);
+    let mut longest = 0;
     for round in 0..rounds {
         let port = 1024 + (round % 60_000) as u16;
         bench.control.set_replay_clock((round as u64 + 1) * 60_000_000_000);
         let blocked = random.below(2) == 0;
         let name = if blocked { "www.blocked.example" } else { "fine.example" };
         let hello = random_hello(&mut random, name);
+        longest = longest.max(message_length(&hello));
         let stream = in_records(&hello.bytes(), &random_cuts(&mut random));
         open(&mut bench, port)?;
         let mut all_passed = true;
@@ -151,28 +160,42 @@ fn any_legal_hello_gives_its_name() -> Result<()> {
         while bench.flow_end().is_some() {}
         bench.flows.clear()?;
     }
+    assert!((HELLO_MAX - 2 * EXTENSION_HEADER..=HELLO_MAX).contains(&longest), "{longest} bytes");
     Ok(())
 }
 
 fn random_hello(random: &mut Random, name: &str) -> Hello {
-    let mut extensions = |bytes: usize| {
-        let mut list = Vec::new();
-        let mut left = random.below(bytes + 1);
-        while left > 4 && list.len() < 40 {
-            let length = random.below(left.min(3000));
-            list.push((0x4000 + random.below(1000) as u16, length));
-            left = left.saturating_sub(length + 4);
-        }
-        list
-    };
-    let (before, after) = (extensions(6000), extensions(6000));
-    Hello {
-        before,
-        after,
+    let mut hello = Hello {
+        before: Vec::new(),
+        after: Vec::new(),
         session_id: random.below(33),
         ciphers: 1 + random.below(200),
         ..Hello::of(name)
+    };
+    let room = HELLO_MAX - message_length(&hello);
+    let filled = if random.below(LONGEST) == 0 { room } else { random.below(room + 1) };
+    let before = random.below(filled + 1);
+    hello.before = random_extensions(random, before);
+    hello.after = random_extensions(random, filled - before);
+    hello
+}
+
+/// Of the handshake message, without the header of its record.
+fn message_length(hello: &Hello) -> usize {
+    hello.bytes().len() - 5
+}
+
+/// Extensions that together have so many bytes, or a header fewer.
+fn random_extensions(random: &mut Random, bytes: usize) -> Vec<(u16, usize)> {
+    let mut list = Vec::new();
+    let mut left = bytes;
+    while left >= EXTENSION_HEADER {
+        let most = left - EXTENSION_HEADER;
+        let length = if list.len() < 40 { random.below(most.min(3000) + 1) } else { most };
+        list.push((0x4000 + random.below(1000) as u16, length));
+        left = most - length;
     }
+    list
 }
 
 /// Lengths of records: all in one, some, or down to a byte each.

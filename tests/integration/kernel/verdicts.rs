@@ -12,7 +12,7 @@ use sensor_user::policy::Policy;
 
 use super::Bench;
 
-pub(super) fn shipped_policy() -> Result<Policy> {
+pub(in super::super) fn shipped_policy() -> Result<Policy> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/policy.toml");
     Ok(Policy::load(&file)?)
 }

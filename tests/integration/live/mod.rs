@@ -5,19 +5,26 @@
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
+//! - [`starttls`]: names behind what is said in the clear. [`malformed`]: frames that nobody should send.
+//! - [`roaming`], [`asymmetric`]: devices that move, and paths of which half is seen.
 //!
-//! Beside the tests: [`traffic`] dials, [`listener`] only listens, [`truth`] counts with nftables.
+//! Beside the tests: [`traffic`] dials, [`patient`] stops on its way, [`listener`] only listens, [`truth`] counts with nftables.
 
 mod accounting;
+mod asymmetric;
 mod blocking;
 mod corrupt;
 mod crash;
 pub(super) mod lifecycle;
 mod listener;
+mod malformed;
 mod offloads;
+mod patient;
 mod records;
 mod refusals;
 mod reload;
+mod roaming;
+mod starttls;
 mod traffic;
 mod truth;
 

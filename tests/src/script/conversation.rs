@@ -20,6 +20,8 @@ const SYNS: usize = 8;
 const SYN_TURN: Duration = Duration::from_millis(500);
 /// [`Step::Settle`] and [`Step::AwaitData`] wait no longer.
 const SETTLE: Duration = Duration::from_millis(600);
+/// [`Step::Await`] waits no longer.
+const AWAIT: Duration = Duration::from_mins(1);
 /// After so many frames the device listens for a moment: the queues of a virtual wire are short.
 const BURST_FRAMES: usize = 16;
 const BREATH: Duration = Duration::from_millis(1);
@@ -152,6 +154,17 @@ impl<'a> Conversation<'a> {
             }
             Step::Abort => self.abort(),
             Step::Flood(count) => self.flood(*count),
+            Step::Tell(gate) => {
+                gate.open();
+                Ok(())
+            }
+            Step::Await(gate) => {
+                let until = Instant::now() + AWAIT;
+                while !gate.is_open() && Instant::now() < until {
+                    self.pump(BREATH, |_| false);
+                }
+                Ok(())
+            }
         }
     }
 

@@ -11,6 +11,8 @@ pub mod hello;
 pub mod segment;
 pub mod wire;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::lab::Family;
@@ -48,6 +50,24 @@ pub enum Step {
     Abort,
     /// So many SYNs from other ports, which are never completed.
     Flood(u16),
+    /// Lets others know that the device has come so far.
+    Tell(Gate),
+    /// Until others let it go on, or have had long enough.
+    Await(Gate),
+}
+
+/// Opened once, for all who wait at it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<AtomicBool>);
+
+impl Gate {
+    pub fn open(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Script {

@@ -90,6 +90,21 @@ impl Wire {
         }
         Device { wire: self, number, inbox }
     }
+
+    /// Sends a frame of whomever to the gateway: whatever lies behind the receiver's address in it.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let mut frame = frame.to_vec();
+        frame[..6].copy_from_slice(&self.gateway);
+        for _ in 0..SEND_TRIES {
+            match self.socket.send(&frame) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                    thread::sleep(QUEUE_TURN);
+                }
+                sent => return sent.context("send a frame").map(drop),
+            }
+        }
+        bail!("the wire takes no frame")
+    }
 }
 
 impl Drop for Wire {
@@ -109,18 +124,9 @@ impl Device<'_> {
     /// Sends a frame whose Ethernet addresses are written over.
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let mut frame = frame.to_vec();
-        frame[..6].copy_from_slice(&self.wire.gateway);
         let [high, low] = self.number.to_be_bytes();
         frame[6..12].copy_from_slice(&[0x02, 0x78, 0, 0, high, low]);
-        for _ in 0..SEND_TRIES {
-            match self.wire.socket.send(&frame) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    thread::sleep(QUEUE_TURN);
-                }
-                sent => return sent.context("send a frame").map(drop),
-            }
-        }
-        bail!("the wire takes no frame")
+        self.wire.send(&frame)
     }
 
     /// The next frame for this device.
