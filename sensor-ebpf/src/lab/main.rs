@@ -3,6 +3,7 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "only the kernel runs these"))]
 #![expect(clippy::needless_pass_by_value, reason = "the shape the program macros want")]
+#![expect(clippy::cast_possible_truncation, reason = "halves of words, cut on purpose")]
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::{classifier, map, xdp};
