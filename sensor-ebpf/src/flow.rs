@@ -245,7 +245,7 @@ impl Flow {
     /// `true`: with this segment the peer answers the hello, which is settled now.
     #[inline(always)]
     pub const fn hear_peer(&mut self, segment: &Packet) -> bool {
-        if self.phase == Phase::Done as u8 || self.phase == Phase::Requests as u8 {
+        if self.phase == Phase::Done as u8 {
             return false;
         }
         let end = crate::reset::sequence_end(segment);
@@ -415,6 +415,19 @@ mod tests {
         assert_eq!(heard(packet(ACK, 1, 1501, 9)), (1501, 1501, answered));
         assert_eq!(heard(packet(ACK, 1, 2000, 9)), (2000, 2000, answered), "by another way");
         assert_eq!(heard(packet(ACK, 1, 900, 9)), (1001, 1501, still), "an old one");
+    }
+
+    #[test]
+    fn between_requests_the_peer_is_heard_too() {
+        let mut flow = Flow {
+            phase: Phase::Requests as u8,
+            peer_marks: peer_mark::SEEN | peer_mark::SYN,
+            peer_first: 7001,
+            peer_next: 7001,
+            ..Flow::default()
+        };
+        flow.hear_peer(&packet(ACK, 7001, 501, 300));
+        assert_eq!((flow.peer_next, flow.phase), (7301, Phase::Requests as u8));
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod asymmetric;
 mod blocking;
 mod corrupt;
 mod crash;
+mod keep_alive;
 pub(super) mod lifecycle;
 mod listener;
 mod malformed;

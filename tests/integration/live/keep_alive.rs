@@ -1,0 +1,42 @@
+//! Several requests on one connection.
+
+use anyhow::Result;
+use sensor_lab::lab::Family;
+
+use super::{ALLOWED, BLOCKED, Site, lan, setup, status};
+
+/// Asks for each name on one connection, and says what came of it.
+const ASK: &str = r#"
+import http.client, sys
+address, *names = sys.argv[1:]
+connection = http.client.HTTPConnection(address, 80, timeout=5)
+connection.connect()
+connection.auto_open = 0
+for name in names:
+    try:
+        connection.request("GET", "/", headers={"Host": name})
+        answer = connection.getresponse()
+        answer.read()
+        print(answer.status)
+    except OSError as error:
+        print(type(error).__name__)
+        break
+"#;
+
+#[test]
+fn requests_after_the_first_are_answered_until_one_is_blocked() -> Result<()> {
+    let site = Site::build(&setup())?;
+    for family in [Family::V4, Family::V6] {
+        let address = family.server().to_string();
+        let names = [ALLOWED, ALLOWED, ALLOWED, BLOCKED, ALLOWED];
+        let arguments = ["-c", ASK, &address].into_iter().chain(names).collect::<Vec<_>>();
+        let said = site.lab.client().run("python3", &arguments)?;
+        let said: Vec<_> = said.lines().collect();
+        assert_eq!(said, ["200", "200", "200", "ConnectionResetError"], "{family:?}");
+    }
+    assert_eq!(site.arrivals_of(BLOCKED)?, 0);
+    let status = status(&site.sensor)?;
+    let anomalies = &lan(&status)?.ingress.anomalies;
+    assert!(anomalies.values().all(|count| *count == 0), "{anomalies:?}");
+    Ok(())
+}
