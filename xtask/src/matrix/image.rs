@@ -109,7 +109,6 @@ fn script(runs: &[Vec<String>]) -> String {
          mount -t sysfs sysfs /sys\n\
          mount -t devtmpfs devtmpfs /dev\n\
          mount -t tmpfs tmpfs /run\n\
-         mount -t tmpfs tmpfs /tmp\n\
          mount -t bpf bpf /sys/fs/bpf\n\
          ip link set lo up\n\
          echo \"{RELEASE_MARK}$(cat /proc/sys/kernel/osrelease)\"\n\
