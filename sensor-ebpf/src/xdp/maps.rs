@@ -9,6 +9,7 @@ use sensor_ebpf::abi::{
     StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
+use sensor_ebpf::dns::{MessageReader, NameReader};
 use sensor_ebpf::http::HeadReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
@@ -36,11 +37,15 @@ pub(crate) mod stage {
     pub(crate) const REJECT: u32 = 4;
     /// Decides about a packet that belongs to no flow.
     pub(crate) const UNREAD: u32 = 5;
+    /// Reads the names a DNS query asks for.
+    pub(crate) const DNS: u32 = 6;
+    /// Answers a DNS query.
+    pub(crate) const ANSWER: u32 = 7;
 }
 
 /// The stages behind the fast path.
 #[map]
-pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(8, 0);
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(16, 0);
 
 /// Watched interfaces, by interface index: an array, because every packet looks here.
 #[map]
@@ -117,6 +122,7 @@ pub(crate) struct Examination {
     pub(crate) coverage: Coverage,
     pub(crate) options: OptionsReader,
     pub(crate) scan: Scan,
+    pub(crate) dns: Query,
     /// The packet, as the entry program parsed it.
     pub(crate) packet: Packet,
     /// Offset in the packet that the window was last filled from.
@@ -129,6 +135,17 @@ pub(crate) struct Examination {
     pub(crate) counters: u32,
     /// Bits of [`sight`].
     pub(crate) sight: u32,
+}
+
+/// A DNS query on its way through the stages.
+#[repr(C)]
+pub(crate) struct Query {
+    pub(crate) message: MessageReader,
+    pub(crate) name: NameReader,
+    /// Questions that were judged; one more than there are once the reason for no more of them was.
+    pub(crate) judged: u32,
+    /// A [`sensor_ebpf::dns::Content`]: what the answer says.
+    pub(crate) content: u32,
 }
 
 /// This CPU's memory: [`Examination`], and the reader of a hello that is in no slot.

@@ -34,8 +34,17 @@ const PINNED: [&str; 14] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 7] =
-    ["sensor", "normalise", "handshake", "assemble", "judge", "reject", "unread"];
+const XDP_PROGRAMS: [&str; 9] = [
+    "sensor",
+    "normalise",
+    "handshake",
+    "assemble",
+    "judge",
+    "reject",
+    "unread",
+    "dns_query",
+    "dns_answer",
+];
 
 /// TC programs.
 const TC_PROGRAMS: [&str; 2] = ["client_reset", "egress"];
