@@ -266,6 +266,12 @@ impl Window {
         unsafe { load_unaligned(at) }
     }
 
+    /// Writes a byte at `at`, wrapped into the window.
+    #[inline(always)]
+    pub fn put8(&mut self, at: u32, value: u8) {
+        self.store(at, value);
+    }
+
     /// Writes a big-endian integer at `at`, wrapped into the window.
     #[inline(always)]
     pub fn put16(&mut self, at: u32, value: u32) {

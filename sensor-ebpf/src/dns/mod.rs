@@ -2,11 +2,12 @@
 //!
 //! [`MessageReader`] walks a message once and keeps where its questions lie; [`NameReader`] follows one
 //! of their names, compressed or not; [`compose`] turns the query in the window into its answer. The
-//! first two are machines that are stepped. Offsets count from the first byte of the message.
+//! first two are machines that are stepped. [`Stream`] puts messages together that come over TCP. Offsets count from the first byte of the message.
 
 mod answer;
 mod message;
 mod name;
+mod stream;
 
 use crate::parse::{Packet, TCP, UDP};
 
@@ -16,6 +17,7 @@ pub use message::{
     TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB,
 };
 pub use name::{HOPS_MAX, NAME_STEPS_MAX, NameReader};
+pub use stream::{FIRST_OTHER, PREFIX, Stream, Whole};
 
 /// Port of DNS over UDP and TCP.
 pub const PORT: u16 = 53;

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{
-    DnsRules, GROUPS_MAX, Happening, HttpsRecords, NameSource, NoName, Verdict,
+    Anomaly, DnsRules, GROUPS_MAX, Happening, HttpsRecords, NameSource, NoName, Verdict,
 };
 use sensor_ebpf::cursor::{WINDOW, bound};
 use sensor_ebpf::dns::{
@@ -25,6 +25,7 @@ use sensor_ebpf::step::Step;
 
 use crate::account::Row;
 use crate::maps::{self, Examination, GROUPS, STAGES, sight, stage};
+use crate::normalise::leave_out;
 use crate::steps::run_loop;
 use crate::{payload, rewrite};
 
@@ -34,6 +35,13 @@ const UNFINISHED: u32 = 0;
 const FOUND: u32 = 1;
 /// Added to a [`NoName`] in [`Examination::outcome`].
 const STOPPED: u32 = 2;
+
+/// [`Query::stream`](crate::maps::Query): the message is a datagram.
+pub(crate) const DATAGRAM: u32 = 0;
+/// The segment was not looked at yet.
+pub(crate) const FRESH: u32 = 1;
+/// The message ends at [`Query::end`](crate::maps::Query) of the stream, and is judged.
+pub(crate) const JUDGED: u32 = 2;
 
 /// Bytes summed at once: what kernels before 6.12 allow.
 const PIECE: u32 = 512;
@@ -60,20 +68,43 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         examination.dns.message.reason()
     };
     if reason == NoName::Named && question >= examination.dns.message.questions {
-        return XDP_PASS;
+        return over(ctx, examination, row);
     }
+    examination.sight |= sight::DNS;
     examination.event.name_source = NameSource::Dns as u8;
     examination.event.no_name = reason as u8;
     // SAFETY: same context; on failure control comes back.
     unsafe { STAGES.tail_call(ctx, stage::JUDGE) };
-    row.happened(Happening::StageMissing);
-    XDP_PASS
+    beyond(examination, row)
+}
+
+/// A message is judged: a connection may have brought another one.
+#[inline(always)]
+fn over(ctx: &XdpContext, examination: &Examination, row: Row) -> u32 {
+    if examination.dns.stream == DATAGRAM {
+        return XDP_PASS;
+    }
+    // SAFETY: same context; on failure control comes back.
+    unsafe { STAGES.tail_call(ctx, stage::DNS_STREAM) };
+    beyond(examination, row)
+}
+
+/// What becomes of a packet whose next stage was not reached: the questions of a datagram are few, but a
+/// segment may hold more messages than there are tail calls.
+#[inline(always)]
+pub(crate) fn beyond(examination: &Examination, row: Row) -> u32 {
+    if examination.dns.stream == DATAGRAM {
+        row.happened(Happening::StageMissing);
+        return XDP_PASS;
+    }
+    if leave_out(examination, Anomaly::OutOfWindow, row) { XDP_DROP } else { XDP_PASS }
 }
 
 /// Finds the questions of the message in the payload.
 #[inline(always)]
 fn walk(ctx: &XdpContext, examination: &mut Examination) {
-    if payload::fill_window(ctx, examination, 0).is_err() {
+    let is_datagram = examination.dns.stream == DATAGRAM;
+    if is_datagram && payload::fill_window(ctx, examination, 0).is_err() {
         examination.window.length = 0;
     }
     examination.dns.message.begin_query();
@@ -140,16 +171,19 @@ pub(crate) fn judged(
     let is_named = examination.event.no_name == NoName::Named as u8;
     let kind = examination.dns.message.kind(examination.dns.judged.wrapping_sub(1));
     let refused = is_named
+        && examination.dns.stream == DATAGRAM
         && (kind == TYPE_HTTPS || kind == TYPE_SVCB)
         && rules(examination)
             .is_some_and(|rules| rules.https_records == HttpsRecords::NoData as u8);
     if !enforced || (verdict != Verdict::Block && !refused) {
-        if examination.dns.judged <= examination.dns.message.questions {
-            // SAFETY: same context; on failure control comes back.
-            unsafe { STAGES.tail_call(ctx, stage::DNS) };
-            row.happened(Happening::StageMissing);
+        let message = &examination.dns.message;
+        let all = message.questions + u32::from(message.reason != NoName::Named as u32);
+        if examination.dns.judged >= all {
+            return over(ctx, examination, row);
         }
-        return XDP_PASS;
+        // SAFETY: same context; on failure control comes back.
+        unsafe { STAGES.tail_call(ctx, stage::DNS) };
+        return beyond(examination, row);
     }
     if !is_named {
         // There is no question to answer.

@@ -13,6 +13,7 @@ use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
 use crate::clock;
+use crate::dns;
 use crate::flows::{self, Sight};
 use crate::maps::{self, STAGES, sight, stage};
 
@@ -229,9 +230,11 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
     unsafe {
         if plan == Plan::Query {
             examination.dns.judged = 0;
+            examination.dns.stream = dns::DATAGRAM;
             STAGES.tail_call(ctx, stage::DNS);
         } else if plan != Plan::Alone {
             examination.sight |= sight::FOLLOWED;
+            examination.dns.stream = dns::FRESH;
             STAGES.tail_call(ctx, stage::NORMALISE);
         } else {
             STAGES.tail_call(ctx, stage::HANDSHAKE);

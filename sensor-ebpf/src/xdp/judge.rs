@@ -11,7 +11,6 @@ use sensor_ebpf::abi::{
     Verdict,
 };
 use sensor_ebpf::cursor::bound;
-use sensor_ebpf::dns::{PORT, is_query};
 use sensor_ebpf::flow::Phase;
 use sensor_ebpf::name::{HashKey, without_final_dot};
 use sensor_ebpf::policy::{decide, decide_nameless};
@@ -78,7 +77,11 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     if told && events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);
     }
-    if is_query(&examination.packet) {
+    // A connection is reset as any other.
+    let is_reset = verdict == Verdict::Block
+        && examination.sight & sight::TAP == 0
+        && examination.dns.stream != dns::DATAGRAM;
+    if examination.sight & sight::DNS != 0 && !is_reset {
         return dns::judged(ctx, examination, verdict, is_canary, row);
     }
     if verdict != Verdict::Block || examination.sight & sight::TAP != 0 {
@@ -200,7 +203,7 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
     }
     if event.name_source == NameSource::Http as u8 {
         flow.phase = Phase::Requests as u8;
-    } else if event.key.peer_port != PORT {
+    } else if examination.sight & sight::DNS == 0 {
         flow.phase = Phase::Named as u8;
     }
     if verdict == Verdict::Block {

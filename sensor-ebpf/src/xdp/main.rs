@@ -23,6 +23,7 @@ mod assemble;
 mod client_reset;
 mod clock;
 mod dns;
+mod dns_stream;
 mod egress;
 mod entry;
 mod events;
@@ -98,6 +99,13 @@ pub(crate) fn unread(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn dns_query(ctx: XdpContext) -> u32 {
     dns::run(&ctx)
+}
+
+/// Tail-called for a segment to a resolver, once for each message it completes.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn dns_segment(ctx: XdpContext) -> u32 {
+    dns_stream::run(&ctx)
 }
 
 /// Tail-called for a DNS query that is answered here.

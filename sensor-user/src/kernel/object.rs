@@ -34,7 +34,7 @@ const PINNED: [&str; 14] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 9] = [
+const XDP_PROGRAMS: [&str; 10] = [
     "sensor",
     "normalise",
     "handshake",
@@ -44,6 +44,7 @@ const XDP_PROGRAMS: [&str; 9] = [
     "unread",
     "dns_query",
     "dns_answer",
+    "dns_segment",
 ];
 
 /// TC programs.

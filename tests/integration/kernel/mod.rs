@@ -3,6 +3,8 @@
 mod accounting;
 mod budget;
 mod dns;
+mod dns_parity;
+mod dns_stream;
 mod link;
 mod malformed;
 mod parity;

@@ -123,6 +123,27 @@ fn records_tell_what_was_asked_for() -> Result<()> {
     Ok(())
 }
 
+/// Over TCP a blocked name is a reset.
+#[test]
+fn names_asked_for_over_tcp_are_judged_too() -> Result<()> {
+    let site = Site::build(&setup())?;
+    for family in FAMILIES {
+        let said = site.dig(family, ALLOWED, "A", &["+tcp", "+short"])?;
+        assert_eq!(said.trim(), Family::V4.server().to_string());
+        let said = site.dig(family, BLOCKED, "A", &["+tcp"])?;
+        assert!(said.contains("connection reset"), "{said}");
+        assert_eq!(site.resolver.asked_for(BLOCKED)?, 0);
+        for (name, verdict) in [(ALLOWED, Verdict::Allow), (BLOCKED, Verdict::Block)] {
+            let record = record(&site.sensor, "the record of a connection", |one| {
+                one.name.as_deref() == Some(name) && one.peer == family.server()
+            })?;
+            let found = (record.name_source, record.verdict, record.protocol, record.peer_port);
+            assert_eq!(found, (NameSource::Dns, verdict, 6, 53));
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn answers_are_the_policys() -> Result<()> {
     let sinkhole = "[dns]\nanswer = \"sinkhole\"\nsinkhole4 = \"10.77.2.99\"\n\
