@@ -101,7 +101,7 @@ impl Stand {
 /// Blocks one category; a thousand other names are listed.
 fn policy() -> PolicyImage {
     const CATEGORY: u64 = 1 << 1;
-    let blocked = DomainEntry { categories: CATEGORY, list: 1, reserved: [0; 6] };
+    let blocked = DomainEntry { categories: CATEGORY, list: 1, canary: 0, reserved: [0; 5] };
     let other = DomainEntry { categories: CATEGORY << 1, ..blocked };
     let mut domains = vec![("blocked.example".to_owned(), blocked)];
     domains.extend((0..LISTED).map(|number| (format!("site{number}.example"), other)));

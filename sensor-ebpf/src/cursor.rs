@@ -266,6 +266,40 @@ impl Window {
         unsafe { load_unaligned(at) }
     }
 
+    /// Writes a byte at `at`, wrapped into the window.
+    #[inline(always)]
+    pub fn put8(&mut self, at: u32, value: u8) {
+        self.store(at, value);
+    }
+
+    /// Writes a big-endian integer at `at`, wrapped into the window.
+    #[inline(always)]
+    pub fn put16(&mut self, at: u32, value: u32) {
+        self.store(at, (value as u16).to_be());
+    }
+
+    /// Writes a big-endian integer at `at`, wrapped into the window.
+    #[inline(always)]
+    pub fn put32(&mut self, at: u32, value: u32) {
+        self.store(at, value.to_be());
+    }
+
+    /// Writes four bytes in memory order at `at`, wrapped into the window.
+    #[inline(always)]
+    pub fn put_word(&mut self, at: u32, word: u32) {
+        self.store(at, word);
+    }
+
+    #[inline(always)]
+    fn store<T: Copy>(&mut self, at: u32, word: T) {
+        const { assert!(size_of::<T>() <= 8) };
+        let index = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
+        let at = core::ptr::from_mut(self).cast::<u8>().wrapping_add(index).cast::<T>();
+        // SAFETY: the index is below `WINDOW`, and eight bytes of this struct, integers like these,
+        // follow the last byte of the array.
+        unsafe { store_unaligned(at, word) };
+    }
+
     /// The byte at `at`, wrapped into the window.
     #[inline(always)]
     fn masked(&self, at: u32) -> u8 {

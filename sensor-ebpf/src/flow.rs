@@ -46,6 +46,8 @@ pub mod mark {
     pub const SYN_TIMESTAMP: u16 = 32;
     /// The client's SYN had a right checksum: this sender fills them in.
     pub const SYN_CHECKSUM: u16 = 64;
+    /// The stream is DNS and stopped within a message.
+    pub const IN_MESSAGE: u16 = 1 << 15;
     /// Marks a SYN gives to its connection.
     pub const SYN: u16 = SYN_MD5 | SYN_TIMESTAMP | SYN_CHECKSUM;
     /// [`SYN`] marks of the SYN that is noted, so many bits further up.

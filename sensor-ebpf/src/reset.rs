@@ -94,13 +94,19 @@ pub const fn sequence_end(segment: &Packet) -> u32 {
 /// in ones' complement, so one sum serves both.
 #[inline(always)]
 pub fn pseudo_header(source: Address, destination: Address, length: u32) -> u64 {
+    pseudo_header_of(TCP, source, destination, length)
+}
+
+/// The same of any transport.
+#[inline(always)]
+pub fn pseudo_header_of(protocol: u8, source: Address, destination: Address, length: u32) -> u64 {
     let words = |address: Address| {
         let [first, second] = address.0;
         (first & 0xffff_ffff) + (first >> 32) + (second & 0xffff_ffff) + (second >> 32)
     };
     words(source)
         + words(destination)
-        + u64::from((u32::from(TCP)).to_be())
+        + u64::from((u32::from(protocol)).to_be())
         + u64::from(length.to_be())
 }
 

@@ -12,6 +12,7 @@
 //! - [`sensor`]: the daemon with a configuration of its own; start, stop, kill, ask.
 //! - [`clients`]: what a request got, and how soon.
 //! - [`evaders`]: programs made to get past a sensor.
+//! - [`dns`]: queries, byte by byte; [`resolver`]: dnsmasq, and what it was asked.
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
@@ -26,6 +27,8 @@ pub const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
 pub const MALFORMED_VARIABLE: &str = "CAMPUS_SENSOR_MALFORMED";
 
 pub mod clients;
+#[expect(clippy::cast_possible_truncation, reason = "builders know the lengths of what they build")]
+pub mod dns;
 pub mod evaders;
 #[expect(
     clippy::cast_possible_truncation,
@@ -37,6 +40,7 @@ pub mod lab;
 mod leftover;
 pub mod namespace;
 pub mod process;
+pub mod resolver;
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

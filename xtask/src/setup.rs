@@ -38,6 +38,8 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("procps", "sysctl"),
+    ("dnsmasq-base", "dnsmasq"),
+    ("bind9-dnsutils", "dig"),
 ];
 
 /// What a command is about to do.

@@ -20,7 +20,7 @@ pub const INTERFACES_MAX: u32 = 64;
 /// Highest interface index that can be watched: the lookup is an array, 8 bytes an index.
 pub const IFINDEX_MAX: u32 = 65_535;
 
-/// Groups in one policy: two generations of 256 groups of 40 bytes are 20 KiB.
+/// Groups in one policy: two generations of 256 groups of 64 bytes are 32 KiB.
 pub const GROUPS_MAX: u32 = 256;
 
 /// Labels of the longest name that can be listed; UT1's longest has 12.
@@ -43,11 +43,11 @@ pub use self::hello::{
 };
 pub use self::interface::{Interface, InterfaceCounters};
 pub use self::policy::{
-    Control, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
+    Control, DnsRules, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
 };
 pub use self::value::{
-    ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, Direction, FlowEnd, HAPPENINGS, Happening,
-    NO_NAMES, NameSource, NoName, Side, UnknownValue, Verdict,
+    ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, BlockedAnswer, Direction, FlowEnd, HAPPENINGS,
+    Happening, HttpsRecords, NO_NAMES, NameSource, NoName, Side, UnknownValue, Verdict,
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
@@ -56,7 +56,7 @@ const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
-const _: () = assert!(size_of::<GroupMasks>() == 40);
+const _: () = assert!(size_of::<GroupMasks>() == 64);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<Interface>() == 8);

@@ -22,8 +22,11 @@ pub struct DomainEntry {
     pub categories: u64,
     /// List it came from.
     pub list: u16,
+    /// 1 for a canary: devices ask DNS for it to learn whether they may go round the network's own
+    /// resolver.
+    pub canary: u8,
     /// Always 0.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 5],
 }
 
 /// Masks of a group. Allow beats block at one name.
@@ -40,6 +43,26 @@ pub struct GroupMasks {
     pub block_no_name: u64,
     /// One bit for each [`NoName`](crate::abi::NoName) that passes and is told.
     pub alert_no_name: u64,
+    /// How DNS queries are answered here.
+    pub dns: DnsRules,
+}
+
+/// How queries of a group's devices are answered at the gateway. All zero: blocked names do not exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DnsRules {
+    /// A [`BlockedAnswer`](crate::abi::BlockedAnswer).
+    pub answer: u8,
+    /// A [`HttpsRecords`](crate::abi::HttpsRecords).
+    pub https_records: u8,
+    /// 1: canaries do not exist.
+    pub canaries: u8,
+    /// Always 0.
+    pub reserved: u8,
+    /// Sinkhole for queries of type A as it lies on the wire; all zero where there is none.
+    pub sinkhole4: [u8; 4],
+    /// Sinkhole for queries of type AAAA; all zero where there is none.
+    pub sinkhole6: [u8; 16],
 }
 
 /// Key of the group table, a longest-prefix match. The generation leads, so that one store publishes it.

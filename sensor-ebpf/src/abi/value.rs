@@ -66,6 +66,8 @@ wire_enum! {
         Tls = 1 => "tls",
         /// Host header or absolute-form target of an HTTP/1 request (RFC 9112 section 3.2).
         Http = 2 => "http",
+        /// Question of a DNS query (RFC 1035 section 4.1.2): the name asked for in this very flow.
+        Dns = 3 => "dns",
     }
 }
 
@@ -112,6 +114,14 @@ wire_enum! {
         ExtensionHeaders = 18 => "extension-headers",
         /// A further MPTCP subflow (RFC 8684 section 3.2): its bytes belong to another flow's stream.
         MptcpJoin = 19 => "mptcp-join",
+        /// Bytes to the port of DNS that ask for no name: not DNS, an answer, or another operation.
+        NoQuery = 20 => "no-query",
+        /// A DNS query that ends within its questions.
+        DnsTruncated = 21 => "dns-truncated",
+        /// A DNS query with a name that is none, or with more questions than are read.
+        DnsMalformed = 22 => "dns-malformed",
+        /// A DNS name whose compression does not come to an end (RFC 1035 section 4.1.4).
+        DnsCompression = 23 => "dns-compression",
     }
 }
 
@@ -206,11 +216,37 @@ wire_enum! {
         HelloAssembled = 12 => "hello-assembled",
         /// What a hello offers could not be kept for records.
         HelloNotStored = 13 => "hello-not-stored",
+        /// A DNS query answered here, in place of the server.
+        DnsAnswered = 14 => "dns-answered",
+        /// A DNS query that should be answered here, and was dropped because it could not be.
+        DnsAnswerFailed = 15 => "dns-answer-failed",
     }
 }
 
 /// Number of [`Happening`] values.
 pub const HAPPENINGS: usize = Happening::ALL.len();
+
+wire_enum! {
+    /// What a query for a blocked name is answered with.
+    BlockedAnswer {
+        /// There is no such name (RFC 2308 section 2.1).
+        NxDomain = 0 => "nxdomain",
+        /// The name has no record of this type (RFC 2308 section 2.2).
+        NoData = 1 => "nodata",
+        /// An address of the policy's; no record of any other type.
+        Sinkhole = 2 => "sinkhole",
+    }
+}
+
+wire_enum! {
+    /// What becomes of HTTPS and SVCB records (RFC 9460), which carry keys for Encrypted Client Hello.
+    HttpsRecords {
+        /// They pass.
+        Keep = 0 => "keep",
+        /// Queries for them are answered here: there is none.
+        NoData = 1 => "nodata",
+    }
+}
 
 wire_enum! {
     /// What an interface is to the sensor.

@@ -192,7 +192,8 @@ fn a_fragment_is_a_handshakes_or_not() {
         ("TCP, a later one", tcp, 443, 1, true),
         ("UDP to 443", udp, 443, 0, true),
         ("UDP to 80", udp, 80, 0, true),
-        ("UDP to 53", udp, 53, 0, false),
+        ("UDP to 53", udp, 53, 0, true),
+        ("UDP to 123", udp, 123, 0, false),
         ("UDP to 443, a later one", udp, 443, 1, false),
     ];
     let none: &[u8] = &[];
@@ -220,8 +221,8 @@ fn a_fragment_that_hides_its_transport_could_be_any() {
     // More headers than are walked before the fragment's, and one behind it.
     let four = [60, 0, 1, 4, 0, 0, 0, 0].repeat(3);
     let chain = [&four[..], &[44, 0, 1, 4, 0, 0, 0, 0]].concat();
-    let hidden = ipv6_fragment(Transport::Udp, 53, 0, (60, &chain));
-    let mut behind = ipv6_fragment(Transport::Udp, 53, 0, (44, &[]));
+    let hidden = ipv6_fragment(Transport::Udp, 123, 0, (60, &chain));
+    let mut behind = ipv6_fragment(Transport::Udp, 123, 0, (44, &[]));
     behind[14 + 40] = 60;
     for frame in [hidden, behind] {
         assert_eq!(parse(&frame), Err(Skip::Fragment));

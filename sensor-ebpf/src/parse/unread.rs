@@ -8,8 +8,8 @@ use crate::cursor::Cursor;
 
 const IPV4: u16 = 0x0800;
 
-/// Ports on which QUIC is looked for.
-const QUIC_PORTS: [u16; 2] = [443, 80];
+/// Ports on which names are looked for in datagrams: of QUIC, and of DNS.
+const NAMED_PORTS: [u16; 3] = [443, 80, crate::dns::PORT];
 
 /// Bytes of extension headers before a fragment's header: hop-by-hop, routing and destination
 /// options, of which real ones have none.
@@ -20,7 +20,7 @@ const BEFORE_FRAGMENT_MAX: u32 = 3;
 pub struct Unread {
     /// Sender.
     pub source: Address,
-    /// TCP, or the first fragment of a UDP datagram to a port of QUIC. Without its first fragment no
+    /// TCP, or the first fragment of a UDP datagram to a port of QUIC or DNS. Without its first fragment no
     /// datagram is put together, so the others may go.
     pub is_handshake: bool,
 }
@@ -85,5 +85,5 @@ fn is_handshake(cursor: &mut Cursor<'_>, protocol: u8, first: bool) -> bool {
     if protocol != UDP || !first {
         return false;
     }
-    cursor.header::<4>().is_ok_and(|ports| QUIC_PORTS.contains(&ports.u16::<2>()))
+    cursor.header::<4>().is_ok_and(|ports| NAMED_PORTS.contains(&ports.u16::<2>()))
 }

@@ -8,6 +8,7 @@ use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, Verdict, Volume,
 };
 use sensor_ebpf::cursor::Cursor;
+use sensor_ebpf::dns::is_answer;
 use sensor_ebpf::flow::peer_mark;
 use sensor_ebpf::parse::{Packet, Skip, TCP};
 use sensor_ebpf::reset::OWN_RESET_MARK;
@@ -75,12 +76,12 @@ fn account_for(
         // SAFETY: the pointer is a live map value.
         let known: &Flow = unsafe { &*flow };
         if known.peer_marks & peer_mark::AT_INGRESS != 0 {
-            return (Accounting::Transit, verdict_of(flow, row));
+            return (Accounting::Transit, verdict_of(flow, &packet, row));
         }
         flow
     } else {
         if let Some(flow) = flows::find(&FlowKey::from_lan(&packet, interface.zone)) {
-            return (Accounting::Transit, verdict_of(flow, row));
+            return (Accounting::Transit, verdict_of(flow, &packet, row));
         }
         match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
             Some(flow) => flow,
@@ -101,7 +102,7 @@ fn account_for(
     if packet.protocol == TCP {
         flows::hear_peer(known, &key, &packet);
     }
-    (Accounting::Flow, verdict_of(flow, row))
+    (Accounting::Flow, verdict_of(flow, &packet, row))
 }
 
 /// Headers may lie in fragments of the buffer; they are made linear once.
@@ -124,9 +125,9 @@ fn parse(ctx: &TcContext) -> Result<Packet, Skip> {
 }
 
 #[inline(always)]
-fn verdict_of(flow: *mut Flow, row: Row) -> i32 {
+fn verdict_of(flow: *mut Flow, packet: &Packet, row: Row) -> i32 {
     // SAFETY: the pointer is a live map value.
-    if unsafe { (*flow).verdict } != Verdict::Block as u8 {
+    if unsafe { (*flow).verdict } != Verdict::Block as u8 || is_answer(packet) {
         return CONTINUE;
     }
     row.happened(Happening::BlockedDropped);

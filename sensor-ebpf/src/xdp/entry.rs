@@ -7,11 +7,13 @@ use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, NoName, Side, Verdict, Volume,
 };
 use sensor_ebpf::cursor::Cursor;
+use sensor_ebpf::dns::is_query;
 use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, peer_mark};
 use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
 use crate::clock;
+use crate::dns;
 use crate::flows::{self, Sight};
 use crate::maps::{self, STAGES, sight, stage};
 
@@ -47,7 +49,8 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
         let key = FlowKey::from_lan(&seen.packet, interface.zone);
-        return finish(ctx, &seen, key, Plan::Alone);
+        let plan = if is_query(&seen.packet) { Plan::Query } else { Plan::Alone };
+        return finish(ctx, &seen, key, plan);
     };
     row.account(Accounting::Flow, 1, bytes);
     if seen.packet.opens_connection() {
@@ -74,6 +77,8 @@ enum Plan {
     FollowedRequest,
     /// It is read by its bytes alone, where it starts like that.
     Alone,
+    /// It is a DNS query.
+    Query,
 }
 
 /// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
@@ -129,6 +134,9 @@ fn act(seen: &Seen, sight: &Sight) -> Plan {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     let packet = &seen.packet;
+    if is_query(packet) {
+        return Plan::Query;
+    }
     if flow.verdict == Verdict::Block as u8 && seen.interface.side == Side::Lan as u8 {
         return blocked(seen, flow);
     }
@@ -184,10 +192,10 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
         seen.row.happened(Happening::BlockedDropped);
         return XDP_DROP;
     }
-    if plan != Plan::Followed && !could_name(ctx, seen) {
+    if plan != Plan::Followed && plan != Plan::Query && !could_name(ctx, seen) {
         return XDP_PASS;
     }
-    examine(ctx, seen, key, plan != Plan::Alone)
+    examine(ctx, seen, key, plan)
 }
 
 /// True where a segment starts like a hello or a request.
@@ -208,7 +216,7 @@ fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
 
 /// Goes deeper.
 #[inline(always)]
-fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, followed: bool) -> u32 {
+fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     examination.packet = seen.packet;
     examination.counters = Row::number(seen.interface, Direction::Ingress);
@@ -217,11 +225,16 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, followed: bool) -> u32 {
     examination.event.key = key;
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
-    examination.event.from_peer = u8::from(!followed);
+    examination.event.from_peer = u8::from(plan == Plan::Alone);
     // SAFETY: same context; on failure control comes back.
     unsafe {
-        if followed {
+        if plan == Plan::Query {
+            examination.dns.judged = 0;
+            examination.dns.stream = dns::DATAGRAM;
+            STAGES.tail_call(ctx, stage::DNS);
+        } else if plan != Plan::Alone {
             examination.sight |= sight::FOLLOWED;
+            examination.dns.stream = dns::FRESH;
             STAGES.tail_call(ctx, stage::NORMALISE);
         } else {
             STAGES.tail_call(ctx, stage::HANDSHAKE);

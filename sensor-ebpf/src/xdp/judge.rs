@@ -20,7 +20,7 @@ use crate::maps::{
     self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, NAMES, STAGES, sight, stage,
 };
 use crate::steps::run_loop;
-use crate::{events, flows, reject, slots};
+use crate::{dns, events, flows, reject, slots};
 
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
@@ -32,6 +32,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let group = group_of(examination.event.key.lan_address, policy);
     let masks = masks_of(group, policy);
     let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
+    let mut is_canary = false;
     let verdict = if reason == NoName::Named {
         hash_suffixes(examination, key_of(control));
         let entry = listed(examination, policy);
@@ -39,7 +40,12 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         examination.event.categories = entry.categories;
         examination.event.list = entry.list;
         store_name(examination, row);
-        decide(entry.categories, &masks)
+        let verdict = decide(entry.categories, &masks);
+        is_canary = examination.event.name_source == NameSource::Dns as u8
+            && entry.canary != 0
+            && masks.dns.canaries != 0
+            && entry.categories & masks.allow == 0;
+        if is_canary { Verdict::Block } else { verdict }
     } else {
         examination.event.name_hash = 0;
         examination.event.categories = 0;
@@ -70,6 +76,13 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let told = verdict == Verdict::Block || verdict == Verdict::Alert || every;
     if told && events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);
+    }
+    // A connection is reset as any other.
+    let is_reset = verdict == Verdict::Block
+        && examination.sight & sight::TAP == 0
+        && examination.dns.stream != dns::DATAGRAM;
+    if examination.sight & sight::DNS != 0 && !is_reset {
+        return dns::judged(ctx, examination, verdict, is_canary, row);
     }
     if verdict != Verdict::Block || examination.sight & sight::TAP != 0 {
         return XDP_PASS;
@@ -130,7 +143,7 @@ fn listed(examination: &Examination, policy: u32) -> DomainEntry {
         }
         labels -= 1;
     }
-    DomainEntry { categories: 0, list: 0, reserved: [0; 6] }
+    DomainEntry { categories: 0, list: 0, canary: 0, reserved: [0; 5] }
 }
 
 /// The group of a device.
@@ -188,11 +201,11 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
         flow.name_source = NameSource::None as u8;
         flow.no_name = event.no_name;
     }
-    flow.phase = if event.name_source == NameSource::Http as u8 {
-        Phase::Requests as u8
-    } else {
-        Phase::Named as u8
-    };
+    if event.name_source == NameSource::Http as u8 {
+        flow.phase = Phase::Requests as u8;
+    } else if examination.sight & sight::DNS == 0 {
+        flow.phase = Phase::Named as u8;
+    }
     if verdict == Verdict::Block {
         // Nothing of it is read again.
         slots::free_of(flow, &event.key);

@@ -2,7 +2,7 @@
 //! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
 //! with [`assemble`] where it came in pieces; [`judge`] decides about it, [`reject`] acts;
 //! [`client_reset`] tells the client on behalf of XDP; [`egress`] counts the other direction.
-//! [`unread`] decides about fragments.
+//! [`unread`] decides about fragments; [`dns`] reads queries, and answers those for blocked names.
 //!
 //! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
@@ -22,6 +22,8 @@ mod account;
 mod assemble;
 mod client_reset;
 mod clock;
+mod dns;
+mod dns_stream;
 mod egress;
 mod entry;
 mod events;
@@ -90,6 +92,27 @@ pub(crate) fn reject(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn unread(ctx: XdpContext) -> u32 {
     unread::run(&ctx)
+}
+
+/// Tail-called for a DNS query, once for each of its questions.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn dns_query(ctx: XdpContext) -> u32 {
+    dns::run(&ctx)
+}
+
+/// Tail-called for a segment to a resolver, once for each message it completes.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn dns_segment(ctx: XdpContext) -> u32 {
+    dns_stream::run(&ctx)
+}
+
+/// Tail-called for a DNS query that is answered here.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn dns_answer(ctx: XdpContext) -> u32 {
+    dns::answer(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server.

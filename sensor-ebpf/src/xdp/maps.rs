@@ -9,6 +9,7 @@ use sensor_ebpf::abi::{
     StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
+use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
 use sensor_ebpf::http::HeadReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
@@ -36,11 +37,17 @@ pub(crate) mod stage {
     pub(crate) const REJECT: u32 = 4;
     /// Decides about a packet that belongs to no flow.
     pub(crate) const UNREAD: u32 = 5;
+    /// Reads the names a DNS query asks for.
+    pub(crate) const DNS: u32 = 6;
+    /// Answers a DNS query.
+    pub(crate) const ANSWER: u32 = 7;
+    /// Finds the next DNS message of a connection.
+    pub(crate) const DNS_STREAM: u32 = 8;
 }
 
 /// The stages behind the fast path.
 #[map]
-pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(8, 0);
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(16, 0);
 
 /// Watched interfaces, by interface index: an array, because every packet looks here.
 #[map]
@@ -73,6 +80,15 @@ pub(crate) static HELLOS: LruHashMap<u64, StoredHello> = LruHashMap::with_max_en
 /// Handshakes in several segments; `kernel.handshake_slots`.
 #[map]
 pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(6144, 0);
+
+/// Connections to resolvers whose queries come in pieces, or are not acknowledged yet: 2.1 MiB. Stubs ask
+/// over TCP only where an answer does not fit UDP; the least recently used goes first.
+#[map]
+pub(crate) static STREAMS: LruHashMap<FlowKey, Stream> = LruHashMap::with_max_entries(512, 0);
+
+/// What a new one is made in.
+#[map]
+static NEW_STREAM: PerCpuArray<Stream> = PerCpuArray::with_max_entries(1, 0);
 
 /// Slots each device holds. A device that is forgotten here starts from 0.
 #[map]
@@ -117,6 +133,7 @@ pub(crate) struct Examination {
     pub(crate) coverage: Coverage,
     pub(crate) options: OptionsReader,
     pub(crate) scan: Scan,
+    pub(crate) dns: Query,
     /// The packet, as the entry program parsed it.
     pub(crate) packet: Packet,
     /// Offset in the packet that the window was last filled from.
@@ -129,6 +146,21 @@ pub(crate) struct Examination {
     pub(crate) counters: u32,
     /// Bits of [`sight`].
     pub(crate) sight: u32,
+}
+
+/// A DNS query on its way through the stages.
+#[repr(C)]
+pub(crate) struct Query {
+    pub(crate) message: MessageReader,
+    pub(crate) name: NameReader,
+    /// Questions that were judged; one more than there are once the reason for no more of them was.
+    pub(crate) judged: u32,
+    /// A [`sensor_ebpf::dns::Content`]: what the answer says.
+    pub(crate) content: u32,
+    /// Where its message is from, see [`crate::dns`].
+    pub(crate) stream: u32,
+    /// Offset behind its message in the stream.
+    pub(crate) end: u32,
 }
 
 /// This CPU's memory: [`Examination`], and the reader of a hello that is in no slot.
@@ -149,6 +181,8 @@ pub(crate) mod sight {
     pub(crate) const FOLLOWED: u32 = 2;
     /// XDP runs behind GRO: merged frames carry partial checksums.
     pub(crate) const MERGED: u32 = 4;
+    /// What is judged was asked for by DNS: the verdict is of one query.
+    pub(crate) const DNS: u32 = 8;
 }
 
 /// One a CPU: XDP programs do not nest.
@@ -165,6 +199,13 @@ pub(crate) struct Staging {
 /// One a CPU and hook: a cloned packet runs egress inside ingress.
 #[map]
 pub(crate) static STAGING: PerCpuArray<Staging> = PerCpuArray::with_max_entries(2, 0);
+
+/// This CPU's memory for a stream that is about to be kept.
+#[inline(always)]
+pub(crate) fn new_stream() -> Option<&'static mut Stream> {
+    // SAFETY: per-CPU memory of a hook that does not nest; its one user takes the reference once.
+    NEW_STREAM.get_ptr_mut(0).map(|stream| unsafe { &mut *stream })
+}
 
 /// The control cell, `None` only before the map exists.
 #[inline(always)]

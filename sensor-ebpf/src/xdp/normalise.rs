@@ -8,6 +8,7 @@ use aya_ebpf::helpers::generated::bpf_csum_diff;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::{WINDOW, bound};
+use sensor_ebpf::dns::is_segment;
 use sensor_ebpf::flow::mark;
 use sensor_ebpf::normalise::anomaly;
 use sensor_ebpf::options::{OPTIONS_BUFFER, OPTIONS_MAX, OptionsReader, found};
@@ -59,7 +60,13 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         return XDP_PASS;
     }
     // SAFETY: same context; on failure control comes back.
-    unsafe { STAGES.tail_call(ctx, stage::HANDSHAKE) };
+    unsafe {
+        if is_segment(&examination.packet) && examination.sight & sight::FOLLOWED != 0 {
+            STAGES.tail_call(ctx, stage::DNS_STREAM);
+        } else {
+            STAGES.tail_call(ctx, stage::HANDSHAKE);
+        }
+    }
     row.happened(Happening::StageMissing);
     XDP_PASS
 }

@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use sensor_ebpf::cursor::{WINDOW, bound};
+use sensor_ebpf::cursor::{WINDOW, Window, bound};
 use sensor_ebpf::slot::{SLOT_BYTES, Slot};
 
 use crate::maps::Examination;
@@ -99,6 +99,35 @@ pub(crate) fn recall(examination: &mut Examination, slot: &Slot, offset: u32, le
             examination.window.bytes.as_mut_ptr().cast(),
             length,
             slot.bytes.as_ptr().add(index).cast(),
+        );
+    }
+}
+
+/// Moves `length` bytes of a window, 1 to all of it, from `by` on to its start.
+#[inline(always)]
+pub(crate) fn shift(window: &mut Window, by: u32, length: u32) {
+    let from = bound::<{ WINDOW as u32 - 1 }>(by) as usize;
+    let length = bound::<{ WINDOW as u32 - 1 }>(length - 1) + 1;
+    let bytes = window.bytes.as_mut_ptr();
+    // SAFETY: the window has room for `length` bytes; they move towards its start, from the first on.
+    unsafe { copy(bytes.cast(), length, bytes.add(from).cast()) };
+}
+
+/// Fills the window with `length` bytes of another one, from `at` on.
+#[inline(always)]
+pub(crate) fn take_out(examination: &mut Examination, kept: &Window, at: u32, length: u32) {
+    examination.window.length = length;
+    if length == 0 {
+        return;
+    }
+    let from = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
+    let length = bound::<{ WINDOW as u32 - 1 }>(length - 1) + 1;
+    // SAFETY: the window has room for `length` bytes, and the index is within the other one.
+    unsafe {
+        copy(
+            examination.window.bytes.as_mut_ptr().cast(),
+            length,
+            kept.bytes.as_ptr().add(from).cast(),
         );
     }
 }

@@ -1,11 +1,15 @@
-//! Writing a reset over the headers of the segment it answers. Ethernet, tags and IP options stay.
+//! Writing a reset over the headers of the segment it answers, or the headers of a datagram that goes
+//! back. Ethernet, tags and IP options stay.
 
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::parse::{Link, Packet};
-use sensor_ebpf::reset::{self, TCP_HEADER};
+use sensor_ebpf::reset::{self, HOP_LIMIT, TCP_HEADER};
 
 /// Headers end within this: two VLAN tags, the longest IPv6 walk, a TCP header.
 const HEADERS_MASK: u32 = 511;
+
+/// Bytes of a UDP header (RFC 768).
+pub(crate) const UDP_HEADER: u32 = 8;
 
 /// Bytes from a `PPPoE` header's length to the IP header: the length, and the PPP protocol.
 const PPPOE_LENGTH_BEFORE_IP: usize = 4;
@@ -25,37 +29,19 @@ pub(crate) fn headers(
     tcp: [u32; 5],
     turn: Option<u8>,
 ) -> Option<()> {
-    let network = data + bound::<HEADERS_MASK>(segment.network) as usize;
     let transport = data + bound::<HEADERS_MASK>(segment.transport) as usize;
-    if data + 14 > end || transport + TCP_HEADER as usize > end {
+    if transport + TCP_HEADER as usize > end {
         return None;
     }
-    let header_length = segment.transport - segment.network;
-    if segment.ip_version == 4 {
-        if network + 20 > end {
-            return None;
-        }
-        // SAFETY: twenty bytes from `network` on were checked against the end of the packet.
-        unsafe { ipv4(network, header_length, turn) };
-    } else {
-        if network + 40 > end {
-            return None;
-        }
-        // SAFETY: forty bytes from `network` on were checked against the end of the packet.
-        unsafe { ipv6(network, header_length, turn) };
-    }
+    fit(data, end, segment, TCP_HEADER, turn)?;
     if segment.link == Link::Pppoe as u8 {
+        let network = data + bound::<HEADERS_MASK>(segment.network) as usize;
         let session = network.wrapping_sub(PPPOE_LENGTH_BEFORE_IP);
         if session + PPPOE_LENGTH_BEFORE_IP > end || session < data {
             return None;
         }
-        let length = (PPP_PROTOCOL + header_length + TCP_HEADER) as u16;
         // SAFETY: the two bytes lie between the start of the packet and its IP header.
-        unsafe { *(session as *mut u16) = length.to_be() };
-    }
-    if turn.is_some() {
-        // SAFETY: fourteen bytes from `data` on were checked against the end of the packet.
-        unsafe { swap_ethernet(data) };
+        unsafe { *(session as *mut u16) = pppoe_length(segment, TCP_HEADER) };
     }
     let [ports, sequence, acknowledgement, flags, checksum] = tcp;
     let word = |at: usize| (transport + at) as *mut u32;
@@ -70,15 +56,86 @@ pub(crate) fn headers(
     Some(())
 }
 
-/// Sets the length to that of a bare TCP header, and turns the addresses round.
+/// Turns a UDP datagram round, with `udp` for its header, which says `length`.
+///
+/// `None`: the packet is shorter than its headers.
+#[inline(always)]
+pub(crate) fn datagram(
+    data: usize,
+    end: usize,
+    asked: &Packet,
+    udp: [u32; 2],
+    length: u32,
+) -> Option<()> {
+    let transport = data + bound::<HEADERS_MASK>(asked.transport) as usize;
+    if transport + UDP_HEADER as usize > end {
+        return None;
+    }
+    fit(data, end, asked, length, Some(HOP_LIMIT))?;
+    if asked.link == Link::Pppoe as u8 {
+        // The offset comes out of memory here: the verifier knows nothing of it but its mask.
+        let session = asked.network.wrapping_sub(PPPOE_LENGTH_BEFORE_IP as u32);
+        let session = data + bound::<HEADERS_MASK>(session) as usize;
+        if session + 2 > end {
+            return None;
+        }
+        // SAFETY: two bytes from `session` on were checked against the end of the packet.
+        unsafe { *(session as *mut u16) = pppoe_length(asked, length) };
+    }
+    let [ports, checksum] = udp;
+    let word = |at: usize| (transport + at) as *mut u32;
+    // SAFETY: eight bytes from `transport` on were checked against the end of the packet.
+    unsafe {
+        *word(0) = ports;
+        *word(4) = checksum;
+    }
+    Some(())
+}
+
+/// What a `PPPoE` header says of a packet with so many bytes of transport, as it lies in memory.
+#[inline(always)]
+const fn pppoe_length(packet: &Packet, transport: u32) -> u16 {
+    ((PPP_PROTOCOL + packet.transport - packet.network + transport) as u16).to_be()
+}
+
+/// Fits the Ethernet and IP headers to `length` bytes of it, and turns the packet round where it has
+/// another hop limit.
+#[inline(always)]
+fn fit(data: usize, end: usize, segment: &Packet, length: u32, turn: Option<u8>) -> Option<()> {
+    let network = data + bound::<HEADERS_MASK>(segment.network) as usize;
+    if data + 14 > end {
+        return None;
+    }
+    let header_length = segment.transport - segment.network;
+    if segment.ip_version == 4 {
+        if network + 20 > end {
+            return None;
+        }
+        // SAFETY: twenty bytes from `network` on were checked against the end of the packet.
+        unsafe { ipv4(network, header_length + length, turn) };
+    } else {
+        if network + 40 > end {
+            return None;
+        }
+        // SAFETY: forty bytes from `network` on were checked against the end of the packet.
+        unsafe { ipv6(network, header_length + length, turn) };
+    }
+    if turn.is_some() {
+        // SAFETY: fourteen bytes from `data` on were checked against the end of the packet.
+        unsafe { swap_ethernet(data) };
+    }
+    Some(())
+}
+
+/// Sets the length of header and payload, and turns the addresses round.
 ///
 /// # Safety
 /// Twenty bytes from `header` on must be writable.
 #[inline(always)]
-unsafe fn ipv4(header: usize, header_length: u32, turn: Option<u8>) {
+unsafe fn ipv4(header: usize, length: u32, turn: Option<u8>) {
     let word16 = |at: usize| (header + at) as *mut u16;
     let word32 = |at: usize| (header + at) as *mut u32;
-    let total_length = ((header_length + TCP_HEADER) as u16).to_be();
+    let total_length = (length as u16).to_be();
     // SAFETY: all offsets are below twenty.
     unsafe {
         let mut checksum = reset::replace(*word16(10), *word16(2), total_length);
@@ -97,14 +154,14 @@ unsafe fn ipv4(header: usize, header_length: u32, turn: Option<u8>) {
     }
 }
 
-/// Sets the length to that of the extension headers and a bare TCP header, and turns the addresses round.
+/// Sets the length, which counts the fixed header too here, and turns the addresses round.
 ///
 /// # Safety
 /// Forty bytes from `header` on must be writable.
 #[inline(always)]
-unsafe fn ipv6(header: usize, header_length: u32, turn: Option<u8>) {
+unsafe fn ipv6(header: usize, length: u32, turn: Option<u8>) {
     let word64 = |at: usize| (header + at) as *mut u64;
-    let payload_length = (header_length - 40 + TCP_HEADER) as u16;
+    let payload_length = (length - 40) as u16;
     // SAFETY: all offsets are below forty.
     unsafe {
         *((header + 4) as *mut u16) = payload_length.to_be();

@@ -68,7 +68,7 @@ impl Config {
     ///
     /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
     /// 16 bytes for each of its buckets, of which there are as many as the next power of two. An array
-    /// costs its values, a ring its size and three pages. Maps without a size here cost less than 3 MiB.
+    /// costs its values, a ring its size and three pages. Maps without a size here cost less than 6 MiB.
     pub fn kernel_memory(&self) -> Vec<(&'static str, u64)> {
         let Self { kernel, .. } = self;
         vec![

@@ -2,7 +2,9 @@
 
 use aya::maps::{Array, Map, PerCpuArray, ProgramArray};
 use aya::programs::tc::TcAttachOptions;
-use aya::programs::{LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{
+    LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp, XdpMode,
+};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use sensor_ebpf::abi::{Direction, Volume};
 
@@ -66,6 +68,18 @@ impl Lab {
             source: source.into(),
         })?;
         Ok(result.return_value)
+    }
+
+    /// Attaches the baseline to an interface, for as long as this lives: a veth hands what XDP sends
+    /// back only to an end that runs a program too.
+    pub fn receive_at(&mut self, interface: &str) -> Result<(), KernelError> {
+        let program: &mut Xdp = program(&mut self.ebpf, "pass")?;
+        let attached = program.attach(interface, XdpMode::default());
+        attached.map(drop).map_err(|source| KernelError::Attach {
+            program: "pass",
+            name: interface.to_owned(),
+            source: source.into(),
+        })
     }
 
     /// Attaches the meter to an interface: first at ingress, last at egress, for as long as this lives.

@@ -34,8 +34,18 @@ const PINNED: [&str; 14] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 7] =
-    ["sensor", "normalise", "handshake", "assemble", "judge", "reject", "unread"];
+const XDP_PROGRAMS: [&str; 10] = [
+    "sensor",
+    "normalise",
+    "handshake",
+    "assemble",
+    "judge",
+    "reject",
+    "unread",
+    "dns_query",
+    "dns_answer",
+    "dns_segment",
+];
 
 /// TC programs.
 const TC_PROGRAMS: [&str; 2] = ["client_reset", "egress"];

@@ -28,7 +28,11 @@ pub struct PolicyImage {
 
 impl From<&Policy> for PolicyImage {
     fn from(policy: &Policy) -> Self {
-        let domains = policy.entries().map(|(name, entry)| (name.to_owned(), entry)).collect();
+        let canaries: Vec<_> = policy.canaries().collect();
+        let is_canary = |name: &str| canaries.iter().any(|(canary, _)| *canary == name);
+        let others = policy.entries().filter(|(name, _)| !is_canary(name));
+        let domains = others.chain(canaries.iter().copied());
+        let domains = domains.map(|(name, entry)| (name.to_owned(), entry)).collect();
         let groups = policy.groups();
         let groups = groups.map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()));
         Self { domains, groups: groups.collect() }

@@ -183,7 +183,7 @@ fn name_of<'text>(text: &'text str, row: &Row) -> &'text str {
 }
 
 fn domain_entry(entry: &Entry) -> DomainEntry {
-    DomainEntry { categories: entry.categories, list: entry.list, reserved: [0; 6] }
+    DomainEntry { categories: entry.categories, list: entry.list, canary: 0, reserved: [0; 5] }
 }
 
 fn too_many() -> Fault {

@@ -175,6 +175,17 @@ pub enum Fault {
     /// One reason told two things by one table.
     #[error("reason `{0}` is named twice: keep it in one of block, alert")]
     ReasonTwice(&'static str),
+    /// A sinkhole that leads nowhere.
+    #[error("answer `sinkhole` has no address: write sinkhole4 or sinkhole6")]
+    NoSinkhole,
+    /// An address of a sinkhole, and another answer.
+    #[error("a sinkhole is given and not used: write answer = \"sinkhole\"")]
+    SinkholeUnused,
+    /// A sinkhole that is every machine or none.
+    #[error(
+        "a sinkhole is the unspecified address: write one that a machine has, or another answer"
+    )]
+    SinkholeUnspecified,
     /// A protected category a group wants to act on.
     #[error("group `{group}` may not act on `{category}`, which is protected: remove it")]
     ProtectedActedOn {

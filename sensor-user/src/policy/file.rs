@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, RawCategory, RawPreset};
+use super::dns::{self, RawDns};
 use super::error::{Fault, PolicyError, shown};
 use super::group::{Groups, RawGroup, Rules};
 use super::name;
@@ -36,6 +37,7 @@ struct RawPolicy {
     list: Vec<RawList>,
     group: Vec<RawGroup>,
     no_name: Option<Spanned<RawNoName>>,
+    dns: Option<Spanned<RawDns>>,
     #[serde(default)]
     allow: Vec<RawRule>,
     #[serde(default)]
@@ -101,6 +103,7 @@ impl PolicyFile {
             categories: &categories,
             protected: protected_mask(&lists),
             no_name: NoNameRules::of_policy(&source, raw.no_name.as_ref())?,
+            dns: dns::of_policy(&source, raw.dns.as_ref())?,
         };
         let groups = Groups::declare(&source, &raw.group, &raw.default_group, &rules)?;
         let allow = check_rules(&source, &raw.allow, "allow rule")?;
@@ -238,7 +241,7 @@ mod tests {
         check(
             "blok = 1",
             "policy.toml:3: unknown field `blok`, expected one of `version`, `default_group`, \
-                `preset`, `category`, `list`, `group`, `no_name`, `allow`, `block`: rules/README.md shows the grammar",
+                `preset`, `category`, `list`, `group`, `no_name`, `dns`, `allow`, `block`: rules/README.md shows the grammar",
         );
         check(
             "[[block]]\nname = \"a.example\"",

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
-use sensor_ebpf::abi::{GROUPS_MAX, GroupMasks};
+use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::category::{Categories, LOCAL_ALLOW, LOCAL_BLOCK};
+use super::dns::{self, RawDns};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
 use super::no_name::{NoNameRules, RawNoName};
@@ -40,6 +41,7 @@ pub(crate) struct RawGroup {
     #[serde(default)]
     allow: Vec<Spanned<String>>,
     no_name: Option<Spanned<RawNoName>>,
+    dns: Option<Spanned<RawDns>>,
 }
 
 /// What groups are declared with.
@@ -49,6 +51,8 @@ pub(crate) struct Rules<'policy> {
     pub(crate) protected: u64,
     /// For groups that block a category and have no table of their own.
     pub(crate) no_name: NoNameRules,
+    /// The same of DNS.
+    pub(crate) dns: DnsRules,
 }
 
 #[derive(Debug)]
@@ -87,6 +91,7 @@ impl Groups {
             let id = next_id(source, group, &groups)?;
             let no_name = no_name(source, group, rules)?;
             let masks = no_name.with(masks(source, group, rules)?);
+            let masks = GroupMasks { dns: dns_rules(source, group, rules)?, ..masks };
             let first = prefixes.len();
             for prefix in &group.prefixes {
                 let network = parse_prefix(source, prefix)?;
@@ -126,6 +131,14 @@ impl Groups {
         let address = address.to_canonical();
         let longest = self.prefixes.iter().find(|(network, _)| network.contains(&address));
         longest.map_or(GroupId::default(), |(_, group)| *group)
+    }
+}
+
+fn dns_rules(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<DnsRules, PolicyError> {
+    match &raw.dns {
+        Some(own) => dns::read(source, own),
+        None if raw.block.is_empty() => Ok(DnsRules { https_records: 0, canaries: 0, ..rules.dns }),
+        None => Ok(rules.dns),
     }
 }
 

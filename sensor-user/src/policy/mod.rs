@@ -1,7 +1,7 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
 //! `file` reads `policy.toml` and its preset, `list` the lists it names, `compile` joins them to
-//! one entry a name, `no_name` says what becomes of flows without one; `decide` is the reference for what the kernel does with these entries, and
+//! one entry a name, `no_name` says what becomes of flows without one, `dns` how queries are answered; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
 //! last good one when this one has a fault.
 
@@ -15,6 +15,7 @@ use sensor_ebpf::abi::{DomainEntry, GroupMasks};
 mod category;
 mod compile;
 mod decide;
+mod dns;
 mod error;
 mod file;
 pub mod generations;

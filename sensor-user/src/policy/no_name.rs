@@ -15,7 +15,7 @@ use super::{GroupId, Policy};
 
 /// Reasons that can be judged. The others say that there was nothing to judge yet, are true of most
 /// traffic, or are the sensor's own doing.
-pub const JUDGED: [NoName; 11] = [
+pub const JUDGED: [NoName; 15] = [
     NoName::NoSni,
     NoName::Malformed,
     NoName::MidStream,
@@ -27,6 +27,10 @@ pub const JUDGED: [NoName; 11] = [
     NoName::Fragment,
     NoName::ExtensionHeaders,
     NoName::MptcpJoin,
+    NoName::NoQuery,
+    NoName::DnsTruncated,
+    NoName::DnsMalformed,
+    NoName::DnsCompression,
 ];
 
 /// Reasons that are blocked where a policy has no `[no_name]`: what no known browser does by itself,
@@ -308,7 +312,8 @@ mod tests {
     #[test]
     fn faults_of_reasons() {
         let known = "no-sni, malformed, mid-stream, oversize, evasion, slot-full, slot-share, \
-            slot-lost, fragment, extension-headers, mptcp-join";
+            slot-lost, fragment, extension-headers, mptcp-join, no-query, dns-truncated, \
+            dns-malformed, dns-compression";
         let group = "\n[[group]]\nname = \"staff\"";
         for wrong in ["not-tls", "truncated", "named", "no-host", "Oversize", ""] {
             check_error(

@@ -2,6 +2,9 @@
 
 mod accounting;
 mod budget;
+mod dns;
+mod dns_parity;
+mod dns_stream;
 mod link;
 mod malformed;
 mod parity;
@@ -66,7 +69,7 @@ impl Bench {
     }
 
     fn block_both(&mut self, names: &[&str], reasons: &[NoName]) -> Result<()> {
-        let entry = DomainEntry { categories: 1, list: 3, reserved: [0; 6] };
+        let entry = DomainEntry { categories: 1, list: 3, canary: 0, reserved: [0; 5] };
         let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
         let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
         let masks = GroupMasks { block: 1, block_no_name, ..GroupMasks::default() };

@@ -2,6 +2,7 @@
 //!
 //! - [`blocking`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`]: what is written down of a flow.
+//! - [`dns`]: names asked for, and what is answered in place of the resolver.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
@@ -15,6 +16,7 @@ mod asymmetric;
 mod blocking;
 mod corrupt;
 mod crash;
+mod dns;
 mod keep_alive;
 pub(super) mod lifecycle;
 mod listener;
