@@ -294,8 +294,7 @@ fn header(examination: &mut Examination, length: u32) -> [u32; 2] {
 #[inline(always)]
 fn sum_window(examination: &mut Examination, length: u32) -> u32 {
     let mut sum = 0;
-    let mut at = 0;
-    for _ in 0..PIECES {
+    for at in 0..PIECES {
         let left = length.saturating_sub(at * PIECE);
         let words = bound::<{ PIECE * 2 - 4 }>(left.min(PIECE) + 3);
         let words = if words > PIECE { PIECE } else { words };
@@ -303,7 +302,6 @@ fn sum_window(examination: &mut Examination, length: u32) -> u32 {
         // SAFETY: so many bytes of the window are initialised.
         let summed = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from.cast(), words, sum) };
         sum = summed.cast_unsigned() as u32;
-        at += 1;
     }
     sum
 }
