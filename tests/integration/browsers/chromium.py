@@ -48,6 +48,7 @@ class Browser:
         attach = {"targetId": page["targetId"], "flatten": True}
         self.session = self.ask("Target.attachToTarget", attach)["sessionId"]
         self.ask("Page.enable")
+        self.ask("Page.setLifecycleEventsEnabled", {"enabled": True})
 
     def ask(self, method, parameters={}):
         self.last += 1
@@ -57,7 +58,7 @@ class Browser:
         self.orders.write(json.dumps(order).encode() + b"\0")
         self.orders.flush()
         while (message := self.next()).get("id") != self.last:
-            self.events.append(message.get("method"))
+            self.events.append(message)
         if "error" in message:
             raise RuntimeError(f"{method}: {message['error']}")
         return message["result"]
@@ -73,12 +74,21 @@ class Browser:
 
     def load(self, url):
         self.events.clear()
-        error = self.ask("Page.navigate", {"url": url}).get("errorText", "")
-        while "Page.loadEventFired" not in self.events:
-            self.events.append(self.next().get("method"))
+        started = self.ask("Page.navigate", {"url": url})
+        if "errorText" in started:
+            return "", started["errorText"]
+        while not any(is_load(event, started["loaderId"]) for event in self.events):
+            self.events.append(self.next())
         script = {"expression": "document.body.innerText"}
         text = self.ask("Runtime.evaluate", script)["result"].get("value", "")
-        return text, error
+        return text, ""
+
+
+def is_load(event, loader):
+    """Of this page: a busy browser is late to say that the one before it has loaded."""
+    said = event.get("params", {})
+    is_ours = event.get("method") == "Page.lifecycleEvent" and said["loaderId"] == loader
+    return is_ours and said["name"] == "load"
 
 
 trust()

@@ -86,7 +86,8 @@ fn check(browser: Browser, mode: Mode) -> Result<Vec<Hello>> {
     let lab = Lab::build()?;
     let web = serve(&lab)?;
     let control = names("control", BLOCKED, loads);
-    assert_eq!(shown(&browser.load(&lab, &web, &control)?), loads, "without a sensor");
+    let loaded = browser.load(&lab, &web, &control)?;
+    assert_eq!(shown(&loaded), loads, "without a sensor: {loaded:?}");
 
     let sensor = start_sensor(&lab, mode)?;
     let (allowed, blocked) = (names("open", ALLOWED, loads), names("shut", BLOCKED, loads));

@@ -25,7 +25,7 @@ const PROTOCOLS: [(&str, u16, u16); 10] = [
     ("ftp", 21, 2121),
     ("nntp", 119, 11_900),
     ("sieve", 4190, 41_900),
-    ("mysql", 3306, 53),
+    ("mysql", 3306, 33_060),
 ];
 
 /// A handshake takes milliseconds; this is for a client that waits for what never comes.
