@@ -20,6 +20,7 @@ pub const BINARY_VARIABLE: &str = "CAMPUS_SENSOR_BIN";
 
 const CONFIG: &str = "campus-sensor.toml";
 const POLICY: &str = "policy.toml";
+const SOCKET: &str = "control.sock";
 
 /// The verifier reads every program; on a busy machine that takes seconds.
 const START: Duration = Duration::from_mins(1);
@@ -213,6 +214,11 @@ impl Sensor {
         config_in(&self.directory)
     }
 
+    /// Where the daemon answers.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.join(SOCKET)
+    }
+
     pub fn policy_path(&self) -> PathBuf {
         self.directory.join(POLICY)
     }
@@ -322,7 +328,7 @@ file = "{directory}/{POLICY}"
 dir = "{directory}/store"
 
 [control]
-socket = "{directory}/control.sock"
+socket = "{directory}/{SOCKET}"
 
 [log]
 level = "debug"

@@ -17,8 +17,8 @@ use clap::{Parser, Subcommand};
 use hyper::Method;
 
 use crate::config::Config;
-use crate::control::client;
 use crate::control::status::{PolicyStatus, Status};
+use crate::control::{client, openmetrics};
 use crate::{daemon, replay};
 
 /// Where the package puts the configuration.
@@ -58,6 +58,8 @@ enum Command {
     CheckConfig,
     /// Show what the running sensor sees, counts and keeps
     Status,
+    /// Print the same counts as text for a monitoring system
+    Metrics,
     /// Read the policy file again; on an error the policy in force stays
     Reload,
     /// Show recorded flows, newest first
@@ -110,6 +112,10 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             } else {
                 writeln!(out, "{status}")?;
             }
+        }
+        Command::Metrics => {
+            let status: Status = ask(&load(config)?, Method::GET, "/v1/status")?;
+            write!(out, "{}", openmetrics::text(&status)?)?;
         }
         Command::Reload => {
             let policy: PolicyStatus = ask(&load(config)?, Method::POST, "/v1/policy/reload")?;

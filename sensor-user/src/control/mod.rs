@@ -1,7 +1,9 @@
-//! The control socket: HTTP/1.1 and JSON over a Unix socket, for the command line.
+//! The control socket: HTTP/1.1 over a Unix socket, for the command line and for monitoring.
 //!
-//! `GET /v1/status` answers a [`status::Status`]; `POST /v1/policy/reload` reads the policy file again.
+//! `GET /v1/status` answers a [`status::Status`] as JSON, `GET /metrics` the same as text of `OpenMetrics`;
+//! `POST /v1/policy/reload` reads the policy file again.
 
 pub mod client;
+pub mod openmetrics;
 pub mod server;
 pub mod status;

@@ -8,10 +8,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Json, Response};
 use axum::routing::{get, post};
 use tokio::net::UnixListener;
 
+use super::openmetrics;
 use super::status::{PolicyStatus, Status};
 
 /// What the daemon can be asked.
@@ -55,6 +57,7 @@ pub async fn serve<D: Daemon>(
 ) -> io::Result<()> {
     let router = Router::new()
         .route("/v1/status", get(status::<D>))
+        .route("/metrics", get(metrics::<D>))
         .route("/v1/policy/reload", post(reload::<D>))
         .with_state(daemon);
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
@@ -63,6 +66,14 @@ pub async fn serve<D: Daemon>(
 async fn status<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
     match daemon.status() {
         Ok(status) => Json(status).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
+    }
+}
+
+async fn metrics<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
+    let text = daemon.status().and_then(|status| Ok(openmetrics::text(&status)?));
+    match text {
+        Ok(text) => ([(CONTENT_TYPE, openmetrics::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}")).into_response(),
     }
 }

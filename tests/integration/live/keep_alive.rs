@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use sensor_lab::lab::Family;
+use sensor_user::control::status::DirectionStatus;
 
 use super::{ALLOWED, BLOCKED, Site, lan, setup, status};
 
@@ -36,7 +37,29 @@ fn requests_after_the_first_are_answered_until_one_is_blocked() -> Result<()> {
     }
     assert_eq!(site.arrivals_of(BLOCKED)?, 0);
     let status = status(&site.sensor)?;
-    let anomalies = &lan(&status)?.ingress.anomalies;
+    let ingress = &lan(&status)?.ingress;
+    let anomalies = &ingress.anomalies;
     assert!(anomalies.values().all(|count| *count == 0), "{anomalies:?}");
+    monitoring_is_told_the_same(&site, ingress)
+}
+
+/// By the command, and by the socket a monitoring system reads.
+fn monitoring_is_told_the_same(site: &Site, ingress: &DirectionStatus) -> Result<()> {
+    let labels = r#"interface="lan0",direction="ingress""#;
+    let reset = ingress.happened.get("server-reset").copied().unwrap_or_default();
+    let expected = [
+        format!("campus_sensor_conserved{{{labels}}} 1"),
+        format!("campus_sensor_anomalies_total{{{labels},anomaly=\"urgent\"}} 0"),
+        format!("campus_sensor_happenings_total{{{labels},what=\"server-reset\"}} {reset}"),
+    ];
+    let socket = site.sensor.socket().display().to_string();
+    let read = ["--silent", "--unix-socket", &socket, "http://campus-sensor/metrics"];
+    for text in [site.sensor.cli(&["metrics"])?, site.lab.gateway().run("curl", &read)?] {
+        for line in &expected {
+            assert!(text.lines().any(|told| told == line), "no {line} in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+    assert!(reset > 0, "{ingress:?}");
     Ok(())
 }

@@ -1,0 +1,243 @@
+//! The state of a sensor for a monitoring system, in the text format of `OpenMetrics` 1.0.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::status::{DirectionStatus, Status};
+
+/// Media type of [`text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Before every name.
+const PREFIX: &str = "campus_sensor";
+
+/// Everything `status` counts. Counters of the programs live as long as their maps, those of records as
+/// long as the daemon.
+pub fn text(status: &Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix(PREFIX);
+    registry.register_collector(Box::new(Snapshot(status.clone())));
+    let mut out = String::new();
+    text::encode(&mut out, &registry)?;
+    Ok(out)
+}
+
+#[derive(Debug)]
+struct Snapshot(Status);
+
+/// Labels and value of one sample.
+type Sample<const N: usize> = ([(&'static str, String); N], u64);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Self(status) = self;
+        self.encode_interfaces(&mut encoder)?;
+        let built = [([("sensor", status.sensor.clone()), ("version", status.version.clone())], 1)];
+        gauge(&mut encoder, "build", "Name of the sensor and version of the daemon", built)?;
+        gauge(&mut encoder, "uptime_seconds", "Since the daemon started", plain(status.uptime_s))?;
+        let policy = &status.policy;
+        let generation = u64::from(policy.generation);
+        gauge(
+            &mut encoder,
+            "policy_generation",
+            "Number of the policy in force",
+            plain(generation),
+        )?;
+        let names = policy.names as u64;
+        gauge(&mut encoder, "policy_names", "Names the policy lists", plain(names))?;
+        let refused = "Policies that did not load; the last good one stayed";
+        counter(&mut encoder, "policies_refused", refused, plain(policy.refused))?;
+        let records = &status.records;
+        gauge(&mut encoder, "flows", "Flows in the table", plain(records.live_flows))?;
+        counter(&mut encoder, "records_made", "Records made", plain(records.made))?;
+        counter(&mut encoder, "records_stored", "Records committed", plain(records.stored))?;
+        counter(&mut encoder, "records_lost", "Records given up", plain(records.lost))?;
+        let failures = "Transactions that failed and were tried again";
+        counter(&mut encoder, "store_failures", failures, plain(records.store_failures))?;
+        let memory =
+            status.kernel_memory.iter().map(|(map, bytes)| ([("map", map.clone())], *bytes));
+        gauge(&mut encoder, "kernel_memory_bytes", "Kernel memory of a map, at most", memory)
+    }
+}
+
+impl Snapshot {
+    fn encode_interfaces(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let seen = self.directions().map(|(labels, status)| (labels, status.packets));
+        counter(encoder, "packets", "Packets seen", seen)?;
+        let seen = self.directions().map(|(labels, status)| (labels, status.bytes));
+        counter(encoder, "bytes", "Bytes seen, as on the wire without FCS", seen)?;
+        let conserved =
+            self.directions().map(|(labels, status)| (labels, u64::from(status.conserved)));
+        gauge(encoder, "conserved", "1 where everything seen went somewhere", conserved)?;
+        let packets = self.each(|status| {
+            let to = |(name, volume): (&String, &[u64; 2])| (name.clone(), volume[0]);
+            status.accounted.iter().map(to).collect()
+        });
+        counter(encoder, "accounted_packets", "Packets by where they went", by("to", packets))?;
+        let bytes = self.each(|status| {
+            let to = |(name, volume): (&String, &[u64; 2])| (name.clone(), volume[1]);
+            status.accounted.iter().map(to).collect()
+        });
+        counter(encoder, "accounted_bytes", "Bytes by where they went", by("to", bytes))?;
+        let happened = self.each(|status| owned(&status.happened));
+        counter(encoder, "happenings", "What else happened", by("what", happened))?;
+        let no_name = self.each(|status| owned(&status.no_name));
+        let help = "Hellos, flows and packets that gave no name";
+        counter(encoder, "no_name", help, by("reason", no_name))?;
+        let anomalies = self.each(|status| owned(&status.anomalies));
+        let help = "Segments no correct receiver would take";
+        counter(encoder, "anomalies", help, by("anomaly", anomalies))
+    }
+
+    fn directions(&self) -> impl Iterator<Item = ([(&'static str, String); 2], &DirectionStatus)> {
+        self.0.interfaces.iter().flat_map(|interface| {
+            [("ingress", &interface.ingress), ("egress", &interface.egress)].map(
+                |(direction, status)| {
+                    let labels = [
+                        ("interface", interface.name.clone()),
+                        ("direction", direction.to_owned()),
+                    ];
+                    (labels, status)
+                },
+            )
+        })
+    }
+
+    /// Named counts of every direction of every interface.
+    fn each(
+        &self,
+        counts: impl Fn(&DirectionStatus) -> Vec<(String, u64)>,
+    ) -> impl Iterator<Item = ([(&'static str, String); 2], String, u64)> {
+        self.directions().flat_map(move |(labels, status)| {
+            counts(status).into_iter().map(move |(name, count)| (labels.clone(), name, count))
+        })
+    }
+}
+
+fn owned(counts: &std::collections::BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    counts.iter().map(|(name, count)| (name.clone(), *count)).collect()
+}
+
+/// Names the third label.
+fn by(
+    label: &'static str,
+    counts: impl Iterator<Item = ([(&'static str, String); 2], String, u64)>,
+) -> impl Iterator<Item = Sample<3>> {
+    counts.map(move |([interface, direction], name, count)| {
+        ([interface, direction, (label, name)], count)
+    })
+}
+
+/// A label's value as the format wants it, which the encoder leaves to its caller.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn plain(value: u64) -> [Sample<0>; 1] {
+    [([], value)]
+}
+
+fn counter<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = Sample<N>>,
+) -> fmt::Result
+where
+    [(&'static str, String); N]: EncodeLabelSet,
+{
+    let kind = ConstCounter::new(0_u64).metric_type();
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in samples {
+        if N == 0 {
+            return ConstCounter::new(value).encode(metric);
+        }
+        let labels = labels.map(|(label, value)| (label, escaped(&value)));
+        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauge<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    samples: impl IntoIterator<Item = Sample<N>>,
+) -> fmt::Result
+where
+    [(&'static str, String); N]: EncodeLabelSet,
+{
+    let kind = ConstGauge::new(0_u64).metric_type();
+    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    for (labels, value) in samples {
+        if N == 0 {
+            return ConstGauge::new(value).encode(metric);
+        }
+        let labels = labels.map(|(label, value)| (label, escaped(&value)));
+        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::status::{InterfaceStatus, PolicyStatus, RecordStatus};
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn counts_have_their_labels_and_what_is_odd_is_escaped() {
+        let ingress = DirectionStatus {
+            packets: 7,
+            bytes: 700,
+            accounted: [("flow".to_owned(), [6, 650])].into(),
+            no_name: [("no-sni".to_owned(), 3)].into(),
+            conserved: true,
+            ..DirectionStatus::default()
+        };
+        let status = Status {
+            sensor: "the \"gate\"\\\n".to_owned(),
+            version: "1.2.3".to_owned(),
+            pid: 1,
+            uptime_s: 60,
+            policy: PolicyStatus {
+                version: "v".to_owned(),
+                generation: 4,
+                names: 5,
+                groups: 6,
+                refused: 2,
+            },
+            interfaces: vec![InterfaceStatus {
+                name: "lan0".to_owned(),
+                ifindex: 3,
+                side: "lan".to_owned(),
+                mode: "native".to_owned(),
+                ingress,
+                egress: DirectionStatus::default(),
+            }],
+            records: RecordStatus::from(&Metrics::default()),
+            kernel_memory: [("FLOWS".to_owned(), 4096)].into(),
+        };
+        let text = text(&status).unwrap();
+        let told: Vec<_> = text.lines().collect();
+        for line in [
+            "# TYPE campus_sensor_packets counter",
+            r#"campus_sensor_packets_total{interface="lan0",direction="ingress"} 7"#,
+            r#"campus_sensor_packets_total{interface="lan0",direction="egress"} 0"#,
+            r#"campus_sensor_accounted_bytes_total{interface="lan0",direction="ingress",to="flow"} 650"#,
+            r#"campus_sensor_no_name_total{interface="lan0",direction="ingress",reason="no-sni"} 3"#,
+            r#"campus_sensor_conserved{interface="lan0",direction="ingress"} 1"#,
+            r#"campus_sensor_build{sensor="the \"gate\"\\\n",version="1.2.3"} 1"#,
+            r#"campus_sensor_kernel_memory_bytes{map="FLOWS"} 4096"#,
+            "campus_sensor_policies_refused_total 2",
+            "campus_sensor_uptime_seconds 60",
+        ] {
+            assert!(told.contains(&line), "no {line} in\n{text}");
+        }
+        assert_eq!(told.last(), Some(&"# EOF"));
+    }
+}
