@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 
 use super::status::{DirectionStatus, Status};
 
-/// Media type of [`text`].
+/// Media type of that text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Before every name.
