@@ -13,19 +13,26 @@ pub struct Truncated;
 /// Keeps `value` within `mask` in a way the compiler cannot reason away before the verifier has seen it.
 #[inline(always)]
 pub fn bound<const MASK: u32>(value: u32) -> u32 {
+    bound_wide::<MASK>(u64::from(value)) as u32
+}
+
+/// [`bound`] for an offset, which is a whole register: the compiler does not see that the upper half is 0,
+/// and would clear it once more.
+#[inline(always)]
+fn bound_wide<const MASK: u32>(value: u64) -> u64 {
     #[cfg(target_arch = "bpf")]
     {
-        let mut bounded = u64::from(value);
+        let mut bounded = value;
         // SAFETY: one arithmetic instruction on a register, no memory is touched.
         unsafe {
             core::arch::asm!("{0} &= {1}", inout(reg) bounded, const MASK,
                 options(pure, nomem, nostack, preserves_flags));
         }
-        bounded as u32
+        bounded
     }
     #[cfg(not(target_arch = "bpf"))]
     {
-        value & MASK
+        value & u64::from(MASK)
     }
 }
 
@@ -93,7 +100,7 @@ impl<'a> Cursor<'a> {
     /// follows once, not once for every chain of headers before it.
     #[inline(always)]
     pub fn converge(&mut self) {
-        self.offset = bound::<511>(self.offset as u32) as usize;
+        self.offset = bound_wide::<511>(self.offset as u64) as usize;
     }
 
     /// Takes the next `N` bytes.
@@ -150,6 +157,12 @@ impl<const N: usize> Header<'_, N> {
     #[inline(always)]
     pub fn u32<const AT: usize>(&self) -> u32 {
         u32::from_be(self.load::<u32, AT>())
+    }
+
+    /// Two bytes at `AT` in memory order.
+    #[inline(always)]
+    pub fn word16<const AT: usize>(&self) -> u16 {
+        self.load::<u16, AT>()
     }
 
     /// Four bytes at `AT` in memory order.

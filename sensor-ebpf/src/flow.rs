@@ -1,6 +1,7 @@
 //! The life of a flow: its key, its phases, and the end of a TCP connection.
 
 use crate::abi::{Address, Flow, FlowKey, NoName, Verdict};
+use crate::cursor::zero;
 use crate::normalise::is_before;
 use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP};
 
@@ -93,6 +94,20 @@ impl FlowKey {
         )
     }
 
+    /// Copies it from one map value to another. Word by word: of the whole the compiler makes a call that
+    /// moves it byte by byte, because it cannot know that the two do not overlap.
+    #[inline(always)]
+    pub fn copy_to(&self, to: &mut Self) {
+        const WORDS: usize = size_of::<FlowKey>() / 8;
+        const _: () = assert!(size_of::<FlowKey>() == WORDS * 8 && align_of::<FlowKey>() == 8);
+        let from = core::ptr::from_ref(self).cast::<u64>();
+        let to = core::ptr::from_mut(to).cast::<u64>();
+        for word in 0..WORDS {
+            // SAFETY: both have so many words, all of them integers.
+            unsafe { to.add(word).write(from.add(word).read_volatile()) };
+        }
+    }
+
     #[inline(always)]
     const fn new(
         lan_address: Address,
@@ -109,9 +124,11 @@ impl FlowKey {
 impl Flow {
     /// A flow whose first packet is `packet`. Its volumes are still empty.
     #[inline(always)]
-    pub const fn first(packet: &Packet, from_lan: bool, ifindex: u32, now_ns: u64) -> Self {
+    pub fn first(packet: &Packet, from_lan: bool, ifindex: u32, now_ns: u64) -> Self {
+        let none = zero();
+        let volume = crate::abi::Volume { packets: u64::from(none), bytes: u64::from(none) };
         let tcp = packet.protocol == TCP;
-        let syn = (packet.tcp_flags & SYN != 0) as u32;
+        let syn = u32::from(packet.tcp_flags & SYN != 0);
         // The client's first byte that was not seen yet.
         let examined =
             if from_lan { packet.sequence.wrapping_add(syn) } else { packet.acknowledgement };
@@ -125,40 +142,40 @@ impl Flow {
         let no_name = if tcp { NoName::NoPayload } else { NoName::NotExamined };
         let phase = if tcp { Phase::Waiting } else { Phase::Done };
         Self {
-            to_peer: crate::abi::Volume { packets: 0, bytes: 0 },
-            to_lan: crate::abi::Volume { packets: 0, bytes: 0 },
+            to_peer: volume,
+            to_lan: volume,
             first_ns: now_ns,
             last_ns: now_ns,
-            name_hash: 0,
-            categories: 0,
-            policy: 0,
+            name_hash: u64::from(none),
+            categories: u64::from(none),
+            policy: u32::from(none),
             ifindex,
-            group: 0,
-            list: 0,
+            group: u16::from(none),
+            list: u16::from(none),
             verdict: Verdict::Undecided as u8,
-            name_source: 0,
+            name_source: none,
             no_name: no_name as u8,
             phase: phase as u8,
-            lan_tcp_flags: 0,
-            peer_tcp_flags: 0,
-            examined: 0,
-            resets: 0,
+            lan_tcp_flags: none,
+            peer_tcp_flags: none,
+            examined: none,
+            resets: none,
             marks,
-            hop_limit: 0,
-            pending_hop_limit: 0,
+            hop_limit: none,
+            pending_hop_limit: none,
             examined_from: examined,
             examined_to: examined,
-            peer_first: 0,
-            peer_next: 0,
-            recent_timestamp: 0,
-            pending_sequence: 0,
-            pending_timestamp: 0,
-            slot: 0,
-            hello: 0,
-            lock: 0,
-            peer_marks: 0,
-            end_sent: 0,
-            reserved: 0,
+            peer_first: u32::from(none),
+            peer_next: u32::from(none),
+            recent_timestamp: u32::from(none),
+            pending_sequence: u32::from(none),
+            pending_timestamp: u32::from(none),
+            slot: u32::from(none),
+            hello: u64::from(none),
+            lock: u32::from(none),
+            peer_marks: none,
+            end_sent: none,
+            reserved: u16::from(none),
         }
     }
 
@@ -220,7 +237,7 @@ impl Flow {
     /// The flow of the connection whose SYN was noted, seen by its answer.
     #[must_use]
     #[inline(always)]
-    pub const fn take_pending(&self, answer: &Packet, ifindex: u32, now_ns: u64) -> Self {
+    pub fn take_pending(&self, answer: &Packet, ifindex: u32, now_ns: u64) -> Self {
         let mut flow = Self::first(answer, false, ifindex, now_ns);
         flow.hop_limit = self.pending_hop_limit;
         flow.recent_timestamp = self.pending_timestamp;

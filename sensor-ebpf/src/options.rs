@@ -5,8 +5,11 @@ use crate::cursor::bound;
 /// Bytes of options: a header of fifteen words without its five fixed ones.
 pub const OPTIONS_MAX: usize = 40;
 
-/// Room for options: a power of two, for the mask, and a word of four behind it.
-pub const OPTIONS_BUFFER: usize = 64;
+/// Bytes of a TCP header without options.
+pub const HEADER: usize = 20;
+
+/// Room for a whole header: a power of two, for the mask.
+pub const HEADER_BUFFER: usize = 64;
 
 const END_OF_LIST: u8 = 0;
 const NO_OPERATION: u8 = 1;
@@ -37,8 +40,8 @@ pub mod found {
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct OptionsReader {
-    /// The options; what lies beyond `end` is left over.
-    pub bytes: [u8; OPTIONS_BUFFER],
+    /// The TCP header, with its options; what lies beyond `end` is left over.
+    pub bytes: [u8; HEADER_BUFFER],
     room: [u8; 4],
     at: u32,
     end: u32,
@@ -49,21 +52,21 @@ pub struct OptionsReader {
 }
 
 impl OptionsReader {
-    /// Starts over `length` bytes, which are in `bytes` already. `false`: nothing is left to step.
+    /// Starts over a header of `length` bytes, which are in `bytes` already. `false`: nothing is left to step.
     #[inline(always)]
     pub fn begin(&mut self, length: u32) -> bool {
-        self.at = 0;
+        self.at = HEADER as u32;
         self.end = length;
         self.found = 0;
         self.timestamp = 0;
         // Nearly every segment of today has these and no other: two bytes of padding, timestamps.
         let usual = [NO_OPERATION, NO_OPERATION, TIMESTAMPS, TIMESTAMPS_LENGTH as u8];
-        if length == 12 && self.word(0) == u32::from_ne_bytes(usual) {
+        if length == HEADER as u32 + 12 && self.word(HEADER as u32) == u32::from_ne_bytes(usual) {
             self.found = found::TIMESTAMP;
-            self.timestamp = u32::from_be(self.word(4));
+            self.timestamp = u32::from_be(self.word(HEADER as u32 + 4));
             return false;
         }
-        length > 0
+        length > HEADER as u32
     }
 
     /// Reads one option. `false`: the list is over.
@@ -102,7 +105,7 @@ impl OptionsReader {
 
     #[inline(always)]
     fn byte(&self, at: u32) -> u8 {
-        let index = bound::<{ OPTIONS_BUFFER as u32 - 1 }>(at) as usize;
+        let index = bound::<{ HEADER_BUFFER as u32 - 1 }>(at) as usize;
         // SAFETY: the mask keeps the index below the length of the array.
         unsafe { *self.bytes.as_ptr().add(index) }
     }
@@ -110,7 +113,7 @@ impl OptionsReader {
     #[inline(always)]
     #[expect(clippy::cast_ptr_alignment, reason = "the load does without it")]
     fn word(&self, at: u32) -> u32 {
-        let index = bound::<{ OPTIONS_BUFFER as u32 - 1 }>(at) as usize;
+        let index = bound::<{ HEADER_BUFFER as u32 - 1 }>(at) as usize;
         let at = core::ptr::from_ref(self).cast::<u8>().wrapping_add(index).cast::<u32>();
         // SAFETY: the index is within the array, and four bytes of this struct follow it.
         unsafe { crate::cursor::load_unaligned(at) }
@@ -123,15 +126,15 @@ mod tests {
 
     fn read(options: &[u8]) -> (u32, u32) {
         let mut reader = OptionsReader {
-            bytes: [0xff; OPTIONS_BUFFER],
+            bytes: [0xff; HEADER_BUFFER],
             room: [0; 4],
             at: 0,
             end: 0,
             found: 0,
             timestamp: 0,
         };
-        reader.bytes[..options.len()].copy_from_slice(options);
-        if reader.begin(options.len() as u32) {
+        reader.bytes[HEADER..HEADER + options.len()].copy_from_slice(options);
+        if reader.begin((HEADER + options.len()) as u32) {
             let steps = (0..OPTIONS_MAX).take_while(|_| reader.step()).count();
             assert!(steps <= options.len());
         }

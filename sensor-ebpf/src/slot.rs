@@ -95,7 +95,7 @@ impl Slot {
     /// Takes the slot for a stream that was read, and not kept, up to `next`.
     #[inline(always)]
     pub fn begin(&mut self, key: &FlowKey, base: u32, next: u32) {
-        self.key = *key;
+        key.copy_to(&mut self.key);
         self.base = base;
         self.next = next;
         self.kept = next;

@@ -10,12 +10,13 @@ const VLAN_TAGS_MAX: u32 = 3;
 /// Labels of a stack: transport, protection, service, and an entropy label with its indicator.
 const MPLS_LABELS_MAX: u32 = 5;
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
-const CUSTOMER_TAG: u16 = 0x8100;
-const SERVICE_TAG: u16 = 0x88a8;
-const PPPOE_SESSION: u16 = 0x8864;
-const MPLS: u16 = 0x8847;
+// EtherTypes in memory order, as they are compared.
+pub(super) const IPV4: u16 = u16::to_be(0x0800);
+pub(super) const IPV6: u16 = u16::to_be(0x86dd);
+const CUSTOMER_TAG: u16 = u16::to_be(0x8100);
+const SERVICE_TAG: u16 = u16::to_be(0x88a8);
+const PPPOE_SESSION: u16 = u16::to_be(0x8864);
+const MPLS: u16 = u16::to_be(0x8847);
 
 /// RFC 2516 section 4: version 1, type 1, code 0.
 const PPPOE_DATA: u16 = 0x1100;
@@ -23,25 +24,25 @@ const PPPOE_DATA: u16 = 0x1100;
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
-/// Passes over the link headers and gives the `EtherType` of what follows.
+/// Passes over the link headers and gives the `EtherType` of what follows, in memory order.
 #[inline(always)]
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<(u16, Link), Skip> {
-    let mut ether_type = cursor.header::<14>()?.u16::<12>();
+pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<(u16, u8), Skip> {
+    let mut ether_type = cursor.header::<14>()?.word16::<12>();
     if ether_type == IPV4 || ether_type == IPV6 {
-        return Ok((ether_type, Link::Plain));
+        return Ok((ether_type, Link::Plain as u8));
     }
     let mut tags = 0;
     while tags < VLAN_TAGS_MAX && (ether_type == CUSTOMER_TAG || ether_type == SERVICE_TAG) {
-        ether_type = cursor.header::<4>()?.u16::<2>();
+        ether_type = cursor.header::<4>()?.word16::<2>();
         tags += 1;
     }
-    let mut pppoe = false;
+    let mut link = Link::Plain as u32;
     if ether_type == PPPOE_SESSION {
         let header = cursor.header::<8>()?;
         if header.u16::<0>() != PPPOE_DATA {
             return Err(Skip::Malformed);
         }
-        pppoe = true;
+        link = Link::Pppoe as u32;
         ether_type = match header.u16::<6>() {
             PPP_IPV4 => IPV4,
             PPP_IPV6 => IPV6,
@@ -53,8 +54,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<(u16, Link), Skip> {
     // However it came here, what follows is walked once.
     cursor.converge();
     let ether_type = bound::<0xffff>(u32::from(ether_type)) as u16;
-    let link = if bound::<1>(u32::from(pppoe)) == 1 { Link::Pppoe } else { Link::Plain };
-    Ok((ether_type, link))
+    Ok((ether_type, bound::<1>(link) as u8))
 }
 
 /// Passes over a label stack. It does not say what it carries; the first four bits do, as routers

@@ -103,7 +103,7 @@ impl Packet {
     pub fn parse(mut cursor: Cursor<'_>, frame_length: u32) -> Result<Self, Skip> {
         let (ether_type, link) = link::parse(&mut cursor)?;
         let mut packet = network::parse(&mut cursor, ether_type, frame_length)?;
-        packet.link = link as u8;
+        packet.link = link;
         transport::parse(&mut cursor, &mut packet)?;
         Ok(packet)
     }
@@ -113,20 +113,29 @@ impl Packet {
     /// built.
     #[must_use]
     #[inline(always)]
-    pub const fn blurred(mut self, nothing: u8) -> Self {
-        self.source.0[0] ^= nothing as u64;
-        self.source.0[1] ^= nothing as u64;
-        self.destination.0[0] ^= nothing as u64;
-        self.destination.0[1] ^= nothing as u64;
+    pub const fn blurred(self, nothing: u8) -> Self {
+        let mut packet = self.blurred_where_asked(nothing);
+        packet.source.0[0] ^= nothing as u64;
+        packet.source.0[1] ^= nothing as u64;
+        packet.destination.0[0] ^= nothing as u64;
+        packet.destination.0[1] ^= nothing as u64;
+        packet.ip_version ^= nothing;
+        packet.link ^= nothing;
+        packet.network ^= nothing as u32;
+        packet.transport ^= nothing as u32;
+        packet.payload ^= nothing as u32;
+        packet
+    }
+
+    /// The same for the fields alone that branches ask for: a fifth of the instructions, where every packet
+    /// comes by.
+    #[must_use]
+    #[inline(always)]
+    pub const fn blurred_where_asked(mut self, nothing: u8) -> Self {
         self.source_port ^= nothing as u16;
         self.destination_port ^= nothing as u16;
         self.protocol ^= nothing;
         self.tcp_flags ^= nothing;
-        self.ip_version ^= nothing;
-        self.link ^= nothing;
-        self.network ^= nothing as u32;
-        self.transport ^= nothing as u32;
-        self.payload ^= nothing as u32;
         self
     }
 

@@ -1,11 +1,9 @@
 //! IPv4 (RFC 791) with options, IPv6 (RFC 8200) with a bounded walk of its extension headers.
 
-use super::{Link, Packet, Skip};
+use super::link::{IPV4, IPV6};
+use super::{ICMPV6, Link, Packet, Skip, TCP, UDP};
 use crate::abi::Address;
 use crate::cursor::{Cursor, bound};
-
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
 
 /// Extension headers walked. RFC 8200 names six kinds, each at most once but for one.
 pub const EXTENSION_HEADERS_MAX: u32 = 6;
@@ -89,14 +87,14 @@ fn ipv4(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
 fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
     let network = cursor.offset() as u32;
     let header = cursor.header::<40>()?;
-    if header.u8::<0>() >> 4 != 6 || frame_length < network + 40 {
+    if header.u8::<0>() >> 4 != 6 {
         return Err(Skip::Malformed);
     }
     let stated = u32::from(header.u16::<4>());
     let mut protocol = header.u8::<6>();
     let extensions_at = cursor.offset();
     let mut walked = 0;
-    while is_extension(protocol) {
+    while !is_common(protocol) && is_extension(protocol) {
         // Hop-by-hop options come first and once (RFC 8200 section 4.1); receivers discard others.
         if walked == EXTENSION_HEADERS_MAX || (protocol == HOP_BY_HOP && walked > 0) {
             return Err(Skip::ExtensionHeaders);
@@ -162,6 +160,13 @@ const EXTENSIONS: [u8; 10] = [
     EXPERIMENT_1,
     EXPERIMENT_2,
 ];
+
+/// True for TCP, UDP and `ICMPv6`: what most packets carry takes one look.
+#[inline(always)]
+const fn is_common(protocol: u8) -> bool {
+    const COMMON: u64 = 1 << TCP | 1 << UDP | 1 << ICMPV6;
+    protocol < 64 && COMMON >> protocol & 1 == 1
+}
 
 /// True for what is in [`EXTENSIONS`]. Without a branch for each: the verifier would walk the rest of
 /// the program for every one of them, at every header.

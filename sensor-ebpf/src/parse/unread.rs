@@ -1,12 +1,10 @@
 //! Packets that belong to no flow and could carry a piece of a handshake all the same.
 
-use super::link;
+use super::link::{self, IPV4};
 use super::network::{AUTHENTICATION, FRAGMENT};
 use super::transport::{TCP, UDP};
 use crate::abi::Address;
 use crate::cursor::Cursor;
-
-const IPV4: u16 = 0x0800;
 
 /// Ports on which names are looked for in datagrams: of QUIC, and of DNS.
 const NAMED_PORTS: [u16; 3] = [443, 80, crate::dns::PORT];

@@ -75,6 +75,9 @@ impl HelloReader {
     /// Reads `bytes` as a number next, behind `gap` bytes.
     #[inline(always)]
     fn then(&mut self, field: Field, gap: u32, bytes: u32) -> Step {
+        if gap + bytes > self.message_left {
+            return MALFORMED;
+        }
         self.field = field as u32;
         self.gap = gap;
         self.need = bytes;
@@ -84,6 +87,9 @@ impl HelloReader {
     /// Keeps the next `bytes`.
     #[inline(always)]
     fn keep(&mut self, field: Field, bytes: u32, room: Room) -> Step {
+        if bytes > self.message_left {
+            return MALFORMED;
+        }
         self.field = field as u32;
         self.collect = bytes;
         self.store_at = room.at as u32;

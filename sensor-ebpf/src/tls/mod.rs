@@ -206,10 +206,10 @@ impl HelloReader {
     /// Takes what is at hand of one field.
     #[inline(always)]
     pub fn step(&mut self, window: &Window) -> Step {
-        let mut run = window.length.saturating_sub(self.at);
-        if run == 0 {
+        if self.at >= window.length {
             return Step::Pause;
         }
+        let mut run = window.length - self.at;
         if self.record_need != 0 {
             return self.record_header(window, run);
         }
@@ -221,8 +221,8 @@ impl HelloReader {
             self.leave_record(run);
             return Step::More;
         }
-        if self.gap + self.need + self.collect > self.message_left {
-            return Step::Stop(NoName::Malformed);
+        if self.need != 0 && run >= self.gap + self.need {
+            return self.whole_number(window);
         }
         if self.gap != 0 {
             let passed = if run < self.gap { run } else { self.gap };
@@ -234,18 +234,11 @@ impl HelloReader {
             }
         }
         if self.need != 0 {
-            // At once where all of it is at hand, byte by byte across a cut.
-            let taken = if run < self.need { 1 } else { self.need };
-            let word = u64::from_be(window.word(self.at));
-            self.value = self.value << (8 * taken) | word >> (64 - 8 * taken);
-            self.need -= taken;
-            self.advance(taken);
-            if self.need != 0 {
-                return Step::More;
-            }
-            let value = self.value as u32;
-            self.value = 0;
-            return self.number(value);
+            // Byte by byte across a cut.
+            self.value = self.value << 8 | window.word(self.at) & 0xff;
+            self.need -= 1;
+            self.advance(1);
+            return Step::More;
         }
         let mut taken = if run < self.collect { run } else { self.collect };
         if taken > 8 {
@@ -255,6 +248,20 @@ impl HelloReader {
         self.collect -= taken;
         self.advance(taken);
         if self.collect != 0 { Step::More } else { self.collected() }
+    }
+
+    /// A number of which all bytes that are missing are at hand, behind what is passed over.
+    #[inline(always)]
+    fn whole_number(&mut self, window: &Window) -> Step {
+        let need = self.need;
+        let passed = self.gap + need;
+        let word = u64::from_be(window.word(self.at + self.gap));
+        let value = self.value << (8 * need) | word >> (64 - 8 * need);
+        self.gap = 0;
+        self.need = 0;
+        self.value = 0;
+        self.advance(passed);
+        self.number(value as u32)
     }
 
     /// The header of the next record (RFC 8446 section 5.1).

@@ -10,8 +10,8 @@ use crate::maps::{COUNTERS, INTERFACES};
 
 /// The watched interface with this index.
 #[inline(always)]
-pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
-    INTERFACES.get(ifindex).copied().filter(|interface| interface.side != 0)
+pub(crate) fn interface(ifindex: u32) -> Option<&'static Interface> {
+    INTERFACES.get(ifindex).filter(|interface| interface.side != 0)
 }
 
 /// A row of the counters, this CPU's own: plain adds suffice, a hook does not nest in itself.
@@ -19,10 +19,10 @@ pub(crate) fn interface(ifindex: u32) -> Option<Interface> {
 pub(crate) struct Row(*mut InterfaceCounters);
 
 impl Row {
-    /// Number of the row in the map.
+    /// Number of the row in the map, of the interface with this [`Interface::slot`].
     #[inline(always)]
-    pub(crate) fn number(interface: Interface, direction: Direction) -> u32 {
-        u32::from(interface.slot) * 2 + direction as u32
+    pub(crate) fn number(slot: u16, direction: Direction) -> u32 {
+        u32::from(slot) * 2 + direction as u32
     }
 
     #[inline(always)]

@@ -29,6 +29,7 @@ const RUNS_MAX: u32 = 3;
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
+    handshake::begin(examination);
     let Some(flow) = handshake::followed(examination) else { return XDP_PASS };
     let fate = if lock::take(&mut flow.lock) {
         let fate = in_slot(ctx, examination, flow, row);

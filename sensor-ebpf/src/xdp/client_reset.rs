@@ -23,7 +23,7 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
     // SAFETY: the context is the one this program was called with.
     let ifindex = unsafe { (*skb).ifindex };
     let row = account::interface(ifindex)
-        .and_then(|interface| Row::find(Row::number(interface, Direction::Ingress)));
+        .and_then(|interface| Row::find(Row::number(interface.slot, Direction::Ingress)));
     let Some(segment) = packet(ctx) else { return TC_ACT_SHOT };
     let to_client = Reset::to_client(&segment, sequence_end);
     let header = to_client.header(segment.destination, segment.source);

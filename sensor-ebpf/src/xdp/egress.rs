@@ -32,7 +32,9 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
     // SAFETY: the context is the one this program was called with.
     let ifindex = unsafe { (*skb).ifindex };
     let Some(interface) = account::interface(ifindex) else { return CONTINUE };
-    let Some(row) = Row::find(Row::number(interface, Direction::Egress)) else { return CONTINUE };
+    let Some(row) = Row::find(Row::number(interface.slot, Direction::Egress)) else {
+        return CONTINUE;
+    };
     let volume = on_the_wire(skb);
     row.saw(volume.packets, volume.bytes);
     let (accounting, verdict) = account_for(ctx, interface, ifindex, row, volume);
@@ -57,7 +59,7 @@ fn on_the_wire(skb: *mut __sk_buff) -> Volume {
 #[inline(always)]
 fn account_for(
     ctx: &TcContext,
-    interface: Interface,
+    interface: &Interface,
     ifindex: u32,
     row: Row,
     volume: Volume,
@@ -88,7 +90,7 @@ fn account_for(
             None => return (Accounting::TableFull, CONTINUE),
         }
     };
-    let sight = Sight { key, flow, from_lan: false };
+    let sight = Sight { key: &key, flow, from_lan: false };
     // SAFETY: the pointer is a live map value.
     let known = unsafe { &mut *flow };
     if known.accepts_pending(&packet) {

@@ -16,14 +16,14 @@ use crate::clock;
 use crate::dns;
 use crate::flows::{self, Sight};
 use crate::maps::{self, STAGES, sight, stage};
+use crate::payload;
 
 /// What the rest of the program needs of this packet.
 struct Seen {
     packet: Packet,
-    interface: Interface,
+    interface: &'static Interface,
     ifindex: u32,
     row: Row,
-    bytes: u64,
     now_ns: u64,
 }
 
@@ -31,26 +31,28 @@ struct Seen {
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let ifindex = ctx.ingress_ifindex() as u32;
     let Some(interface) = account::interface(ifindex) else { return XDP_PASS };
-    let Some(row) = Row::find(Row::number(interface, Direction::Ingress)) else { return XDP_PASS };
+    let Some(row) = Row::find(Row::number(interface.slot, Direction::Ingress)) else {
+        return XDP_PASS;
+    };
     // SAFETY: the context is the one this program was called with.
     let bytes = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
     row.saw(1, bytes);
     // SAFETY: the kernel keeps `data..data_end` readable for the whole run.
     let cursor = unsafe { Cursor::from_raw(ctx.data(), ctx.data_end()) };
     let packet = match Packet::parse(cursor, bytes as u32) {
-        Ok(packet) => packet.blurred(interface.reserved[0]),
+        Ok(packet) => packet.blurred_where_asked(interface.reserved[0]),
         Err(skip) => {
             row.account(skip.accounting(), 1, bytes);
             return unread(ctx, interface, skip, row);
         }
     };
-    let seen = Seen { packet, interface, ifindex, row, bytes, now_ns: clock::now_ns() };
-    let Some(sight) = sight(&seen) else {
+    let seen = Seen { packet, interface, ifindex, row, now_ns: clock::now_ns() };
+    let mut key = FlowKey::from_lan(&seen.packet, interface.zone);
+    let Some(sight) = sight(&seen, &mut key) else {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
-        let key = FlowKey::from_lan(&seen.packet, interface.zone);
         let plan = if is_query(&seen.packet) { Plan::Query } else { Plan::Alone };
-        return finish(ctx, &seen, key, plan);
+        return finish(ctx, &seen, &key, plan);
     };
     row.account(Accounting::Flow, 1, bytes);
     if seen.packet.opens_connection() {
@@ -84,7 +86,7 @@ enum Plan {
 /// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
 /// the server to say that it has taken it.
 #[inline(always)]
-fn connect(seen: &Seen, sight: &Sight) {
+fn connect(seen: &Seen, sight: &Sight<'_>) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     if !sight.from_lan {
@@ -105,32 +107,32 @@ fn connect(seen: &Seen, sight: &Sight) {
 }
 
 #[inline(always)]
-fn replace(seen: &Seen, sight: &Sight) {
+fn replace(seen: &Seen, sight: &Sight<'_>) {
     let new = Flow::first(&seen.packet, sight.from_lan, seen.ifindex, seen.now_ns);
     flows::replace(sight, new, Direction::Ingress, seen.row, seen.now_ns);
 }
 
-/// Finds or makes the flow. The LAN side comes first in the key; where the packet's own reverse is
-/// known, its sender is that flow's peer, on the LAN too or seen through a tap.
+/// Finds or makes the flow of `key`, which has the LAN side first; where the packet's own reverse is
+/// known, its sender is that flow's peer, on the LAN too or seen through a tap, and `key` becomes that one.
 #[inline(always)]
-fn sight(seen: &Seen) -> Option<Sight> {
-    let key = FlowKey::from_lan(&seen.packet, seen.interface.zone);
-    if let Some(flow) = flows::find(&key) {
+fn sight<'key>(seen: &Seen, key: &'key mut FlowKey) -> Option<Sight<'key>> {
+    if let Some(flow) = flows::find(key) {
         return Some(Sight { key, flow, from_lan: true });
     }
-    let reverse = FlowKey::from_peer(&seen.packet, seen.interface.zone);
-    if let Some(flow) = flows::find(&reverse) {
+    let from_lan = *key;
+    *key = FlowKey::from_peer(&seen.packet, seen.interface.zone);
+    if let Some(flow) = flows::find(key) {
         // SAFETY: the pointer is a live map value; a lost race is repaired by the next packet.
         unsafe { (*flow).peer_marks |= peer_mark::AT_INGRESS };
-        return Some(Sight { key: reverse, flow, from_lan: false });
+        return Some(Sight { key, flow, from_lan: false });
     }
-    let flow =
-        flows::make(&key, &seen.packet, true, seen.ifindex, Direction::Ingress, seen.now_ns)?;
+    *key = from_lan;
+    let flow = flows::make(key, &seen.packet, true, seen.ifindex, Direction::Ingress, seen.now_ns)?;
     Some(Sight { key, flow, from_lan: true })
 }
 
 #[inline(always)]
-fn act(seen: &Seen, sight: &Sight) -> Plan {
+fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     let packet = &seen.packet;
@@ -145,7 +147,7 @@ fn act(seen: &Seen, sight: &Sight) -> Plan {
         return Plan::Pass;
     }
     if !sight.from_lan {
-        flows::hear_peer(flow, &sight.key, packet);
+        flows::hear_peer(flow, sight.key, packet);
         return Plan::Alone;
     }
     if phase == Phase::Requests as u8 {
@@ -173,7 +175,7 @@ fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
 
 /// Carries a plan out. In one place, because the verifier walks every copy of it.
 #[inline(always)]
-fn finish(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
+fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     if plan == Plan::Pass {
         return XDP_PASS;
     }
@@ -183,7 +185,7 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
     }
     if plan == Plan::Answer {
         if let Some(examination) = maps::examination() {
-            examination.counters = Row::number(seen.interface, Direction::Ingress);
+            examination.counters = Row::number(seen.interface.slot, Direction::Ingress);
             examination.outcome = crate::reject::ANSWER;
             // SAFETY: same context; on failure control comes back.
             unsafe { STAGES.tail_call(ctx, stage::REJECT) };
@@ -216,13 +218,14 @@ fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
 
 /// Goes deeper.
 #[inline(always)]
-fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
+fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     examination.packet = seen.packet;
-    examination.counters = Row::number(seen.interface, Direction::Ingress);
+    examination.window_from = payload::NOWHERE;
+    examination.counters = Row::number(seen.interface.slot, Direction::Ingress);
     examination.sight = sight_of(seen.interface);
     examination.server_next = seen.packet.sequence;
-    examination.event.key = key;
+    examination.event.key = *key;
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
     examination.event.from_peer = u8::from(plan == Plan::Alone);
@@ -245,7 +248,7 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
 }
 
 #[inline(always)]
-fn sight_of(interface: Interface) -> u32 {
+fn sight_of(interface: &Interface) -> u32 {
     let tap = if interface.side == Side::Tap as u8 { sight::TAP } else { 0 };
     let merged = if interface.merged != 0 { sight::MERGED } else { 0 };
     tap | merged
@@ -253,14 +256,14 @@ fn sight_of(interface: Interface) -> u32 {
 
 /// A frame that belongs to no flow: some could carry a piece of a handshake.
 #[inline(always)]
-fn unread(ctx: &XdpContext, interface: Interface, skip: Skip, row: Row) -> u32 {
+fn unread(ctx: &XdpContext, interface: &Interface, skip: Skip, row: Row) -> u32 {
     let reason = match skip {
         Skip::Fragment => NoName::Fragment,
         Skip::ExtensionHeaders => NoName::ExtensionHeaders,
         Skip::Truncated | Skip::Malformed | Skip::NotIp => return XDP_PASS,
     };
     let Some(examination) = maps::examination() else { return XDP_PASS };
-    examination.counters = Row::number(interface, Direction::Ingress);
+    examination.counters = Row::number(interface.slot, Direction::Ingress);
     examination.sight = sight_of(interface);
     examination.event.no_name = reason as u8;
     // SAFETY: same context; on failure control comes back.

@@ -10,10 +10,10 @@ use crate::maps::{FLOWS, STAGING, Staging};
 /// `BPF_NOEXIST`: of two CPUs that make the same flow, one does.
 const NOEXIST: u64 = 1;
 
-/// A packet's flow.
+/// A packet's flow. The key stays where it was looked up from: a copy costs more than the parsing.
 #[derive(Clone, Copy)]
-pub(crate) struct Sight {
-    pub(crate) key: FlowKey,
+pub(crate) struct Sight<'key> {
+    pub(crate) key: &'key FlowKey,
     pub(crate) flow: *mut Flow,
     /// The sender is the flow's LAN side.
     pub(crate) from_lan: bool,
@@ -53,7 +53,7 @@ pub(crate) fn make(
 /// Adds a packet, and says so when it closed the connection.
 #[inline(always)]
 pub(crate) fn add(
-    sight: &Sight,
+    sight: &Sight<'_>,
     packet: &Packet,
     volume: Volume,
     hook: Direction,
@@ -77,7 +77,7 @@ pub(crate) fn add(
     }
     if flow.is_closed() && flow.end_sent == 0 {
         flow.end_sent = 1;
-        tell_end(&sight.key, flow, FlowEnd::Closed, Happening::FlowEndLost, hook, row, now_ns);
+        tell_end(sight.key, flow, FlowEnd::Closed, Happening::FlowEndLost, hook, row, now_ns);
     }
 }
 
@@ -85,12 +85,12 @@ pub(crate) fn add(
 ///
 /// Without room in the ring the two share a record: the old volumes stay.
 #[inline(always)]
-pub(crate) fn replace(sight: &Sight, new: Flow, hook: Direction, row: Row, now_ns: u64) {
+pub(crate) fn replace(sight: &Sight<'_>, new: Flow, hook: Direction, row: Row, now_ns: u64) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     let told =
-        tell_end(&sight.key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
-    crate::slots::free_of(flow, &sight.key);
+        tell_end(sight.key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
+    crate::slots::free_of(flow, sight.key);
     let volumes = (flow.to_peer, flow.to_lan, flow.first_ns);
     *flow = new;
     if !told {

@@ -77,8 +77,7 @@ const BEHIND_MAX: i32 = 1 << 16;
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some((examination, reader)) = maps::scratch() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
-    examination.event.no_name = NoName::Named as u8;
-    examination.server_next = first_byte(examination);
+    begin(examination);
     let fate = match followed(examination) {
         Some(flow) => {
             if lock::take(&mut flow.lock) {
@@ -112,6 +111,13 @@ pub(crate) fn carry_out<const OTHER: u32>(
     }
     row.happened(Happening::StageMissing);
     XDP_PASS
+}
+
+/// What the event says of a segment before anything is read of it.
+#[inline(always)]
+pub(crate) fn begin(examination: &mut Examination) {
+    examination.event.no_name = NoName::Named as u8;
+    examination.server_next = first_byte(examination);
 }
 
 /// Sequence number of the payload: a SYN takes one before it.

@@ -136,7 +136,7 @@ pub(crate) struct Examination {
     pub(crate) dns: Query,
     /// The packet, as the entry program parsed it.
     pub(crate) packet: Packet,
-    /// Offset in the packet that the window was last filled from.
+    /// Offset in the packet that the window was last filled from; [`crate::payload::NOWHERE`] of none.
     pub(crate) window_from: u32,
     /// Sequence number of the first byte the server does not have, for its reset.
     pub(crate) server_next: u32,

@@ -9,9 +9,9 @@ use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::{WINDOW, bound};
 use sensor_ebpf::dns::is_segment;
-use sensor_ebpf::flow::mark;
+use sensor_ebpf::flow::{Phase, mark};
 use sensor_ebpf::normalise::anomaly;
-use sensor_ebpf::options::{OPTIONS_BUFFER, OPTIONS_MAX, OptionsReader, found};
+use sensor_ebpf::options::{HEADER, HEADER_BUFFER, OPTIONS_MAX, OptionsReader, found};
 use sensor_ebpf::parse::RST;
 use sensor_ebpf::reset;
 
@@ -35,11 +35,13 @@ const SINGLE_FRAME_MAX: u32 = 1514 + 3 * 4 + 8;
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
+    let mut kept = false;
     if examination.sight & sight::FOLLOWED != 0
         && let Some(flow) = flows::find(&examination.event.key)
     {
         // SAFETY: the pointer is a live map value.
         let flow = unsafe { &mut *flow };
+        kept = flow.slot != 0 && flow.phase != Phase::Requests as u8;
         read_options(ctx, examination);
         if let Some(anomaly) = fault(ctx, examination, flow)
             && leave_out(examination, anomaly, row)
@@ -63,6 +65,8 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     unsafe {
         if is_segment(&examination.packet) && examination.sight & sight::FOLLOWED != 0 {
             STAGES.tail_call(ctx, stage::DNS_STREAM);
+        } else if kept {
+            STAGES.tail_call(ctx, stage::ASSEMBLE);
         } else {
             STAGES.tail_call(ctx, stage::HANDSHAKE);
         }
@@ -100,19 +104,26 @@ pub(crate) fn judge_nameless(
 
 #[inline(always)]
 fn read_options(ctx: &XdpContext, examination: &mut Examination) {
-    let at = examination.packet.transport + reset::TCP_HEADER;
-    let length = examination.packet.payload.saturating_sub(at).min(OPTIONS_MAX as u32);
+    let at = examination.packet.transport;
+    let length = header_length(examination);
     let options = &mut examination.options;
-    let loaded = payload::load::<OPTIONS_BUFFER, { OPTIONS_BUFFER as u32 - 1 }>(
+    let loaded = payload::load::<HEADER_BUFFER, { HEADER_BUFFER as u32 - 1 }>(
         ctx,
         at,
         &mut options.bytes,
         length,
     )
     .is_ok();
-    if options.begin(if loaded { length } else { 0 }) {
+    if options.begin(if loaded { length } else { HEADER as u32 }) {
         run_loop(&mut OptionsContext { options }, OPTIONS_MAX as u32, option_step);
     }
+}
+
+/// Bytes of the TCP header.
+#[inline(always)]
+fn header_length(examination: &Examination) -> u32 {
+    let length = examination.packet.payload.wrapping_sub(examination.packet.transport);
+    length.min((HEADER + OPTIONS_MAX) as u32)
 }
 
 struct OptionsContext<'a> {
@@ -163,7 +174,8 @@ fn note_timestamp(examination: &Examination, flow: &mut Flow) {
     }
 }
 
-/// True where the checksum is right, or where it is not there to be checked.
+/// True where the checksum is right, or where it is not there to be checked. Its header was read already,
+/// and what was summed of a payload that fits the window stays there to be read.
 #[inline(always)]
 fn is_summed(ctx: &XdpContext, examination: &mut Examination) -> bool {
     let packet = &examination.packet;
@@ -171,55 +183,69 @@ fn is_summed(ctx: &XdpContext, examination: &mut Examination) -> bool {
     if examination.sight & sight::MERGED != 0 && frame > SINGLE_FRAME_MAX {
         return true;
     }
-    let at = packet.transport;
-    let length = frame - at;
+    let length = frame - packet.transport;
     let pseudo = reset::pseudo_header(packet.source, packet.destination, length);
-    let Some(sum) = sum(ctx, examination, at, length) else { return true };
-    reset::fold(pseudo + u64::from(sum)) == 0
+    let header = bound::<{ HEADER_BUFFER as u32 - 4 }>(header_length(examination));
+    let from = examination.options.bytes.as_mut_ptr();
+    // SAFETY: so many bytes of the header are in the buffer.
+    let header = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from.cast(), header, 0) };
+    let Some(sum) = sum(ctx, examination, header.cast_unsigned() as u32) else { return true };
+    reset::fold(pseudo + sum) == 0
 }
 
-/// Sums `length` bytes of the packet as they lie in memory.
+/// Adds the sum of the payload, as it lies in memory, to `header`.
 #[inline(always)]
-fn sum(ctx: &XdpContext, examination: &mut Examination, at: u32, length: u32) -> Option<u32> {
-    let mut context = SumContext { ctx, examination, at, left: length, sum: 0, failed: false };
-    run_loop(&mut context, PIECES_MAX, sum_step);
-    (!context.failed && context.left == 0).then_some(context.sum)
+fn sum(ctx: &XdpContext, examination: &mut Examination, header: u32) -> Option<u64> {
+    let left = examination.packet.payload_length;
+    let mut context =
+        SumContext { ctx, examination, at: 0, left, sum: header, rest: 0, failed: false };
+    if left > 0 {
+        run_loop(&mut context, PIECES_MAX, sum_step);
+    }
+    (!context.failed && context.left == 0).then_some(u64::from(context.sum) + context.rest)
 }
 
 struct SumContext<'a> {
     ctx: &'a XdpContext,
     examination: &'a mut Examination,
+    /// Offset in the payload.
     at: u32,
     left: u32,
+    /// Sum of whole words.
     sum: u32,
+    /// The last bytes, which fill no word.
+    rest: u64,
     failed: bool,
 }
 
 unsafe extern "C" fn sum_step(_: u32, context: *mut c_void) -> i64 {
     // SAFETY: only `sum` passes the context.
     let context = unsafe { &mut *context.cast::<SumContext<'_>>() };
-    if context.left == 0 {
-        return 1;
-    }
-    let piece = context.left.min(PIECE);
-    let window = &mut context.examination.window.bytes;
-    let (ctx, at) = (context.ctx, context.at);
-    if payload::load::<WINDOW, { WINDOW as u32 - 1 }>(ctx, at, window, piece).is_err() {
+    let in_window = bound::<{ WINDOW as u32 - 1 }>(context.at);
+    if in_window == 0 && payload::fill_window(context.ctx, context.examination, context.at).is_err()
+    {
         context.failed = true;
         return 1;
     }
-    // The helper sums whole words: the last one is filled up with zeroes.
-    let end = bound::<{ PIECE * 2 - 1 }>(piece) as usize;
-    // SAFETY: the index is below half of the window.
-    unsafe { window.as_mut_ptr().add(end).cast::<[u8; 4]>().write([0; 4]) };
-    let words = bound::<{ PIECE * 2 - 4 }>(piece + 3);
-    let words = if words > PIECE { PIECE } else { words };
-    // SAFETY: so many bytes of the window are initialised.
-    let sum = unsafe {
-        bpf_csum_diff(core::ptr::null_mut(), 0, window.as_mut_ptr().cast(), words, context.sum)
-    };
-    context.sum = sum.cast_unsigned() as u32;
+    let piece = context.left.min(PIECE);
+    let window = &mut context.examination.window;
+    let words = bound::<{ PIECE * 2 - 4 }>(piece);
+    if words > 0 && words <= PIECE {
+        // Pieces of a window start where the last one ended: no word is beyond it.
+        let from = bound::<{ WINDOW as u32 - PIECE }>(in_window) as usize;
+        // SAFETY: so many bytes from there on lie within the window.
+        let sum = unsafe {
+            let from = window.bytes.as_mut_ptr().add(from);
+            bpf_csum_diff(core::ptr::null_mut(), 0, from.cast(), words, context.sum)
+        };
+        context.sum = sum.cast_unsigned() as u32;
+    }
+    let rest = piece & 3;
+    if rest > 0 {
+        let word = window.word(in_window + (piece & !3));
+        context.rest = word & ((1 << (8 * rest)) - 1);
+    }
     context.at += piece;
     context.left -= piece;
-    0
+    i64::from(context.left == 0)
 }

@@ -12,6 +12,9 @@ use crate::maps::Examination;
 /// The packet has fewer bytes than its headers said.
 pub(crate) struct Missing;
 
+/// [`Examination::window_from`] where the window was not filled from the packet: a payload lies behind headers.
+pub(crate) const NOWHERE: u32 = 0;
+
 /// Bytes copied to a slot at once: so many follow the ring in its map value, which lets the verifier
 /// accept any place in the ring for their start.
 const PIECE: u32 = 1024;
@@ -41,7 +44,7 @@ pub(crate) fn load<const N: usize, const LAST: u32>(
     }
 }
 
-/// Fills the window with the payload from `at` on, as far as both reach.
+/// Fills the window with the payload from `at` on, as far as both reach, where it is not filled so yet.
 #[inline(always)]
 pub(crate) fn fill_window(
     ctx: &XdpContext,
@@ -50,6 +53,9 @@ pub(crate) fn fill_window(
 ) -> Result<(), Missing> {
     let length = examination.packet.payload_length.saturating_sub(at).min(WINDOW as u32);
     let from = examination.packet.payload + at;
+    if examination.window_from == from && examination.window.length == length {
+        return Ok(());
+    }
     examination.window.length = length;
     examination.window_from = from;
     load::<WINDOW, { WINDOW as u32 - 1 }>(ctx, from, &mut examination.window.bytes, length)
@@ -93,6 +99,7 @@ pub(crate) fn recall(examination: &mut Examination, slot: &Slot, offset: u32, le
     let index = bound::<{ SLOT_BYTES as u32 - 1 }>(offset) as usize;
     let length = bound::<{ WINDOW as u32 - 1 }>(length - 1) + 1;
     examination.window.length = length;
+    examination.window_from = NOWHERE;
     // SAFETY: the window has room for `length` bytes, and the index is within the ring.
     unsafe {
         copy(
@@ -117,6 +124,7 @@ pub(crate) fn shift(window: &mut Window, by: u32, length: u32) {
 #[inline(always)]
 pub(crate) fn take_out(examination: &mut Examination, kept: &Window, at: u32, length: u32) {
     examination.window.length = length;
+    examination.window_from = NOWHERE;
     if length == 0 {
         return;
     }
