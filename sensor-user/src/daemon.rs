@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use jiff::Timestamp;
 use sensor_ebpf::abi::{Direction, Side};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -17,7 +18,7 @@ use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::clock;
 use crate::config::{AttachMode, Config};
 use crate::control::server::{self, Daemon};
-use crate::control::status::{InterfaceStatus, PolicyStatus, RecordStatus, Status};
+use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
@@ -27,6 +28,7 @@ use crate::kernel::object::{Clock, Object, Sizes};
 use crate::kernel::preflight;
 use crate::kernel::tables::{PolicyImage, PolicyTables};
 use crate::metrics::Metrics;
+use crate::names::{self, Meter};
 use crate::pipeline::{self, Pipeline};
 use crate::policy::Policy;
 use crate::policy::generations::Generations;
@@ -156,7 +158,8 @@ impl Sensor {
             format!("{}: remove it to go on; older flows lose their categories", file.display())
         })?;
         let generations = Arc::new(generations);
-        let metrics = Arc::new(Metrics::default());
+        let names = Mutex::new(recent_names(&config.store.dir));
+        let metrics = Arc::new(Metrics { names, ..Metrics::default() });
 
         let sizes = sizes(config);
         let mut object = Object::load(sizes, Clock::Live, Some(&config.kernel.bpffs))?;
@@ -225,8 +228,16 @@ impl Sensor {
 
 impl Daemon for Sensor {
     fn status(&self) -> anyhow::Result<Status> {
+        let clocks = clock::now();
+        let now_us = clocks.wall_us(clocks.now_ns);
         let mut interfaces = Vec::new();
         for interface in &self.interfaces {
+            let names = {
+                let meter = self.metrics.names.lock().unwrap_or_else(PoisonError::into_inner);
+                let name = &interface.name;
+                let (recent, since_start) = (meter.recent(name, now_us), meter.since_start(name));
+                InterfaceNames { recent, since_start }
+            };
             interfaces.push(InterfaceStatus {
                 name: interface.name.clone(),
                 ifindex: interface.ifindex,
@@ -234,6 +245,7 @@ impl Daemon for Sensor {
                 mode: interface.mode.to_string(),
                 ingress: self.direction(interface, Direction::Ingress)?,
                 egress: self.direction(interface, Direction::Egress)?,
+                names,
             });
         }
         let mut policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
@@ -244,6 +256,7 @@ impl Daemon for Sensor {
             pid: std::process::id(),
             uptime_s: self.started.elapsed().as_secs(),
             policy,
+            names_since: Timestamp::from_microsecond(names::recent_since(now_us))?.to_string(),
             interfaces,
             records: RecordStatus::from(&*self.metrics),
             kernel_memory: self
@@ -354,6 +367,20 @@ fn newest_records(store: &Path) -> Vec<Record> {
         warn!(%error, "older records cannot be read: flows of before may be counted twice");
         Vec::new()
     })
+}
+
+/// What had a name in the recent hours, before this daemon. Without it the meter starts at nothing.
+fn recent_names(store: &Path) -> Meter {
+    let clocks = clock::now();
+    let since = Timestamp::from_microsecond(names::recent_since(clocks.wall_us(clocks.now_ns)));
+    let kept = since.map_err(anyhow::Error::from).and_then(|since| {
+        let reader = Reader::open(store)?;
+        Ok(reader.names_by_hour(since)?)
+    });
+    Meter::resume(kept.unwrap_or_else(|error| {
+        warn!(error = format!("{error:#}"), "what had a name before the start is not counted");
+        Vec::new()
+    }))
 }
 
 fn sizes(config: &Config) -> Sizes {

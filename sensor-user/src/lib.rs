@@ -4,7 +4,7 @@
 //! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
 //! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
 //!   [`hello`] offers, and records to the [`store`];
-//! - [`control`] answers the [`cli`]; [`metrics`] and [`clock`] serve all of them;
+//! - [`control`] answers the [`cli`]; [`metrics`], [`names`] and [`clock`] serve all of them;
 //! - [`replay`] runs the same programs over captures.
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests know their numbers"))]
@@ -25,6 +25,7 @@ pub mod hello;
 )]
 pub mod kernel;
 pub mod metrics;
+pub mod names;
 pub mod pipeline;
 pub mod policy;
 pub mod record;

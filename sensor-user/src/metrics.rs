@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::names::Meter;
+
 /// Longest latency told apart, an hour: what is slower is counted as this.
 const LATENCY_MAX_US: u64 = 3_600_000_000;
 
@@ -100,4 +102,6 @@ pub struct Metrics {
     pub verdict_latency: Latency,
     /// From a flow's last packet to its committed record, linger or timeout included.
     pub record_latency: Latency,
+    /// What of the committed records has a usable name.
+    pub names: Mutex<Meter>,
 }

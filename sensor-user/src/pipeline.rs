@@ -3,8 +3,8 @@
 //! Every channel is bounded. When one is full its sender waits; in the end the rings wait, the kernel
 //! counts what they refuse, and the sweep finds those flows later. No wait reaches a verdict.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -287,6 +287,7 @@ fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &M
     metrics.records_stored.add(batch.len() as u64);
     let clocks = clock::now();
     let now_us = clocks.wall_us(clocks.now_ns);
+    metrics.names.lock().unwrap_or_else(PoisonError::into_inner).add(batch, now_us);
     for record in batch {
         let latency_us = now_us.saturating_sub(record.end_us);
         metrics.record_latency.record(u64::try_from(latency_us).unwrap_or(0) * 1000);

@@ -3,6 +3,7 @@
 pub mod flows;
 #[cfg(test)]
 mod hostile;
+pub mod status;
 pub mod table;
 pub mod time;
 pub mod top;
@@ -57,7 +58,7 @@ enum Command {
     /// Check the configuration and its policy, and print every value in force
     CheckConfig,
     /// Show what the running sensor sees, counts and keeps
-    Status,
+    Status(status::StatusArgs),
     /// Print the same counts as text for a monitoring system
     Metrics,
     /// Read the policy file again; on an error the policy in force stays
@@ -105,13 +106,10 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             return daemon::run(&config);
         }
         Command::CheckConfig => check_config(config, json, &mut out)?,
-        Command::Status => {
-            let status: Status = ask(&load(config)?, Method::GET, "/v1/status")?;
-            if json {
-                write_json(&status, &mut out)?;
-            } else {
-                writeln!(out, "{status}")?;
-            }
+        Command::Status(args) => {
+            let config = load(config)?;
+            let status: Status = ask(&config, Method::GET, "/v1/status")?;
+            status::status(&status, &config.store.dir, args, json, &mut out)?;
         }
         Command::Metrics => {
             let status: Status = ask(&load(config)?, Method::GET, "/v1/status")?;

@@ -20,6 +20,7 @@ use crate::store::{Query, Reader, TopBy, TopOrder, TopRow};
 Examples:
   campus-sensor top --by category
   campus-sensor top --by device --since 7d --sort bytes --limit 50
+  campus-sensor top --by device --sort unnamed
   campus-sensor top --by reason --device 10.20.0.5")]
 pub struct TopArgs {
     /// What to sum by
@@ -54,6 +55,8 @@ pub enum By {
     Group,
     /// Why flows have no name
     Reason,
+    /// The interface
+    Interface,
 }
 
 /// [`TopOrder`] on the command line.
@@ -63,6 +66,8 @@ pub enum Sort {
     Flows,
     /// Most bytes first
     Bytes,
+    /// Most bytes without a usable name first
+    Unnamed,
 }
 
 impl By {
@@ -74,6 +79,7 @@ impl By {
             Self::Verdict => "verdict",
             Self::Group => "group",
             Self::Reason => "reason",
+            Self::Interface => "interface",
         }
     }
 }
@@ -87,6 +93,7 @@ impl From<By> for TopBy {
             By::Verdict => Self::Verdict,
             By::Group => Self::Group,
             By::Reason => Self::Reason,
+            By::Interface => Self::Interface,
         }
     }
 }
@@ -96,6 +103,7 @@ impl From<Sort> for TopOrder {
         match sort {
             Sort::Flows => Self::Flows,
             Sort::Bytes => Self::Bytes,
+            Sort::Unnamed => Self::Unnamed,
         }
     }
 }
@@ -138,6 +146,8 @@ fn top_at(
         Column::Number("flows ended"),
         Column::Number("packets"),
         Column::Number("bytes"),
+        Column::Number("unnamed flows"),
+        Column::Number("unnamed bytes"),
     ];
     let rows = rows.into_iter().map(|row| {
         let key = match (row.key, row.zone) {
@@ -145,7 +155,14 @@ fn top_at(
             (Some(key), None) => key,
             (None, _) => "(none)".to_owned(),
         };
-        vec![key, row.flows.to_string(), row.packets.to_string(), table::bytes(row.bytes)]
+        vec![
+            key,
+            row.flows.to_string(),
+            row.packets.to_string(),
+            table::bytes(row.bytes),
+            row.unnamed.flows.to_string(),
+            table::bytes(row.unnamed.bytes),
+        ]
     });
     table::write_table(&columns, rows, out)?;
     Ok(())
@@ -159,6 +176,8 @@ fn object(by: By, row: &TopRow) -> Value {
         "records": row.records,
         "packets": row.packets,
         "bytes": row.bytes,
+        "unnamed_flows": row.unnamed.flows,
+        "unnamed_bytes": row.unnamed.bytes,
     });
     if let (Some(zone), Some(fields)) = (row.zone, object.as_object_mut()) {
         fields.insert("zone".to_owned(), zone.into());
@@ -209,7 +228,7 @@ mod tests {
             run(&[], false),
             run(&["--by", "device", "--sort", "bytes"], false),
             run(&["--by", "category", "--limit", "1"], false),
-            run(&["--by", "verdict"], false),
+            run(&["--by", "verdict", "--sort", "unnamed"], false),
             run(&["--since", "1s"], false),
         ];
         insta::assert_snapshot!(shown.join("\n"));
@@ -222,6 +241,7 @@ mod tests {
             shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let first = json!({
             "device": "10.0.0.5", "zone": 3, "flows": 3, "records": 3, "packets": 18, "bytes": 3060,
+            "unnamed_flows": 1, "unnamed_bytes": 1020,
         });
         assert_eq!(lines[0], first);
         assert_eq!(lines.len(), 2);

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::status::{DirectionStatus, Status};
+use crate::names::{Tally, USABLE};
 
 /// Media type of that text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -90,7 +91,29 @@ impl Snapshot {
         counter(encoder, "no_name", help, by("reason", no_name))?;
         let anomalies = self.each(|status| owned(&status.anomalies));
         let help = "Segments no correct receiver would take";
-        counter(encoder, "anomalies", help, by("anomaly", anomalies))
+        counter(encoder, "anomalies", help, by("anomaly", anomalies))?;
+        let flows = self.names(|tally| tally.flows);
+        let help = "Flows that ended, by committed records, and why those without a name have none";
+        counter(encoder, "recorded_flows", help, flows)?;
+        let bytes = self.names(|tally| tally.bytes);
+        counter(encoder, "recorded_bytes", "The same of bytes, both ways", bytes)
+    }
+
+    /// A number of every reason of every interface, those that did not occur too.
+    fn names(&self, number: impl Fn(Tally) -> u64) -> impl Iterator<Item = Sample<3>> {
+        self.0.interfaces.iter().flat_map(move |interface| {
+            let sums = interface.names.since_start;
+            let samples = sums.reasons().map(|(reason, tally)| {
+                let name = if USABLE.contains(&reason) { "named" } else { "unnamed" };
+                let labels = [
+                    ("interface", interface.name.clone()),
+                    ("name", name.to_owned()),
+                    ("reason", reason.name().to_owned()),
+                ];
+                (labels, number(tally))
+            });
+            samples.collect::<Vec<_>>()
+        })
     }
 
     fn directions(&self) -> impl Iterator<Item = ([(&'static str, String); 2], &DirectionStatus)> {
@@ -189,8 +212,11 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status::{InterfaceStatus, PolicyStatus, RecordStatus};
+    use sensor_ebpf::abi::NoName;
+
+    use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus};
     use crate::metrics::Metrics;
+    use crate::names::ByReason;
 
     #[test]
     fn counts_have_their_labels_and_what_is_odd_is_escaped() {
@@ -202,6 +228,9 @@ mod tests {
             conserved: true,
             ..DirectionStatus::default()
         };
+        let mut since_start = ByReason::default();
+        since_start.add(NoName::Unlogged, Tally { flows: 8, bytes: 800 });
+        since_start.add(NoName::NoSni, Tally { flows: 2, bytes: 200 });
         let status = Status {
             sensor: "the \"gate\"\\\n".to_owned(),
             version: "1.2.3".to_owned(),
@@ -214,6 +243,7 @@ mod tests {
                 groups: 6,
                 refused: 2,
             },
+            names_since: "2026-03-10T12:00:00Z".to_owned(),
             interfaces: vec![InterfaceStatus {
                 name: "lan0".to_owned(),
                 ifindex: 3,
@@ -221,6 +251,7 @@ mod tests {
                 mode: "native".to_owned(),
                 ingress,
                 egress: DirectionStatus::default(),
+                names: InterfaceNames { since_start, ..InterfaceNames::default() },
             }],
             records: RecordStatus::from(&Metrics::default()),
             kernel_memory: [("FLOWS".to_owned(), 4096)].into(),
@@ -233,6 +264,9 @@ mod tests {
             r#"campus_sensor_packets_total{interface="lan0",direction="egress"} 0"#,
             r#"campus_sensor_accounted_bytes_total{interface="lan0",direction="ingress",to="flow"} 650"#,
             r#"campus_sensor_no_name_total{interface="lan0",direction="ingress",reason="no-sni"} 3"#,
+            r#"campus_sensor_recorded_flows_total{interface="lan0",name="named",reason="unlogged"} 8"#,
+            r#"campus_sensor_recorded_bytes_total{interface="lan0",name="unnamed",reason="no-sni"} 200"#,
+            r#"campus_sensor_recorded_flows_total{interface="lan0",name="unnamed",reason="oversize"} 0"#,
             r#"campus_sensor_conserved{interface="lan0",direction="ingress"} 1"#,
             r#"campus_sensor_build{sensor="the \"gate\"\\\n",version="1.2.3"} 1"#,
             r#"campus_sensor_kernel_memory_bytes{map="FLOWS"} 4096"#,

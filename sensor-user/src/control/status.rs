@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
+use crate::names::{ByReason, Tally, percent};
 
 /// State of a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct Status {
     pub uptime_s: u64,
     /// The policy in force.
     pub policy: PolicyStatus,
+    /// Start of the hours that [`InterfaceNames::recent`] sums up, RFC 3339.
+    pub names_since: String,
     /// Watched interfaces.
     pub interfaces: Vec<InterfaceStatus>,
     /// Records on their way.
@@ -60,6 +63,18 @@ pub struct InterfaceStatus {
     pub ingress: DirectionStatus,
     /// To the LAN.
     pub egress: DirectionStatus,
+    /// Flows and bytes with and without a usable name.
+    pub names: InterfaceNames,
+}
+
+/// Flows and bytes of an interface by the reason for no name, from committed records; see
+/// [`crate::names`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceNames {
+    /// Of records that end at [`Status::names_since`] or later, those of an earlier daemon included.
+    pub recent: ByReason,
+    /// Of records this daemon committed.
+    pub since_start: ByReason,
 }
 
 /// One direction of an interface.
@@ -152,10 +167,11 @@ impl fmt::Display for Status {
             policy.version, policy.generation, policy.names, policy.groups, policy.refused
         )?;
         for interface in &self.interfaces {
-            let InterfaceStatus { name, side, mode, ingress, egress, .. } = interface;
+            let InterfaceStatus { name, side, mode, ingress, egress, names, .. } = interface;
             writeln!(f, "interface {name}: {side}, {mode} mode")?;
             write_direction(f, Direction::Ingress, ingress)?;
             write_direction(f, Direction::Egress, egress)?;
+            write_names(f, &names.recent, &self.names_since)?;
         }
         writeln!(
             f,
@@ -190,6 +206,28 @@ fn write_direction(
     }
     write_counts(f, "no name", &status.no_name)?;
     write_counts(f, "anomalies", &status.anomalies)
+}
+
+/// What has no usable name, and why: most bytes first.
+fn write_names(f: &mut fmt::Formatter<'_>, names: &ByReason, since: &str) -> fmt::Result {
+    let (total, unnamed) = (names.total(), names.unnamed());
+    if total == Tally::default() {
+        return writeln!(f, "  unnamed  no records since {since}");
+    }
+    writeln!(
+        f,
+        "  unnamed  {} of {} flows, {} of {} bytes, since {since}",
+        percent(unnamed.flows, total.flows),
+        total.flows,
+        percent(unnamed.bytes, total.bytes),
+        total.bytes
+    )?;
+    for (reason, tally) in names.missing() {
+        let flows = percent(tally.flows, total.flows);
+        let bytes = percent(tally.bytes, total.bytes);
+        writeln!(f, "    {:24}{flows:>12} of flows {bytes:>16} of bytes", reason.name())?;
+    }
+    Ok(())
 }
 
 /// The counts that are not zero, below a heading.
@@ -266,6 +304,39 @@ mod tests {
             let shown = Shown((&totals(no_name, anomalies)).into()).to_string();
             assert_eq!(shown, format!("{head}{expected}"));
         }
+    }
+
+    #[test]
+    fn the_share_without_a_name_is_shown_by_reason() {
+        struct Names(ByReason);
+        impl fmt::Display for Names {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_names(f, &self.0, "2026-03-10T12:00:00Z")
+            }
+        }
+        let check = |reasons: &[(NoName, u64, u64)], expected: &str| {
+            let mut sums = ByReason::default();
+            for (reason, flows, bytes) in reasons.iter().copied() {
+                sums.add(reason, Tally { flows, bytes });
+            }
+            assert_eq!(Names(sums).to_string(), expected);
+        };
+        check(&[], "  unnamed  no records since 2026-03-10T12:00:00Z\n");
+        check(
+            &[(NoName::Named, 9, 700)],
+            "  unnamed  0.0 % of 9 flows, 0.0 % of 700 bytes, since 2026-03-10T12:00:00Z\n",
+        );
+        check(
+            &[
+                (NoName::Named, 960, 9_990_000),
+                (NoName::Unlogged, 9, 6_000),
+                (NoName::NoSni, 11, 3_000),
+                (NoName::NotTls, 20, 1_000),
+            ],
+            "  unnamed  3.1 % of 1000 flows, <0.1 % of 10000000 bytes, since 2026-03-10T12:00:00Z\n    \
+               no-sni                         1.1 % of flows           <0.1 % of bytes\n    \
+               not-tls                        2.0 % of flows           <0.1 % of bytes\n",
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Plain lists: one name a line, `#` starts a comment.
 //!
 //! A comment line `# date: 2026-01-31` before the first name says how old the list is; without one
-//! the file's own time does. A line that is no name refuses the whole list: a list that is half
-//! understood blocks half of what its author meant.
+//! the file's own time does. A comment line `# source: where from`, and the comment lines behind it,
+//! say where the names below it are from, until the next one. A line that is no name refuses the whole
+//! list: a list that is half understood blocks half of what its author meant.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
@@ -19,15 +20,77 @@ pub(crate) const LIST_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of one line: a name has at most 255, the rest is room for a comment.
 const LINE_BYTES_MAX: usize = 1024;
 
-/// Reads a list line by line and hands each name with its line to `take`; returns the list's day.
+/// Sources of one list that are kept; those of further groups of names are the last one kept.
+const SOURCES_MAX: usize = 256;
+
+/// Bytes of one source: a sentence or two. The rest is left out.
+const SOURCE_BYTES_MAX: usize = 300;
+
+/// Keys of comments that end a source which goes on over lines.
+const KEYS: [&str; 3] = ["date:", "licence:", "title:"];
+
+/// What the comments of a list say of it.
+#[derive(Debug, Default)]
+pub(crate) struct Header {
+    /// The list's day.
+    pub(crate) dated: Option<Date>,
+    pub(crate) sources: Sources,
+}
+
+/// Where the names of a list are from, by the line from which on that is so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    by_line: Vec<(u32, String)>,
+    /// The last one goes on in the next comment line.
+    open: bool,
+}
+
+impl Sources {
+    /// The source of the name on a line.
+    pub(crate) fn of(&self, line: u32) -> Option<&str> {
+        let above = self.by_line.partition_point(|(from, _)| *from <= line);
+        self.by_line.get(above.checked_sub(1)?).map(|(_, source)| source.as_str())
+    }
+
+    fn read(&mut self, line: u32, text: &str) {
+        let Some(comment) = text.trim().strip_prefix('#') else {
+            self.open = false;
+            return;
+        };
+        let comment = comment.trim();
+        if let Some(source) = comment.strip_prefix("source:") {
+            self.open = self.by_line.len() < SOURCES_MAX;
+            if self.open {
+                self.by_line.push((line, printable(source.trim())));
+            }
+        } else if KEYS.iter().any(|key| comment.starts_with(key)) {
+            self.open = false;
+        } else if let (true, Some((_, source))) = (self.open, self.by_line.last_mut())
+            && source.len() < SOURCE_BYTES_MAX
+        {
+            source.push(' ');
+            source.push_str(&printable(comment));
+        }
+    }
+}
+
+/// A comment as it may be shown: what would steer a terminal is left out.
+fn printable(comment: &str) -> String {
+    let mut shown: String = comment.chars().filter(|character| !character.is_control()).collect();
+    shown.truncate(shown.floor_char_boundary(SOURCE_BYTES_MAX));
+    shown
+}
+
+/// Reads a list line by line and hands each name with its line to `take`; returns what its comments say.
 pub(crate) fn read(
     path: &Path,
     opened: Opened,
     mut take: impl FnMut(&str, u32) -> Result<(), Fault>,
-) -> Result<Option<Date>, PolicyError> {
+) -> Result<Header, PolicyError> {
     let mut reader = BufReader::new(opened.file.take(LIST_BYTES_MAX));
     let mut bytes = Vec::with_capacity(LINE_BYTES_MAX);
     let mut dated = None;
+    let mut sources = Sources::default();
     let mut names: u32 = 0;
     for line in 1u32.. {
         let fail = |fault| PolicyError::at_line(path, line, fault);
@@ -47,12 +110,13 @@ pub(crate) fn read(
         if names == 0 {
             dated = dated.or_else(|| date_of(text));
         }
+        sources.read(line, text);
         if let Some(name) = name_of(text).map_err(fail)? {
             take(&name, line).map_err(fail)?;
             names += 1;
         }
     }
-    Ok(dated.or(opened.written))
+    Ok(Header { dated: dated.or(opened.written), sources })
 }
 
 /// The name on a line, if it has one.
@@ -141,6 +205,33 @@ mod tests {
             &[b'a'; LINE_BYTES_MAX + 1],
             Err("/list.txt:1: is longer than 1024 bytes: write one name a line"),
         );
+    }
+
+    #[test]
+    fn names_are_from_the_source_above_them() {
+        let mut sources = Sources::default();
+        let list = "none.example\n\
+            # A list.\n\
+            # source: here,\n\
+            #   and \u{1b}[31mthere\n\
+            # date: 2026-01-31\n\
+            # more\n\
+            a.example # source: not this\n\
+            # source: elsewhere\n\
+            \n\
+            # of other things\n\
+            b.example\n";
+        for (line, text) in (1..).zip(list.lines()) {
+            sources.read(line, text);
+        }
+        assert_eq!(sources.of(1), None);
+        assert_eq!(sources.of(7), Some("here, and [31mthere"));
+        assert_eq!(sources.of(11), Some("elsewhere"));
+        for line in 12..1000 {
+            sources.read(line, &format!("# source: {}", "\u{e4}".repeat(500)));
+        }
+        assert_eq!(sources.by_line.len(), SOURCES_MAX);
+        assert!(sources.by_line.iter().all(|(_, source)| source.len() <= SOURCE_BYTES_MAX));
     }
 
     #[test]

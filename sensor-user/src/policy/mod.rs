@@ -31,6 +31,7 @@ use self::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID};
 use self::compile::{Interest, Names, Table};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
 use self::group::{Group, Groups};
+use self::list::{Header, Sources};
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
 pub use self::compile::NAMES_MAX;
@@ -63,6 +64,7 @@ pub struct List {
     pub dated: Option<Date>,
     /// Names read, doubles included.
     pub names: u32,
+    sources: Sources,
 }
 
 /// A loaded policy.
@@ -193,6 +195,7 @@ fn pseudo_list(id: &str, policy: &Path, mask: u64, rules: &[LocalRule]) -> List 
         protected: false,
         dated: None,
         names: u32::try_from(rules.len()).unwrap_or(u32::MAX),
+        sources: Sources::default(),
     }
 }
 
@@ -206,11 +209,11 @@ fn read_list(
     let opened = source::open(&path, list::LIST_BYTES_MAX)
         .map_err(|fault| PolicyError::at_line(policy, line, fault))?;
     let mut count = 0;
-    let dated = list::read(&path, opened, |name, line| {
+    let Header { dated, sources } = list::read(&path, opened, |name, line| {
         count += 1;
         names.add(name, index, line)
     })?;
-    Ok(List { id, file: path, mask, protected, dated, names: count })
+    Ok(List { id, file: path, mask, protected, dated, names: count, sources })
 }
 
 #[cfg(test)]
@@ -300,6 +303,63 @@ mod tests {
         }
     }
 
+    /// What is blocked as circumvention must not take lessons away with it.
+    #[test]
+    fn the_circumvention_pack_says_where_from_and_spares_what_lessons_need() {
+        let policy = Policy::load(&rules("policy.toml")).unwrap();
+        let student = policy.group_named("student").unwrap();
+        let day: Date = "2026-11-22".parse().unwrap();
+        let pack =
+            ["encrypted-dns", "relays", "tor", "vpns", "web-proxies", "hidden-names", "dual-use"];
+        for id in pack {
+            let list = policy.lists().iter().find(|list| list.id == id).unwrap();
+            assert_eq!(list.dated, Some(day), "{id}");
+            let text = std::fs::read_to_string(&list.file).unwrap();
+            assert!(text.contains("\n# licence: "), "{id}");
+            // Each group of names has its own source and date, below those of the list.
+            let groups = text.split("\n\n").skip(1).map(str::trim);
+            for group in groups {
+                assert!(group.contains("\n# source: "), "{id}: {group}");
+                assert!(group.contains("\n# date: 2026-"), "{id}: {group}");
+            }
+        }
+        for (name, expected) in [
+            ("chrome.cloudflare-dns.com", "block"),
+            ("mask-h2.icloud.com", "block"),
+            ("bridges.torproject.org", "block"),
+            ("uk1234.nordvpn.com", "block"),
+            ("de-fra.prod.surfshark.com", "block"),
+            ("www.croxyproxy.com", "block"),
+            ("abc.ngrok-free.app", "alert"),
+            ("cloudflare-ech.com", "allow"),
+            // Whoever shares a name or a network with them.
+            ("www.cloudflare.com", "allow"),
+            ("cdnjs.cloudflare.com", "allow"),
+            ("www.icloud.com", "allow"),
+            ("gateway.icloud.com", "allow"),
+            ("www.google.com", "allow"),
+            ("fonts.gstatic.com", "allow"),
+            ("d111111abcdef8.cloudfront.net", "allow"),
+            ("ajax.aspnetcdn.com", "allow"),
+            ("github.githubassets.com", "allow"),
+            ("mail.proton.me", "allow"),
+            ("www.opera.com", "allow"),
+            ("addons.mozilla.org", "allow"),
+            ("www.quad9.net", "allow"),
+            ("teams.microsoft.com", "allow"),
+            ("translate.google.com", "allow"),
+        ] {
+            let decision = policy.decide(name, student);
+            assert_eq!(decision.verdict.name(), expected, "{name}");
+        }
+        let why = policy.why("uk1234.nordvpn.com", student, day).unwrap().to_string();
+        assert!(why.contains("(circumvention)"), "{why}");
+        assert!(
+            why.contains("of 2026-11-22, 0 days old\n             source: the vendors' own names"),
+            "{why}"
+        );
+    }
+
     #[test]
     fn the_examples_of_the_readme_load() {
         let readme = std::fs::read_to_string(rules("README.md")).unwrap();
@@ -330,7 +390,7 @@ mod tests {
 
     #[test]
     fn every_preset_loads() {
-        for (preset, categories) in [("ukfe-8", 9), ("tec-4", 11)] {
+        for (preset, categories) in [("ukfe-8", 11), ("tec-4", 13)] {
             let path = rules(&format!("presets/{preset}.toml"));
             let policy = fixture::load(&[(
                 "policy.toml",

@@ -65,6 +65,8 @@ pub struct Witness {
     pub dated: Option<String>,
     /// Days from then to the day asked.
     pub age_days: Option<i32>,
+    /// Where its names are from, by the comments above the line.
+    pub source: Option<String>,
     /// What the author of a local rule said.
     pub reason: Option<String>,
 }
@@ -133,6 +135,7 @@ impl Policy {
             categories: owned(self.category_names(self.mask_of(row))),
             dated: dated.map(|date| date.to_string()),
             age_days: dated.and_then(|date| date.until(today).ok()).map(|span| span.get_days()),
+            source: list.and_then(|list| list.sources.of(row.line)).map(str::to_owned),
             reason: self.rule(row.list, name).map(|rule| rule.reason.clone()),
         }
     }
@@ -192,8 +195,11 @@ impl fmt::Display for Witness {
             (Some(date), None) => write!(f, ", of {date}")?,
             (None, _) => {}
         }
-        match &self.reason {
-            Some(reason) => write!(f, ": {reason}"),
+        if let Some(reason) = &self.reason {
+            write!(f, ": {reason}")?;
+        }
+        match &self.source {
+            Some(source) => write!(f, "\n             source: {source}"),
             None => Ok(()),
         }
     }
@@ -228,7 +234,7 @@ mod tests {
         let policy = load(&[
             ("policy.toml", POLICY),
             ("piracy", "# date: 2025-12-01\ndrugs.example"),
-            ("drugs", "# date: 2026-01-28\n\ndrugs.example\nforum.help.example\n"),
+            ("drugs", "# date: 2026-01-28\n\ndrugs.example\n# source: ours\nforum.help.example\n"),
             ("help", "# date: 2026-01-31\nhelp.example"),
         ])
         .unwrap();
@@ -274,7 +280,8 @@ mod tests {
                policy     2026-01-31.1\n  \
                because    forum.help.example: allow (drugs, help)\n             \
                           protected by help.example\n             \
-                          drugs drugs:4, of 2026-01-28, 3 days old\n  \
+                          drugs drugs:5, of 2026-01-28, 3 days old\n             \
+                          source: ours\n  \
                records    leave the name out: it is protected\n  \
                overruled  help.example: allow (help)\n             \
                           help help:2, of 2026-01-31, 0 days old\n",

@@ -108,6 +108,8 @@ impl Ids {
         let mut label =
             |text: &str| known(&mut self.labels, text, || LABELS.id(transaction, [text]));
         let verdict = label(record.verdict.text())?;
+        let no_name = label(record.no_name.text())?;
+        let interface = label(&record.interface)?;
         let device_group = record.group.as_deref().map(&mut label).transpose()?;
         let rows = insert_flow.execute(params![
             origin,
@@ -120,14 +122,14 @@ impl Ids {
             peer,
             record.peer_port,
             record.protocol,
-            label(&record.interface)?,
+            interface,
             integer(record.packets_to_peer),
             integer(record.bytes_to_peer),
             integer(record.packets_to_lan),
             integer(record.bytes_to_lan),
             name,
             label(record.name_source.text())?,
-            label(record.no_name.text())?,
+            no_name,
             verdict,
             categories,
             record.list.as_deref().map(&mut label).transpose()?,
@@ -146,6 +148,8 @@ impl Ids {
             device_group: device_group.unwrap_or(0),
             categories,
             verdict,
+            no_name,
+            interface,
         };
         Ok((rows > 0).then_some(key))
     }

@@ -21,10 +21,12 @@ mod row;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod top;
 mod write;
 
-pub use read::{Query, Reader, TopBy, TopOrder, TopRow};
+pub use read::{Query, Reader};
 pub use schema::SCHEMA_VERSION;
+pub use top::{DeviceNames, TopBy, TopOrder, TopRow};
 pub use write::{Counters, DayStore, Expired};
 
 /// µs of an hour.

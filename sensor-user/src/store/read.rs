@@ -1,6 +1,5 @@
 //! The reading side: questions over day files, newest first, beside a writer or without one.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,11 +11,11 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 use sensor_ebpf::abi::Verdict;
 use tracing::warn;
 
-use super::row::{count, record, texts};
+use super::row::record;
 use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
 use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
-use crate::record::{EndReason, Named as _, Record};
+use crate::record::{Named as _, Record};
 
 /// Which records are wanted. Nothing set is all of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,54 +38,10 @@ pub struct Query {
     pub limit: Option<u64>,
 }
 
-/// What [`Reader::top`] counts by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TopBy {
-    /// The name, which the roll-ups do not have: every record of the time is read.
-    Name,
-    /// The device, by zone and address.
-    Device,
-    /// The category. A flow with two counts for both.
-    Category,
-    /// The verdict.
-    Verdict,
-    /// Why there is no name; the roll-ups do not have that either.
-    Reason,
-    /// The group of the device.
-    Group,
-}
-
-/// What makes a row of [`Reader::top`] come first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TopOrder {
-    /// Flows, then bytes.
-    #[default]
-    Flows,
-    /// Bytes, then flows.
-    Bytes,
-}
-
-/// A row of [`Reader::top`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopRow {
-    /// Name, address, category, verdict or group; none where a flow has no such thing.
-    pub key: Option<String>,
-    /// Zone of a device; none for anything else.
-    pub zone: Option<u16>,
-    /// Records of that time.
-    pub records: u64,
-    /// Flows that ended in that time: those among the records that are the last of their flow.
-    pub flows: u64,
-    /// Packets both ways.
-    pub packets: u64,
-    /// Wire bytes both ways.
-    pub bytes: u64,
-}
-
 /// A store opened for reading.
 #[derive(Clone, Debug)]
 pub struct Reader {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Reader {
@@ -151,39 +106,6 @@ impl Reader {
         Ok(records)
     }
 
-    /// Sums by one property, largest first. Whole hours come from the roll-ups, what is cut off an
-    /// hour at either end from the records.
-    pub fn top(
-        &self,
-        by: TopBy,
-        order: TopOrder,
-        query: &Query,
-    ) -> Result<Vec<TopRow>, StoreError> {
-        let mut sums = HashMap::new();
-        for (day, path) in day_files(&self.dir)? {
-            let Some(span) = Span::of(day, query) else {
-                continue;
-            };
-            let Some(connection) = open(&path)? else {
-                continue;
-            };
-            top_of_day(&connection, by, &span, query, &mut sums)
-                .map_err(|source| StoreError::of(&path, source))?;
-        }
-        let mut rows: Vec<TopRow> = sums.into_values().collect();
-        rows.sort_by(|left, right| {
-            let size = |row: &TopRow| match order {
-                TopOrder::Flows => (row.flows, row.bytes),
-                TopOrder::Bytes => (row.bytes, row.flows),
-            };
-            let largest_first = size(right).cmp(&size(left));
-            largest_first.then_with(|| (&left.key, left.zone).cmp(&(&right.key, right.zone)))
-        });
-        let limit = query.limit.and_then(|limit| usize::try_from(limit).ok());
-        rows.truncate(limit.unwrap_or(usize::MAX));
-        Ok(rows)
-    }
-
     /// Highest sequence number of a sensor and boot.
     pub(super) fn last_sequence(
         &self,
@@ -219,7 +141,7 @@ impl Reader {
 }
 
 /// Opens a day for reading; nothing if it is gone or nothing was written to it yet.
-fn open(path: &Path) -> Result<Option<Connection>, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Option<Connection>, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -243,14 +165,14 @@ fn open(path: &Path) -> Result<Option<Connection>, StoreError> {
 
 /// What of a day a query is about, µs since 1970, the end excluded.
 #[expect(clippy::struct_field_names, reason = "a name ends with its unit")]
-struct Span {
-    midnight_us: i64,
-    from_us: i64,
-    to_us: i64,
+pub(super) struct Span {
+    pub(super) midnight_us: i64,
+    pub(super) from_us: i64,
+    pub(super) to_us: i64,
 }
 
 impl Span {
-    fn of(day: Date, query: &Query) -> Option<Self> {
+    pub(super) fn of(day: Date, query: &Query) -> Option<Self> {
         let midnight_us = start_of(day);
         let next_us = midnight_us.saturating_add(DAY_US);
         let bound = |time: Option<Timestamp>| time.map(Timestamp::as_microsecond);
@@ -260,7 +182,7 @@ impl Span {
     }
 
     /// Whole hours of the span, as hours of the day, the end excluded.
-    const fn whole_hours(&self) -> (i64, i64) {
+    pub(super) const fn whole_hours(&self) -> (i64, i64) {
         let first = (self.from_us - self.midnight_us + HOUR_US - 1).div_euclid(HOUR_US);
         let end = (self.to_us - self.midnight_us).div_euclid(HOUR_US);
         (first, if end < first { first } else { end })
@@ -268,10 +190,10 @@ impl Span {
 }
 
 /// Named values of a statement.
-type Values = Vec<(&'static str, Value)>;
+pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Conditions on `f`, a row of `flows` or what stands for one.
-fn conditions(query: &Query) -> (String, Values) {
+pub(super) fn conditions(query: &Query) -> (String, Values) {
     let mut sql = String::from("1");
     let mut values = Values::new();
     let mut also = |condition: &str, key, value: String| {
@@ -316,7 +238,7 @@ fn conditions(query: &Query) -> (String, Values) {
 }
 
 /// Values as `rusqlite` takes them.
-fn bound(values: &Values) -> Vec<(&str, &dyn ToSql)> {
+pub(super) fn bound(values: &Values) -> Vec<(&str, &dyn ToSql)> {
     values.iter().map(|(key, value)| (*key, value as &dyn ToSql)).collect()
 }
 
@@ -370,100 +292,4 @@ fn visit_day(
         visited += 1;
     }
     Ok(visited)
-}
-
-/// Adds a day to sums by key and zone.
-fn top_of_day(
-    connection: &Connection,
-    by: TopBy,
-    span: &Span,
-    query: &Query,
-    sums: &mut HashMap<(Option<String>, Option<u16>), TopRow>,
-) -> rusqlite::Result<()> {
-    let (conditions, mut values) = conditions(query);
-    let (key, zone) = match by {
-        TopBy::Name => ("(SELECT name FROM names WHERE id = f.name)", "NULL"),
-        TopBy::Device => (
-            "(SELECT address FROM devices WHERE id = f.device)",
-            "(SELECT zone FROM devices WHERE id = f.device)",
-        ),
-        TopBy::Category => {
-            ("(SELECT categories FROM category_sets WHERE id = f.categories)", "NULL")
-        }
-        TopBy::Verdict => ("(SELECT text FROM labels WHERE id = f.verdict)", "NULL"),
-        TopBy::Reason => ("(SELECT text FROM labels WHERE id = f.no_name)", "NULL"),
-        TopBy::Group => ("(SELECT text FROM labels WHERE id = f.device_group)", "NULL"),
-    };
-    let column = match by {
-        TopBy::Name => "f.name",
-        TopBy::Device => "f.device",
-        TopBy::Category => "f.categories",
-        TopBy::Verdict => "f.verdict",
-        TopBy::Reason => "f.no_name",
-        TopBy::Group => "f.device_group",
-    };
-    let (first, end) = match by {
-        TopBy::Name | TopBy::Reason => (0, 0),
-        TopBy::Device | TopBy::Category | TopBy::Verdict | TopBy::Group if query.name.is_some() => {
-            (0, 0)
-        }
-        TopBy::Device | TopBy::Category | TopBy::Verdict | TopBy::Group => span.whole_hours(),
-    };
-    // Without a whole hour the first cut-off piece is all there is.
-    let (piece_end, piece_start) = if first < end {
-        (span.midnight_us + first * HOUR_US, span.midnight_us + end * HOUR_US)
-    } else {
-        (span.to_us, span.to_us)
-    };
-    values.push((":from", Value::from(span.from_us)));
-    values.push((":piece_end", Value::from(piece_end)));
-    values.push((":piece_start", Value::from(piece_start)));
-    values.push((":to", Value::from(span.to_us)));
-    values.push((":first", Value::from(first)));
-    values.push((":end", Value::from(end)));
-    values.push((":unfinished", Value::from(EndReason::ActiveTimeout.text().to_owned())));
-    let piece = "SELECT name, no_name, device, ifnull(device_group, 0) AS device_group, categories,
-             verdict, 1 AS records,
-             end_reason IS NOT (SELECT id FROM labels WHERE text = :unfinished) AS flows,
-             packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
-         FROM flows WHERE";
-    let sql = format!(
-        "SELECT {key}, {zone}, sum(f.records), sum(f.flows), sum(f.packets), sum(f.bytes)
-         FROM (
-             SELECT NULL AS name, NULL AS no_name, device, device_group, categories, verdict,
-                 records, flows,
-                 packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
-             FROM rollup WHERE hour >= :first AND hour < :end
-             UNION ALL {piece} end_us >= :from AND end_us < :piece_end
-             UNION ALL {piece} end_us >= :piece_start AND end_us < :to
-         ) AS f WHERE {conditions} GROUP BY {column}"
-    );
-    let mut statement = connection.prepare(&sql)?;
-    let mut rows = statement.query(bound(&values).as_slice())?;
-    while let Some(row) = rows.next()? {
-        let key: Option<String> = row.get(0)?;
-        let zone: Option<u16> = row.get(1)?;
-        let keys = match (by, key) {
-            (TopBy::Category, Some(set)) => {
-                let set = texts(&set)?;
-                if set.is_empty() { vec![None] } else { set.into_iter().map(Some).collect() }
-            }
-            (_, key) => vec![key],
-        };
-        for key in keys {
-            let sum = sums.entry((key.clone(), zone)).or_insert_with(|| TopRow {
-                key,
-                zone,
-                records: 0,
-                flows: 0,
-                packets: 0,
-                bytes: 0,
-            });
-            sum.records = sum.records.saturating_add(count(row, 2)?);
-            sum.flows = sum.flows.saturating_add(count(row, 3)?);
-            sum.packets = sum.packets.saturating_add(count(row, 4)?);
-            sum.bytes = sum.bytes.saturating_add(count(row, 5)?);
-        }
-    }
-    Ok(())
 }

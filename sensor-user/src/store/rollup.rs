@@ -1,4 +1,5 @@
-//! Roll-ups: sums by hour, device, group, categories and verdict, written with the records they sum.
+//! Roll-ups: sums by hour, device, group, categories, verdict, reason for no name and interface,
+//! written with the records they sum.
 
 use rusqlite::{Transaction, params};
 
@@ -15,6 +16,8 @@ pub(super) struct RollupKey {
     pub(super) device_group: i64,
     pub(super) categories: i64,
     pub(super) verdict: i64,
+    pub(super) no_name: i64,
+    pub(super) interface: i64,
 }
 
 /// What a row of the roll-up sums.
@@ -45,10 +48,12 @@ impl Sums {
         key: &RollupKey,
     ) -> rusqlite::Result<()> {
         let mut statement = transaction.prepare_cached(
-            "INSERT INTO rollup (hour, device, device_group, categories, verdict, records, flows,
-                 packets_to_peer, bytes_to_peer, packets_to_lan, bytes_to_lan)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
-             ON CONFLICT (hour, device, device_group, categories, verdict) DO UPDATE SET
+            "INSERT INTO rollup (hour, device, device_group, categories, verdict, no_name,
+                 interface, records, flows, packets_to_peer, bytes_to_peer, packets_to_lan,
+                 bytes_to_lan)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+             ON CONFLICT (hour, device, device_group, categories, verdict, no_name, interface)
+             DO UPDATE SET
                  records = records + excluded.records,
                  flows = flows + excluded.flows,
                  packets_to_peer = packets_to_peer + excluded.packets_to_peer,
@@ -62,6 +67,8 @@ impl Sums {
             key.device_group,
             key.categories,
             key.verdict,
+            key.no_name,
+            key.interface,
             self.records,
             self.flows,
             self.packets_to_peer,

@@ -90,13 +90,15 @@ CREATE TABLE rollup (
     device_group INTEGER NOT NULL,
     categories INTEGER NOT NULL REFERENCES category_sets,
     verdict INTEGER NOT NULL REFERENCES labels,
+    no_name INTEGER NOT NULL REFERENCES labels,
+    interface INTEGER NOT NULL REFERENCES labels,
     records INTEGER NOT NULL,
     flows INTEGER NOT NULL,
     packets_to_peer INTEGER NOT NULL,
     bytes_to_peer INTEGER NOT NULL,
     packets_to_lan INTEGER NOT NULL,
     bytes_to_lan INTEGER NOT NULL,
-    PRIMARY KEY (hour, device, device_group, categories, verdict)
+    PRIMARY KEY (hour, device, device_group, categories, verdict, no_name, interface)
 ) STRICT, WITHOUT ROWID;
 
 CREATE VIEW records AS SELECT

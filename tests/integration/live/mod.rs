@@ -1,7 +1,7 @@
 //! The sensor between real clients and servers. Needs root; every packet stays in the lab's namespaces.
 //!
 //! - [`blocking`]: what both ends of a blocked connection see, and how soon.
-//! - [`records`]: what is written down of a flow.
+//! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
 //! - [`dns`]: names asked for, and what is answered in place of the resolver.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
@@ -21,6 +21,7 @@ mod keep_alive;
 pub(super) mod lifecycle;
 mod listener;
 mod malformed;
+mod names;
 mod offloads;
 mod patient;
 mod records;

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use jiff::civil::date;
 use rusqlite::Connection;
-use sensor_ebpf::abi::Verdict;
+use sensor_ebpf::abi::{NoName, Verdict};
 use tempfile::TempDir;
 
 mod files;
@@ -16,6 +16,7 @@ use super::{
     Counters, DAY_US, DayStore, HOUR_US, Query, Reader, StoreError, TopBy, TopOrder, TopRow,
     day_of, day_of_file, file_name, start_of,
 };
+use crate::names::{Meter, Tally};
 use crate::record::sample::{NOON_US, record, unnamed};
 use crate::record::{EndReason, Record};
 
@@ -57,7 +58,7 @@ fn assorted() -> Vec<Record> {
         Record { end_us: NOON_US + 4, name: Some("notexample.org".into()), ..record(4) },
         Record { end_us: NOON_US + 5, categories: vec!["adult".into()], ..record(5) },
         Record { end_us: NOON_US + 6, group: Some("staff".into()), ..record(6) },
-        Record { end_us: NOON_US + 7, zone: 4, ..record(7) },
+        Record { end_us: NOON_US + 7, zone: 4, interface: "lan1".into(), ..record(7) },
         Record { end_us: NOON_US + DAY_US, ..unnamed(8) },
         Record { end_us: NOON_US + 8, end_reason: EndReason::ActiveTimeout, ..record(9) },
     ]
@@ -123,8 +124,15 @@ fn a_second_delivery_changes_nothing() {
     assert_eq!(store.counters().stored, 3);
 }
 
-const EVERY_TOP: [TopBy; 6] =
-    [TopBy::Name, TopBy::Device, TopBy::Category, TopBy::Verdict, TopBy::Group, TopBy::Reason];
+const EVERY_TOP: [TopBy; 7] = [
+    TopBy::Name,
+    TopBy::Device,
+    TopBy::Category,
+    TopBy::Verdict,
+    TopBy::Group,
+    TopBy::Reason,
+    TopBy::Interface,
+];
 
 /// All sums by everything.
 fn tops(dir: &TempDir) -> Vec<Vec<TopRow>> {
@@ -153,13 +161,13 @@ fn roll_ups_sum_to_flows() {
     };
     let from_flows = sums(
         "SELECT (end_us - 1773100800000000) / 3600000000, device, ifnull(device_group, 0),
-             categories, verdict, count(*),
+             categories, verdict, no_name, interface, count(*),
              sum(end_reason <> (SELECT id FROM labels WHERE text = 'active-timeout')),
              sum(packets_to_peer), sum(bytes_to_peer), sum(packets_to_lan), sum(bytes_to_lan)
-         FROM flows GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5",
+         FROM flows GROUP BY 1, 2, 3, 4, 5, 6, 7 ORDER BY 1, 2, 3, 4, 5, 6, 7",
     );
     assert!(from_flows.len() > 24);
-    assert_eq!(sums("SELECT * FROM rollup ORDER BY 1, 2, 3, 4, 5"), from_flows);
+    assert_eq!(sums("SELECT * FROM rollup ORDER BY 1, 2, 3, 4, 5, 6, 7"), from_flows);
 }
 
 #[test]
@@ -336,4 +344,48 @@ fn the_last_sequence_is_that_of_the_boot() {
     assert_eq!(store.last_sequence("later").unwrap(), Some(70));
     assert_eq!(store.last_sequence("never").unwrap(), None);
     drop(dir);
+}
+
+#[test]
+fn names_are_summed_by_device_and_by_hour() {
+    let (dir, mut store) = store();
+    let records = [
+        record(0),
+        unnamed(1),
+        Record { end_reason: EndReason::ActiveTimeout, bytes_to_lan: 500, ..unnamed(2) },
+        Record { no_name: NoName::Unlogged, ..unnamed(3) },
+        Record { device: [10, 0, 0, 6].into(), no_name: NoName::NoSni, ..unnamed(4) },
+        Record { end_us: NOON_US + DAY_US, interface: "lan1".into(), ..unnamed(5) },
+    ];
+    store.append(&records).unwrap();
+    let reader = Reader::open(dir.path()).unwrap();
+    let tally = |flows, bytes| Tally { flows, bytes };
+    // With and without an hour that is cut off.
+    for since in [NOON_US, NOON_US - 1] {
+        let query = Query { since: Some(time(since)), ..Query::default() };
+        let devices = reader.names_by_device(&query).unwrap();
+        let shown: Vec<_> = devices
+            .iter()
+            .map(|one| (one.address.as_str(), one.zone, one.sums.unnamed(), one.sums.total()))
+            .collect();
+        let expected = [
+            ("10.0.0.5", 3, tally(2, 1020 + 1400 + 1020), tally(4, 4 * 1020 + 1400)),
+            ("10.0.0.6", 3, tally(1, 1020), tally(1, 1020)),
+        ];
+        assert_eq!(shown, expected);
+        assert_eq!(devices[1].sums.missing(), [(NoName::NoSni, tally(1, 1020))]);
+
+        let top = reader.top(TopBy::Interface, TopOrder::Unnamed, &query).unwrap();
+        let top: Vec<_> = top.into_iter().map(|row| (row.key, row.unnamed)).collect();
+        let lan = |number: u8| Some(format!("lan{number}"));
+        assert_eq!(top, [(lan(0), tally(2, 1400 + 2040)), (lan(1), tally(1, 1020))]);
+
+        let resumed = Meter::resume(reader.names_by_hour(time(since)).unwrap());
+        for (interface, now_us) in [("lan0", NOON_US), ("lan1", NOON_US + DAY_US)] {
+            let mut counted = Meter::default();
+            counted.add(&records, now_us);
+            assert_eq!(resumed.recent(interface, now_us), counted.recent(interface, now_us));
+        }
+    }
+    assert_eq!(reader.names_by_hour(time(NOON_US + HOUR_US)).unwrap().len(), 1);
 }
