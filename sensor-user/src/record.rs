@@ -139,7 +139,7 @@ impl Initiator {
 ///     "name":"example.org","name_source":"tls","no_name":"named","verdict":"block",
 ///     "categories":["adult"],"list":"ut1","policy":"3","group":"students",
 ///     "tls_version":"TLS 1.3","alpn":["h2","http/1.1"],"ech":false,
-///     "ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","end_reason":"end-of-flow","initiator":"lan"}"#;
+///     "ja4":"t13d1516h2_8daaf6152771_e5627efa2ab1","application":null,"end_reason":"end-of-flow","initiator":"lan"}"#;
 /// let record: Record = serde_json::from_str(line)?;
 /// assert_eq!(record.flow_id, 255);
 /// assert_eq!(display_name(record.name.as_deref().unwrap_or("")), "example.org");
@@ -191,12 +191,14 @@ pub struct Record {
     pub packets_to_lan: u64,
     /// Wire bytes to the device since the flow's last record; `layer2OctetDeltaCount` (352), reverse.
     pub bytes_to_lan: u64,
-    /// Canonical name the device asked for; `httpRequestHost` (460) where it came from HTTP.
+    /// Canonical name the device asked for; `httpRequestHost` (460) where it came from HTTP. Where the
+    /// source is `dns-answer`, the flow itself gave none: it is the name that the device had asked DNS for
+    /// when it was given this address.
     pub name: Option<String>,
     /// What named the flow.
     #[serde(with = "by_name")]
     pub name_source: NameSource,
-    /// Why there is no name; `named` where there is one.
+    /// Why the flow gave no name; `named` where it gave one.
     #[serde(with = "by_name")]
     pub no_name: NoName,
     /// What was decided; `forwardingStatus` (89) is the nearest element.
@@ -223,6 +225,9 @@ pub struct Record {
     /// JA4 fingerprint of the client, 36 characters; Suricata's `tls.ja4`. It tells programs apart, not
     /// people.
     pub ja4: Option<String>,
+    /// Encrypted DNS: `dot` over TLS, `doq` over QUIC, by the protocol the hello offers (RFC 7858, RFC 9250)
+    /// or by port 853, which says what was meant and proves nothing; `applicationName` (96).
+    pub application: Option<String>,
     /// Why the record was written; `flowEndReason` (136).
     #[serde(with = "by_name")]
     pub end_reason: EndReason,
@@ -358,6 +363,7 @@ pub(crate) mod sample {
             alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
             ech: Some(true),
             ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".to_owned()),
+            application: Some("dot".to_owned()),
             end_reason: EndReason::EndOfFlow,
             initiator: Initiator::Lan,
         }
@@ -378,6 +384,7 @@ pub(crate) mod sample {
             alpn: Vec::new(),
             ech: None,
             ja4: None,
+            application: None,
             end_reason: EndReason::IdleTimeout,
             initiator: Initiator::Unknown,
             ..record(sequence)

@@ -2,11 +2,15 @@
 
 /// Type of IPv4 addresses.
 pub const A: u16 = 1;
+/// Type of aliases.
+pub const CNAME: u16 = 5;
 /// Type of text.
 pub const TXT: u16 = 16;
 /// Type of IPv6 addresses (RFC 3596).
 pub const AAAA: u16 = 28;
-/// Type of HTTPS service bindings (RFC 9460).
+/// Type of service bindings (RFC 9460).
+pub const SVCB: u16 = 64;
+/// The same for HTTPS.
 pub const HTTPS: u16 = 65;
 
 const INTERNET: u16 = 1;
@@ -83,6 +87,68 @@ impl Query {
             bytes.extend(data);
         }
         bytes.extend(&self.trailing);
+        bytes
+    }
+}
+
+/// What a server answers a query with, to be built with [`Answer::bytes`].
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The query, whose identifier and questions come back.
+    pub query: Query,
+    /// Flags and code; a recursive server's are `0x8180`.
+    pub flags: u16,
+    /// The answer section.
+    pub records: Vec<Record>,
+    /// What the header says of answers, authorities and further records, where it does not say the truth.
+    pub counts: Option<[u16; 3]>,
+}
+
+/// A record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its name as it lies in the message; a pointer to the question's.
+    pub owner: Vec<u8>,
+    /// Its type.
+    pub kind: u16,
+    /// Its class.
+    pub class: u16,
+    /// Its lifetime in seconds.
+    pub ttl: u32,
+    /// Its data.
+    pub data: Vec<u8>,
+}
+
+impl Record {
+    /// One of the name in the question.
+    pub fn of(kind: u16, ttl: u32, data: &[u8]) -> Self {
+        Self { owner: vec![0xc0, 12], kind, class: INTERNET, ttl, data: data.to_vec() }
+    }
+}
+
+impl Answer {
+    /// A recursive server's.
+    pub fn to(query: &Query, records: Vec<Record>) -> Self {
+        Self { query: query.clone(), flags: 0x8180, records, counts: None }
+    }
+
+    /// The message.
+    pub fn bytes(&self) -> Vec<u8> {
+        let counts = self.counts.unwrap_or([self.records.len() as u16, 0, 0]);
+        let mut bytes = Vec::new();
+        let head = [self.query.id, self.flags, self.query.names.len() as u16];
+        for number in head.into_iter().chain(counts) {
+            bytes.extend(number.to_be_bytes());
+        }
+        bytes.extend(self.query.question());
+        for Record { owner, kind, class, ttl, data } in &self.records {
+            bytes.extend(owner);
+            bytes.extend(kind.to_be_bytes());
+            bytes.extend(class.to_be_bytes());
+            bytes.extend(ttl.to_be_bytes());
+            bytes.extend((data.len() as u16).to_be_bytes());
+            bytes.extend(data);
+        }
         bytes
     }
 }

@@ -12,7 +12,8 @@
 //! - [`sensor`]: the daemon with a configuration of its own; start, stop, kill, ask.
 //! - [`clients`]: what a request got, and how soon.
 //! - [`evaders`]: programs made to get past a sensor.
-//! - [`dns`]: queries, byte by byte; [`resolver`]: dnsmasq, and what it was asked.
+//! - [`dns`]: queries and answers, byte by byte; [`resolver`]: dnsmasq, and what it was asked;
+//!   [`signed`]: a zone with signatures.
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
@@ -52,3 +53,4 @@ pub mod script;
 pub mod sensor;
 pub mod servers;
 mod signal;
+pub mod signed;

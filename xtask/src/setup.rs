@@ -40,6 +40,8 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("procps", "sysctl"),
     ("dnsmasq-base", "dnsmasq"),
     ("bind9-dnsutils", "dig"),
+    ("bind9", "named"),
+    ("bind9-utils", "dnssec-signzone"),
 ];
 
 /// What a command is about to do.

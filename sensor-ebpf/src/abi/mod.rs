@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -23,9 +23,14 @@ pub const IFINDEX_MAX: u32 = 65_535;
 /// Groups in one policy: two generations of 256 groups of 64 bytes are 32 KiB.
 pub const GROUPS_MAX: u32 = 256;
 
+/// Addresses that are kept with the name a device was given them for. A device has some dozens in use, so
+/// this is for a thousand devices; the least recently used goes first.
+pub const ANSWERED_MAX: u32 = 65_536;
+
 /// Labels of the longest name that can be listed; UT1's longest has 12.
 pub const LISTED_LABELS_MAX: usize = 16;
 
+mod answered;
 mod event;
 mod flow;
 mod hello;
@@ -35,6 +40,7 @@ mod pod;
 mod policy;
 mod value;
 
+pub use self::answered::{AnsweredKey, AnsweredName};
 pub use self::event::{FlowEndEvent, VerdictEvent};
 pub use self::flow::{Address, Flow, FlowKey, Recorded, StoredName, Volume};
 pub use self::hello::{
@@ -65,5 +71,7 @@ const _: () = assert!(
         == 16 + ACCOUNTINGS * 16 + (HAPPENINGS + NO_NAMES + ANOMALIES) * 8
 );
 const _: () = assert!(size_of::<StoredHello>() == 560);
+const _: () = assert!(size_of::<AnsweredKey>() == 40);
+const _: () = assert!(size_of::<AnsweredName>() == 40);
 const _: () = assert!(size_of::<VerdictEvent>() == 344);
 const _: () = assert!(size_of::<FlowEndEvent>() == 192);

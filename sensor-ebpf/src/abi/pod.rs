@@ -1,5 +1,6 @@
 //! Marks map types as plain data for user space.
 
+use super::answered::{AnsweredKey, AnsweredName};
 use super::flow::{Flow, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
@@ -21,6 +22,8 @@ pod!(
     Recorded,
     StoredName,
     StoredHello,
+    AnsweredKey,
+    AnsweredName,
     DomainKey,
     DomainEntry,
     GroupMasks,

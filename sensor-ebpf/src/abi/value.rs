@@ -68,6 +68,9 @@ wire_enum! {
         Http = 2 => "http",
         /// Question of a DNS query (RFC 1035 section 4.1.2): the name asked for in this very flow.
         Dns = 3 => "dns",
+        /// A DNS answer that gave the device the flow's address, for a name it had asked for. Weaker: many
+        /// names share an address. No verdict rests on it.
+        DnsAnswer = 4 => "dns-answer",
     }
 }
 
@@ -220,6 +223,12 @@ wire_enum! {
         DnsAnswered = 14 => "dns-answered",
         /// A DNS query that should be answered here, and was dropped because it could not be.
         DnsAnswerFailed = 15 => "dns-answer-failed",
+        /// A DNS answer whose addresses were kept with the name that was asked for.
+        AnswerNamed = 16 => "answer-named",
+        /// A DNS answer with addresses for a name that its flow has not asked for last: not taken.
+        AnswerUnasked = 17 => "answer-unasked",
+        /// A DNS answer with HTTPS or SVCB records, which were renamed.
+        ServiceRecordRenamed = 18 => "service-record-renamed",
     }
 }
 
@@ -245,6 +254,8 @@ wire_enum! {
         Keep = 0 => "keep",
         /// Queries for them are answered here: there is none.
         NoData = 1 => "nodata",
+        /// In answers over UDP their type becomes one for private use, which nobody looks for.
+        Rename = 2 => "rename",
     }
 }
 

@@ -45,6 +45,8 @@ const OPCODE: u32 = 0x7800;
 pub struct Record {
     /// Its type; 0 where the last step read no record.
     pub kind: u32,
+    /// Its class.
+    pub class: u32,
     /// Offset of the type.
     pub at: u32,
     /// Offset of the data.
@@ -276,6 +278,7 @@ impl MessageReader {
         }
         self.record = Record {
             kind,
+            class: (first >> 32) as u32 & 0xffff,
             at: self.at,
             data,
             length,

@@ -2,11 +2,14 @@
 //!
 //! [`MessageReader`] walks a message once and keeps where its questions lie; [`NameReader`] follows one
 //! of their names, compressed or not; [`compose`] turns the query in the window into its answer. The
-//! first two are machines that are stepped. [`Stream`] puts messages together that come over TCP. Offsets count from the first byte of the message.
+//! first two are machines that are stepped. [`Stream`] puts messages together that come over TCP.
+//! [`Record::address`] is what is taken from a server's answer. Offsets count from the first byte of the
+//! message.
 
 mod answer;
 mod message;
 mod name;
+mod reply;
 mod stream;
 
 use crate::parse::{Packet, TCP, UDP};
@@ -17,6 +20,7 @@ pub use message::{
     TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB,
 };
 pub use name::{HOPS_MAX, NAME_STEPS_MAX, NameReader};
+pub use reply::{KEPT_MAX_S, KEPT_MIN_S, PRIVATE_USE, is_service, kept_ns};
 pub use stream::{FIRST_OTHER, PREFIX, Stream, Whole};
 
 /// Port of DNS over UDP and TCP.

@@ -312,6 +312,29 @@ fn the_longest_answer_fits() {
 }
 
 #[test]
+fn an_answer_of_500_records_ends_with_the_window() {
+    let record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1];
+    let mut message = [query("a.example", 1), record.repeat(500)].concat();
+    message[2] |= 0x80;
+    message[6..8].copy_from_slice(&500_u16.to_be_bytes());
+    let window = Window::new(&message);
+    let mut reader = MessageReader::default();
+    reader.begin_answer();
+    let mut addresses = 0;
+    let mut steps = 0;
+    loop {
+        let more = reader.step(&window);
+        addresses += usize::from(reader.record.address(&window).is_some());
+        steps += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(addresses, (window.bytes.len() - (message.len() - 8000)) / record.len());
+    assert!(steps <= MESSAGE_STEPS_MAX, "{steps}");
+}
+
+#[test]
 fn records_of_an_answer_are_found() {
     let mut message = Message::new_reply(7);
     let name = Name::new_unchecked("www.example.org");

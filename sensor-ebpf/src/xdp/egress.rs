@@ -1,5 +1,5 @@
 //! TC egress of a watched interface: what goes to the LAN side. Counted as the wire will see it, and
-//! dropped where its flow is blocked.
+//! dropped where its flow is blocked. DNS answers go on to a stage of their own.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT};
 use aya_ebpf::helpers::generated::bpf_skb_pull_data;
@@ -15,10 +15,12 @@ use sensor_ebpf::reset::OWN_RESET_MARK;
 
 use crate::account::{self, Row};
 use crate::clock;
+use crate::dns_reply;
 use crate::flows::{self, Sight};
+use crate::maps::{EGRESS_STAGES, egress_stage};
 
 /// `TC_ACT_UNSPEC`: whoever comes next decides.
-const CONTINUE: i32 = -1;
+pub(crate) const CONTINUE: i32 = -1;
 
 /// Bytes of a VLAN tag that the driver will insert.
 const OFFLOADED_TAG: u64 = 4;
@@ -37,9 +39,32 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
     };
     let volume = on_the_wire(skb);
     row.saw(volume.packets, volume.bytes);
-    let (accounting, verdict) = account_for(ctx, interface, ifindex, row, volume);
+    let (accounting, plan) = account_for(ctx, interface, ifindex, row, volume);
     row.account(accounting, volume.packets, volume.bytes);
-    verdict
+    match plan {
+        Plan::Pass => CONTINUE,
+        Plan::Drop => {
+            row.happened(Happening::BlockedDropped);
+            TC_ACT_SHOT
+        }
+        Plan::Read => {
+            // SAFETY: same context; on failure control comes back.
+            unsafe { EGRESS_STAGES.tail_call(ctx, egress_stage::DNS_REPLY) };
+            row.happened(Happening::StageMissing);
+            CONTINUE
+        }
+    }
+}
+
+/// What is to be done with a packet that was counted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Plan {
+    /// It goes on.
+    Pass,
+    /// It is dropped.
+    Drop,
+    /// It is a DNS answer, and is read.
+    Read,
 }
 
 /// A super-packet counts as the segments it will become, each with its headers.
@@ -63,31 +88,33 @@ fn account_for(
     ifindex: u32,
     row: Row,
     volume: Volume,
-) -> (Accounting, i32) {
+) -> (Accounting, Plan) {
     // SAFETY: the context is the one this program was called with.
     if unsafe { (*ctx.skb.skb).mark } == OWN_RESET_MARK {
-        return (Accounting::OwnReset, CONTINUE);
+        return (Accounting::OwnReset, Plan::Pass);
     }
     let packet = match parse(ctx) {
         Ok(packet) => packet.blurred(interface.reserved[0]),
-        Err(skip) => return (skip.accounting(), CONTINUE),
+        Err(skip) => return (skip.accounting(), Plan::Pass),
     };
     let now_ns = clock::now_ns();
     let key = FlowKey::from_peer(&packet, interface.zone);
+    let read = || read_answer(&packet, &key, interface, now_ns);
     let flow = if let Some(flow) = flows::find(&key) {
         // SAFETY: the pointer is a live map value.
         let known: &Flow = unsafe { &*flow };
         if known.peer_marks & peer_mark::AT_INGRESS != 0 {
-            return (Accounting::Transit, verdict_of(flow, &packet, row));
+            return (Accounting::Transit, plan_for(flow, &packet, read));
         }
         flow
     } else {
         if let Some(flow) = flows::find(&FlowKey::from_lan(&packet, interface.zone)) {
-            return (Accounting::Transit, verdict_of(flow, &packet, row));
+            return (Accounting::Transit, plan_for(flow, &packet, read));
         }
         match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
             Some(flow) => flow,
-            None => return (Accounting::TableFull, CONTINUE),
+            None if is_answer(&packet) => return (Accounting::TableFull, read()),
+            None => return (Accounting::TableFull, Plan::Pass),
         }
     };
     let sight = Sight { key: &key, flow, from_lan: false };
@@ -104,7 +131,7 @@ fn account_for(
     if packet.protocol == TCP {
         flows::hear_peer(known, &key, &packet);
     }
-    (Accounting::Flow, verdict_of(flow, &packet, row))
+    (Accounting::Flow, plan_for(flow, &packet, read))
 }
 
 /// Headers may lie in fragments of the buffer; they are made linear once.
@@ -126,12 +153,22 @@ fn parse(ctx: &TcContext) -> Result<Packet, Skip> {
     Packet::parse(cursor, ctx.len())
 }
 
+/// A flow of queries is never blocked, whatever its verdict says of one of them.
 #[inline(always)]
-fn verdict_of(flow: *mut Flow, packet: &Packet, row: Row) -> i32 {
-    // SAFETY: the pointer is a live map value.
-    if unsafe { (*flow).verdict } != Verdict::Block as u8 || is_answer(packet) {
-        return CONTINUE;
+fn plan_for(flow: *mut Flow, packet: &Packet, read: impl FnOnce() -> Plan) -> Plan {
+    if is_answer(packet) {
+        return read();
     }
-    row.happened(Happening::BlockedDropped);
-    TC_ACT_SHOT
+    // SAFETY: the pointer is a live map value.
+    if unsafe { (*flow).verdict } == Verdict::Block as u8 { Plan::Drop } else { Plan::Pass }
+}
+
+/// Hands a DNS answer to its stage.
+#[inline(always)]
+fn read_answer(packet: &Packet, key: &FlowKey, interface: Interface, now_ns: u64) -> Plan {
+    let counters = Row::number(interface, Direction::Egress);
+    match dns_reply::hand_over(packet, key, counters, now_ns) {
+        Some(()) => Plan::Read,
+        None => Plan::Pass,
+    }
 }

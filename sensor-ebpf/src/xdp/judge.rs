@@ -96,7 +96,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 }
 
 #[inline(always)]
-fn key_of(control: &Control) -> HashKey {
+pub(crate) fn key_of(control: &Control) -> HashKey {
     HashKey { start: control.hash_key, multiplier: control.hash_multiplier }
 }
 

@@ -2,7 +2,8 @@
 //! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
 //! with [`assemble`] where it came in pieces; [`judge`] decides about it, [`reject`] acts;
 //! [`client_reset`] tells the client on behalf of XDP; [`egress`] counts the other direction.
-//! [`unread`] decides about fragments; [`dns`] reads queries, and answers those for blocked names.
+//! [`unread`] decides about fragments; [`dns`] reads queries, and answers those for blocked names;
+//! [`dns_reply`] reads what servers answer.
 //!
 //! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
@@ -23,6 +24,7 @@ mod assemble;
 mod client_reset;
 mod clock;
 mod dns;
+mod dns_reply;
 mod dns_stream;
 mod egress;
 mod entry;
@@ -125,6 +127,12 @@ pub(crate) fn client_reset(ctx: TcContext) -> i32 {
 #[classifier]
 pub(crate) fn egress(ctx: TcContext) -> i32 {
     egress::run(&ctx)
+}
+
+/// Tail-called at egress for what could be a DNS answer.
+#[classifier]
+pub(crate) fn dns_reply(ctx: TcContext) -> i32 {
+    dns_reply::run(&ctx)
 }
 
 /// Helpers for GPL programs only (`bpf_ktime_get_coarse_ns`) want this word; the source is

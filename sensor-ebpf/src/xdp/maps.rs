@@ -4,9 +4,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use sensor_ebpf::abi::{
-    Address, Control, DomainEntry, DomainKey, Flow, FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks,
-    GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters, Recorded, StoredHello,
-    StoredName, VerdictEvent,
+    ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, DomainKey, Flow,
+    FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks, GroupPrefix, IFINDEX_MAX, INTERFACES_MAX,
+    Interface, InterfaceCounters, NAME_BUFFER, Recorded, StoredHello, StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
@@ -49,6 +49,16 @@ pub(crate) mod stage {
 #[map]
 pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(16, 0);
 
+/// Tail-call targets of [`EGRESS_STAGES`].
+pub(crate) mod egress_stage {
+    /// Reads a DNS answer.
+    pub(crate) const DNS_REPLY: u32 = 0;
+}
+
+/// The stages behind egress: an array holds programs of one type.
+#[map]
+pub(crate) static EGRESS_STAGES: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// Watched interfaces, by interface index: an array, because every packet looks here.
 #[map]
 pub(crate) static INTERFACES: Array<Interface> = Array::with_max_entries(IFINDEX_MAX + 1, 0);
@@ -76,6 +86,11 @@ pub(crate) static NAMES: LruHashMap<u64, StoredName> = LruHashMap::with_max_entr
 /// has some hundred kinds of client; the least recently used goes first.
 #[map]
 pub(crate) static HELLOS: LruHashMap<u64, StoredHello> = LruHashMap::with_max_entries(1024, 0);
+
+/// What devices were told of addresses. Beside it, not in it: a flow's own name.
+#[map]
+pub(crate) static ANSWERED: LruHashMap<AnsweredKey, AnsweredName> =
+    LruHashMap::with_max_entries(ANSWERED_MAX, 0);
 
 /// Handshakes in several segments; `kernel.handshake_slots`.
 #[map]
@@ -161,6 +176,50 @@ pub(crate) struct Query {
     pub(crate) stream: u32,
     /// Offset behind its message in the stream.
     pub(crate) end: u32,
+}
+
+/// A DNS answer on its way from egress to its stage, and what that stage reads it with.
+#[repr(C)]
+pub(crate) struct Reply {
+    pub(crate) window: Window,
+    pub(crate) message: MessageReader,
+    pub(crate) reader: NameReader,
+    pub(crate) suffixes: SuffixReader,
+    /// The name asked for.
+    pub(crate) name: [u8; NAME_BUFFER],
+    /// The flow it belongs to.
+    pub(crate) flow: FlowKey,
+    /// Where the next address goes.
+    pub(crate) key: AnsweredKey,
+    pub(crate) answered: AnsweredName,
+    pub(crate) now_ns: u64,
+    /// Counter row of the interface.
+    pub(crate) counters: u32,
+    /// Offsets in the frame, and bytes of the payload.
+    pub(crate) transport: u32,
+    pub(crate) payload: u32,
+    pub(crate) payload_length: u32,
+    /// 1 where the device asked for this name.
+    pub(crate) asked: u32,
+    /// 1 where service records are renamed.
+    pub(crate) renames: u32,
+    /// Addresses that were kept, or would have been had they been asked for.
+    pub(crate) addresses: u32,
+    /// Records that were renamed.
+    pub(crate) renamed: u32,
+    /// 1 where the name was read to its end.
+    pub(crate) named: u32,
+}
+
+/// One a CPU: egress does not nest in itself.
+#[map]
+static REPLIES: PerCpuArray<Reply> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's answer.
+#[inline(always)]
+pub(crate) fn reply() -> Option<&'static mut Reply> {
+    // SAFETY: per-CPU memory of a hook that does not nest in itself; each program takes the reference once.
+    REPLIES.get_ptr_mut(0).map(|reply| unsafe { &mut *reply })
 }
 
 /// This CPU's memory: [`Examination`], and the reader of a hello that is in no slot.

@@ -1,12 +1,13 @@
 //! One record of one flow: numbers become names, kernel time becomes wall time.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use sensor_ebpf::abi::{Flow, FlowKey, NameSource, NoName, StoredHello, StoredName, Verdict};
+use sensor_ebpf::abi::{AnsweredName, Flow, FlowKey, NameSource, NoName, Verdict};
 use sensor_ebpf::flow::mark;
+use sensor_ebpf::parse::{TCP, UDP};
 
+use super::known::{Asked, HELLOS_MAX, Known, NAMES_MAX, Stores};
 use super::{Delta, Identity};
 use crate::hello::Offer;
 use crate::policy::generations::Generations;
@@ -25,46 +26,6 @@ impl Clocks {
     /// A moment of the sensor's clock as µs since 1970 UTC.
     pub fn wall_us(self, at_ns: u64) -> i64 {
         i64::try_from(at_ns).unwrap_or(i64::MAX).saturating_add(self.wall_offset_ns) / 1000
-    }
-}
-
-/// The kernel's stores of what flows refer to by a hash.
-#[derive(Clone, Copy)]
-pub(super) struct Stores<'a> {
-    /// The name with this hash, [`Flow::name_hash`].
-    pub(super) name: &'a dyn Fn(u64) -> Option<StoredName>,
-    /// The hello with this key, [`Flow::hello`].
-    pub(super) hello: &'a dyn Fn(u64) -> Option<StoredHello>,
-}
-
-/// What was looked up by its hash, so that a system call is needed only for the first flow of each.
-struct Known<T> {
-    by_hash: HashMap<u64, T>,
-    max: usize,
-}
-
-/// Names remembered before the memory is given back and the kernel asked again: 64 k of 40 bytes.
-const NAMES_MAX: usize = 1 << 16;
-
-/// Hellos remembered likewise: what the kernel's store holds, four times over; 4 k of 250 bytes. More
-/// kinds of client than that is somebody making them up.
-const HELLOS_MAX: usize = 1 << 12;
-
-impl<T: Clone> Known<T> {
-    fn new(max: usize) -> Self {
-        Self { by_hash: HashMap::new(), max }
-    }
-
-    fn get(&mut self, hash: u64, look_up: impl FnOnce(u64) -> Option<T>) -> Option<T> {
-        if let Some(known) = self.by_hash.get(&hash) {
-            return Some(known.clone());
-        }
-        let found = look_up(hash)?;
-        if self.by_hash.len() >= self.max {
-            self.by_hash.clear();
-        }
-        self.by_hash.insert(hash, found.clone());
-        Some(found)
     }
 }
 
@@ -109,6 +70,12 @@ impl Builder {
             // They are of a name that came before what the flow was blocked for.
             (judged.categories, judged.list) = (Vec::new(), None);
         }
+        let asked = if flow.name_hash == 0 && !judged.unlogged {
+            self.asked_name(key, flow, device, stores)
+        } else {
+            Asked::Nothing
+        };
+        judged.unlogged |= asked == Asked::Unlogged;
         let (name, no_name) = self.name(flow, judged.unlogged, stores);
         // A program that visits one protected name is told by its hello as it would be by the name.
         let offer = if judged.unlogged { None } else { self.offer(flow, stores) };
@@ -116,7 +83,13 @@ impl Builder {
         let (tls_version, alpn, ja4) = offer
             .map(|Offer { tls_version, alpn, ja4, .. }| (tls_version, alpn, ja4))
             .unwrap_or_default();
-        let name_source = NameSource::try_from(flow.name_source).unwrap_or(NameSource::None);
+        let (name, name_source) = match (name, asked) {
+            (Some(name), _) => {
+                (Some(name), NameSource::try_from(flow.name_source).unwrap_or(NameSource::None))
+            }
+            (None, Asked::Name(name)) => (Some(name), NameSource::DnsAnswer),
+            (None, Asked::Nothing | Asked::Unlogged) => (None, NameSource::None),
+        };
         let sequence = self.sequence;
         self.sequence += 1;
         Record {
@@ -139,7 +112,7 @@ impl Builder {
             bytes_to_peer: delta.to_peer.bytes,
             packets_to_lan: delta.to_lan.packets,
             bytes_to_lan: delta.to_lan.bytes,
-            name_source: if name.is_some() { name_source } else { NameSource::None },
+            name_source,
             name,
             no_name,
             verdict: Verdict::try_from(flow.verdict).unwrap_or(Verdict::Undecided),
@@ -148,6 +121,7 @@ impl Builder {
             policy: judged.policy,
             group: judged.group,
             tls_version,
+            application: application(key, &alpn).map(str::to_owned),
             alpn,
             ech,
             ja4,
@@ -170,11 +144,36 @@ impl Builder {
         if unlogged {
             return (None, NoName::Unlogged);
         }
-        let name = |hash| Some(name_of_bytes((stores.name)(hash)?.as_bytes()));
-        match self.names.get(flow.name_hash, name) {
+        match self.stored_name(flow.name_hash, stores) {
             Some(name) => (Some(name), NoName::Named),
             None => (None, NoName::NameEvicted),
         }
+    }
+
+    fn stored_name(&mut self, hash: u64, stores: Stores<'_>) -> Option<String> {
+        self.names.get(hash, |hash| Some(name_of_bytes((stores.name)(hash)?.as_bytes())))
+    }
+
+    /// The name that the device had asked for when it was given this address, if it held as the flow
+    /// began. It is looked for here and not where packets are counted: there it would cost every new flow
+    /// a look-up, and nothing is decided by it. What the device asks for meanwhile may have taken its
+    /// place; the flow is then left without.
+    fn asked_name(
+        &mut self,
+        key: &FlowKey,
+        flow: &Flow,
+        device: IpAddr,
+        stores: Stores<'_>,
+    ) -> Asked {
+        let answered = (stores.answered)(key).filter(|answered| answered.held_at(flow.first_ns));
+        let Some(AnsweredName { name_hash, categories, policy, .. }) = answered else {
+            return Asked::Nothing;
+        };
+        let of_name = Flow { categories, policy, ..Flow::default() };
+        if self.generations.resolve(&of_name, device).unlogged {
+            return Asked::Unlogged;
+        }
+        self.stored_name(name_hash, stores).map_or(Asked::Nothing, Asked::Name)
     }
 
     /// What the flow's hello offers; nothing where none was read or the kernel has let go of it.
@@ -191,6 +190,18 @@ impl Builder {
             .find(|(index, _)| *index == ifindex)
             .map_or_else(|| format!("#{ifindex}"), |(_, name)| name.clone())
     }
+}
+
+/// Encrypted DNS, by what the hello offers or by its port (RFC 7858 section 3.1, RFC 9250 section 4.1.1).
+fn application(key: &FlowKey, alpn: &[String]) -> Option<&'static str> {
+    const PORT: u16 = 853;
+    let name = match key.protocol {
+        TCP => "dot",
+        UDP => "doq",
+        _ => return None,
+    };
+    let offered = alpn.iter().any(|protocol| protocol == name);
+    (offered || key.peer_port == PORT).then_some(name)
 }
 
 /// The unspecified address of the same family.
@@ -232,7 +243,7 @@ pub(super) fn flow_id(key: &FlowKey, flow: &Flow) -> u64 {
 mod tests {
     use std::path::Path;
 
-    use sensor_ebpf::abi::Volume;
+    use sensor_ebpf::abi::{StoredHello, StoredName, Volume};
 
     use super::*;
     use crate::hello::tests::chrome;
@@ -252,7 +263,7 @@ mod tests {
         name
     }
 
-    const NOTHING: Stores<'_> = Stores { name: &|_| None, hello: &|_| None };
+    const NOTHING: Stores<'_> = Stores { name: &|_| None, hello: &|_| None, answered: &|_| None };
 
     /// The record of a flow without packets of its own.
     fn made(builder: &mut Builder, flow: &Flow, stores: Stores<'_>) -> Record {
@@ -286,6 +297,7 @@ mod tests {
         let stores = Stores {
             name: &|hash| (hash == 77).then(|| stored(b"a.example")),
             hello: &|key| (key == 78).then(chrome),
+            ..NOTHING
         };
         let record = builder.record(&key, &flow, delta, reason, CLOCKS, stores);
         assert_eq!(record.sequence, 41);
@@ -346,8 +358,11 @@ mod tests {
         let (_, entry) = protected.next().unwrap();
         let mut builder = builder();
         builder.generations.note(1, &policy).unwrap();
-        let stores =
-            Stores { name: &|_| Some(stored(b"help.example")), hello: &|_| Some(chrome()) };
+        let stores = Stores {
+            name: &|_| Some(stored(b"help.example")),
+            hello: &|_| Some(chrome()),
+            ..NOTHING
+        };
         let flow = Flow { name_hash: 1, hello: 2, policy: 1, ..Flow::default() };
         assert_eq!(made(&mut builder, &flow, stores).ech, Some(false));
         let flow = Flow { categories: entry.categories, ..flow };
@@ -358,14 +373,69 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut known = Known::new(2);
-        for hash in 1..=3 {
-            assert_eq!(known.get(hash, Some), Some(hash));
+    fn a_flow_without_a_name_has_the_one_its_address_came_with() {
+        let held =
+            AnsweredName { name_hash: 7, since_ns: 10, until_ns: 20, ..AnsweredName::default() };
+        let answered = |_: &FlowKey| Some(held);
+        let stores =
+            Stores { name: &|_| Some(stored(b"asked.example")), answered: &answered, ..NOTHING };
+        let mut builder = builder();
+        for (first_ns, expected) in [(9, None), (10, Some("asked.example")), (21, None)] {
+            let flow = Flow { first_ns, no_name: NoName::NoSni as u8, ..Flow::default() };
+            let record = made(&mut builder, &flow, stores);
+            assert_eq!((record.name.as_deref(), record.no_name), (expected, NoName::NoSni));
+            let source = if expected.is_some() { NameSource::DnsAnswer } else { NameSource::None };
+            assert_eq!((record.name_source, record.verdict), (source, Verdict::Undecided));
         }
-        assert_eq!(known.by_hash.len(), 1);
-        assert_eq!(known.get(3, |_| None), Some(3));
-        assert_eq!(known.get(1, |_| None), None);
+        // A name of its own, known or not, is another matter.
+        let flow = Flow { first_ns: 10, name_hash: 8, ..Flow::default() };
+        let record = made(&mut builder, &flow, Stores { name: &|_| None, ..stores });
+        assert_eq!((record.name, record.no_name), (None, NoName::NameEvicted));
+    }
+
+    #[test]
+    fn encrypted_dns_is_told_by_port_and_protocol() {
+        for (protocol, peer_port, alpn, expected) in [
+            (TCP, 853, "", Some("dot")),
+            (TCP, 443, "dot", Some("dot")),
+            (UDP, 853, "h3", Some("doq")),
+            (UDP, 784, "doq", Some("doq")),
+            (TCP, 443, "h2", None),
+            (UDP, 443, "h3", None),
+            (132, 853, "", None),
+        ] {
+            let key = FlowKey { protocol, peer_port, ..FlowKey::default() };
+            assert_eq!(application(&key, &[alpn.to_owned()]), expected, "{protocol} {peer_port}");
+        }
+    }
+
+    #[test]
+    fn a_protected_name_is_not_told_by_its_address() {
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/policy.toml");
+        let policy = Policy::load(&policy).unwrap();
+        let (_, entry) =
+            policy.entries().find(|(_, entry)| policy.is_unlogged(entry.categories)).unwrap();
+        let mut builder = builder();
+        builder.generations.note(1, &policy).unwrap();
+        let (categories, until_ns) = (entry.categories, 20);
+        let held = AnsweredName {
+            name_hash: 7,
+            categories,
+            policy: 1,
+            until_ns,
+            ..AnsweredName::default()
+        };
+        let answered = |_: &FlowKey| Some(held);
+        let stores =
+            Stores { name: &|_| Some(stored(b"help.example")), answered: &answered, ..NOTHING };
+        let flow = Flow { first_ns: 10, no_name: NoName::NoSni as u8, ..Flow::default() };
+        let peer_address = "192.0.2.80".parse::<IpAddr>().unwrap().into();
+        let lan_address = "10.0.0.5".parse::<IpAddr>().unwrap().into();
+        let key = FlowKey { peer_address, lan_address, ..FlowKey::default() };
+        let (delta, reason) = (Delta::default(), EndReason::EndOfFlow);
+        let record = builder.record(&key, &flow, delta, reason, CLOCKS, stores);
+        assert_eq!((record.name, record.no_name), (None, NoName::NoSni));
+        assert!(record.peer.is_unspecified());
     }
 
     #[test]

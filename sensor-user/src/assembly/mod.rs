@@ -10,6 +10,7 @@
 
 mod build;
 mod due;
+mod known;
 
 pub use build::Clocks;
 pub use due::{Due, Timeouts, due};
@@ -297,7 +298,8 @@ impl Assembler {
     ) -> Record {
         let table = &self.table;
         let (name, hello) = (|hash| table.name(hash), |key| table.hello(key));
-        let stores = build::Stores { name: &name, hello: &hello };
+        let answered = |flow: &FlowKey| table.answered(flow);
+        let stores = known::Stores { name: &name, hello: &hello, answered: &answered };
         self.builder.record(key, flow, delta, reason, clocks, stores)
     }
 

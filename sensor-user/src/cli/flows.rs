@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use jiff::Timestamp;
-use sensor_ebpf::abi::Verdict;
+use sensor_ebpf::abi::{NameSource, Verdict};
 
 use super::table::{self, Cell, Column};
 use super::time::{self, Moment};
@@ -154,7 +154,7 @@ fn row(record: &Record) -> Vec<String> {
     vec![
         time::short(record.end_us),
         device(&record.device.to_string(), record.zone),
-        record.name.clone().unwrap_or_else(|| format!("({})", record.no_name.name())),
+        name(record),
         record.verdict.name().to_owned(),
         record.categories.join(", "),
         record.group.clone().unwrap_or_default(),
@@ -163,12 +163,22 @@ fn row(record: &Record) -> Vec<String> {
     ]
 }
 
+/// A name that only DNS gave for the address stands behind the reason that there is none better.
+fn name(record: &Record) -> String {
+    let reason = record.no_name.name();
+    match &record.name {
+        Some(name) if record.name_source == NameSource::DnsAnswer => format!("({reason}) {name}"),
+        Some(name) => name.clone(),
+        None => format!("({reason})"),
+    }
+}
+
 /// A device as tables show it; the zone only where there are several.
 pub(super) fn device(address: &str, zone: u16) -> String {
     if zone == 0 { address.to_owned() } else { format!("{address} zone {zone}") }
 }
 
-const CSV_HEADER: [&str; 32] = [
+const CSV_HEADER: [&str; 33] = [
     "start",
     "end",
     "device",
@@ -194,6 +204,7 @@ const CSV_HEADER: [&str; 32] = [
     "alpn",
     "ech",
     "ja4",
+    "application",
     "end_reason",
     "initiator",
     "sensor",
@@ -207,7 +218,7 @@ const CSV_HEADER: [&str; 32] = [
 /// space, and so do application protocols.
 fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
     let optional = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-    let cells: [Cell<'_>; 32] = [
+    let cells: [Cell<'_>; 33] = [
         Cell::Text(&time::full(record.start_us)),
         Cell::Text(&time::full(record.end_us)),
         Cell::Text(&record.device.to_string()),
@@ -233,6 +244,7 @@ fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
         Cell::Text(&record.alpn.join(" ")),
         Cell::Text(&record.ech.map(|ech| ech.to_string()).unwrap_or_default()),
         Cell::Text(&optional(&record.ja4)),
+        Cell::Text(&optional(&record.application)),
         Cell::Text(record.end_reason.name()),
         Cell::Text(record.initiator.name()),
         Cell::Text(&record.sensor),
@@ -250,7 +262,7 @@ mod tests {
 
     use clap::Parser;
     use jiff::Timestamp;
-    use sensor_ebpf::abi::{NoName, Verdict};
+    use sensor_ebpf::abi::{NameSource, NoName, Verdict};
     use tempfile::TempDir;
 
     use super::{FlowsArgs, flows_at};
@@ -316,6 +328,17 @@ mod tests {
             let shown = run(&dir, &["--verdict", "block"], false).unwrap();
             assert!(shown.contains(&format!("({}) ", reason.name())), "{shown}");
         }
+    }
+
+    #[test]
+    fn a_name_that_only_dns_gave_shows_the_reason_too() {
+        let dir = TempDir::new().unwrap();
+        let name = Some("asked.example".to_owned());
+        let (name_source, no_name) = (NameSource::DnsAnswer, NoName::NoSni);
+        let flow = Record { name, name_source, no_name, ..unnamed(0) };
+        DayStore::open(dir.path(), "gw-1").unwrap().append(&[flow]).unwrap();
+        let shown = run(&dir, &[], false).unwrap();
+        assert!(shown.contains("(no-sni) asked.example"), "{shown}");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::fmt::{Display, Write as _};
 use std::mem::size_of;
 use std::path::Path;
 
-use sensor_ebpf::abi::{DomainEntry, DomainKey, Flow, FlowKey, Recorded, StoredName};
+use sensor_ebpf::abi::{
+    ANSWERED_MAX, AnsweredKey, AnsweredName, DomainEntry, DomainKey, Flow, FlowKey, Recorded,
+    StoredName,
+};
 use sensor_ebpf::slot::Slot;
 
 use super::Config;
@@ -68,7 +71,7 @@ impl Config {
     ///
     /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
     /// 16 bytes for each of its buckets, of which there are as many as the next power of two. An array
-    /// costs its values, a ring its size and three pages. Maps without a size here cost less than 6 MiB.
+    /// costs its values, a ring its size and three pages. `answered` has a fixed size. Maps without a size here cost less than 6 MiB.
     pub fn kernel_memory(&self) -> Vec<(&'static str, u64)> {
         let Self { kernel, .. } = self;
         vec![
@@ -78,6 +81,10 @@ impl Config {
             (
                 "domains",
                 hash_map(kernel.domains_max, size_of::<DomainKey>(), size_of::<DomainEntry>()),
+            ),
+            (
+                "answered",
+                hash_map(ANSWERED_MAX, size_of::<AnsweredKey>(), size_of::<AnsweredName>()),
             ),
             ("slots", array(kernel.handshake_slots, size_of::<Slot>())),
             ("verdicts", ring(kernel.verdict_ring_kib)),

@@ -15,7 +15,7 @@ use aya::programs::tc::{self, NlOptions, TcAttachOptions, TcHandle};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{Link as _, LinkOrder, ProgramError, TcAttachType, Xdp, XdpMode};
 
-use super::object::Object;
+use super::object::{Object, STAGES};
 use super::{KernelError, syscall};
 
 /// How XDP runs on an interface.
@@ -76,6 +76,7 @@ impl Object {
     /// Attaches all programs to an interface and pins their links. Says in which mode XDP runs.
     pub fn attach(&mut self, name: &str, wanted: Wanted) -> Result<Mode, KernelError> {
         let index = ifindex(name)?;
+        self.pin_stages()?;
         // TC first: an order from XDP finds its reader.
         let mut filters = Vec::new();
         for (program, hook) in CLASSIFIERS {
@@ -141,10 +142,7 @@ impl Object {
     /// The entry program for a mode.
     fn entry(&mut self, mode: Mode) -> Result<&mut Xdp, KernelError> {
         match mode {
-            Mode::Native => {
-                self.pin_stages()?;
-                self.xdp("sensor")
-            }
+            Mode::Native => self.xdp("sensor"),
             Mode::Generic => {
                 let linear = self.linear()?;
                 linear.pin_stages()?;
@@ -153,25 +151,28 @@ impl Object {
         }
     }
 
-    /// Pins this load's stages before its entry program is attached anywhere: whatever happens to the
-    /// daemon then, the program keeps them. A program array without a holder forgets its programs.
+    /// Pins this load's stages before its programs are attached anywhere: whatever happens to the daemon
+    /// then, they keep them. A program array without a holder forgets its programs.
     fn pin_stages(&mut self) -> Result<(), KernelError> {
         let Some(dir) = self.pins.as_deref().map(stages_dir) else { return Ok(()) };
-        let id = self.stages_id()?;
-        let pin = dir.join(id.to_string());
-        if pin.exists() {
-            return Ok(());
-        }
         std::fs::create_dir_all(&dir).map_err(|source| file_error("create", &dir, source))?;
-        self.pin_stages_at(&pin)
+        for stages in STAGES {
+            let pin = dir.join(self.stages_id(stages)?.to_string());
+            if !pin.exists() {
+                self.pin_stages_at(stages, &pin)?;
+            }
+        }
+        Ok(())
     }
 
-    /// Lets go of the stages of earlier loads, once no entry program of theirs is attached or running.
+    /// Lets go of the stages of earlier loads, once no program of theirs is attached or running.
     pub fn retire_other_stages(&self) -> Result<(), KernelError> {
         let Some(dir) = self.pins.as_deref().map(stages_dir) else { return Ok(()) };
-        let mut ours = vec![self.stages_id()?.to_string()];
-        if let Some(linear) = &self.linear {
-            ours.push(linear.stages_id()?.to_string());
+        let mut ours = Vec::new();
+        for load in std::iter::once(self).chain(self.linear.as_deref()) {
+            for stages in STAGES {
+                ours.push(load.stages_id(stages)?.to_string());
+            }
         }
         syscall::wait_for_programs();
         for pin in entries(&dir)?.iter().filter(|pin| !ours.contains(&file_name(pin))) {

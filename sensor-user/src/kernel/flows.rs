@@ -4,7 +4,9 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::maps::{HashMap, MapData};
-use sensor_ebpf::abi::{Flow, FlowKey, Recorded, StoredHello, StoredName};
+use sensor_ebpf::abi::{
+    AnsweredKey, AnsweredName, Flow, FlowKey, Recorded, StoredHello, StoredName,
+};
 
 use super::object::Object;
 use super::{KernelError, syscall};
@@ -16,6 +18,7 @@ pub struct FlowTable {
     recorded: HashMap<MapData, FlowKey, Recorded>,
     names: HashMap<MapData, u64, StoredName>,
     hellos: HashMap<MapData, u64, StoredHello>,
+    answered: HashMap<MapData, AnsweredKey, AnsweredName>,
 }
 
 impl FlowTable {
@@ -28,6 +31,7 @@ impl FlowTable {
             recorded: object.take("RECORDED")?,
             names: object.take("NAMES")?,
             hellos: object.take("HELLOS")?,
+            answered: object.take("ANSWERED")?,
         })
     }
 
@@ -86,6 +90,11 @@ impl FlowTable {
     /// What the hello with this key offers, while the kernel has it.
     pub fn hello(&self, key: u64) -> Option<StoredHello> {
         self.hellos.get(&key, 0).ok()
+    }
+
+    /// What the device was told of the flow's peer by DNS, newest, while the kernel has it.
+    pub fn answered(&self, flow: &FlowKey) -> Option<AnsweredName> {
+        self.answered.get(&AnsweredKey::of(flow), 0).ok()
     }
 }
 

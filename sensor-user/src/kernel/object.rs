@@ -4,7 +4,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::maps::{Map, MapError, ProgramArray};
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
 use super::KernelError;
@@ -16,7 +16,7 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 14] = [
+const PINNED: [&str; 15] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -24,6 +24,7 @@ const PINNED: [&str; 14] = [
     "RECORDED",
     "NAMES",
     "HELLOS",
+    "ANSWERED",
     "SLOT_SHARES",
     "DOMAINS",
     "GROUP_PREFIXES",
@@ -47,8 +48,11 @@ const XDP_PROGRAMS: [&str; 10] = [
     "dns_segment",
 ];
 
-/// TC programs.
-const TC_PROGRAMS: [&str; 2] = ["client_reset", "egress"];
+/// TC programs; the last is a stage of the one before it.
+const TC_PROGRAMS: [&str; 3] = ["client_reset", "egress", "dns_reply"];
+
+/// Arrays of stages: those behind XDP, those behind TC egress.
+pub(super) const STAGES: [&str; 2] = ["STAGES", "EGRESS_STAGES"];
 
 /// Sizes of the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,22 +207,22 @@ impl Object {
         Ok(object)
     }
 
-    /// The stages' map.
-    fn stages(&self) -> Result<&Map, KernelError> {
-        self.ebpf.map("STAGES").ok_or(KernelError::Missing("STAGES"))
+    /// One of [`STAGES`].
+    fn stages(&self, name: &'static str) -> Result<&Map, KernelError> {
+        self.ebpf.map(name).ok_or(KernelError::Missing(name))
     }
 
-    /// Number of the stages' map, which no other load shares.
-    pub(super) fn stages_id(&self) -> Result<u32, KernelError> {
-        let Map::ProgramArray(stages) = self.stages()? else {
-            return Err(KernelError::Missing("STAGES"));
+    /// Number of a map of stages, which no other load shares.
+    pub(super) fn stages_id(&self, name: &'static str) -> Result<u32, KernelError> {
+        let Map::ProgramArray(stages) = self.stages(name)? else {
+            return Err(KernelError::Missing(name));
         };
-        stages.info().map(|info| info.id()).map_err(|source| stages_error("identify", source))
+        stages.info().map(|info| info.id()).map_err(|source| stages_error(name, "identify", source))
     }
 
-    /// Pins the stages' map: a program array without a holder forgets its programs.
-    pub(super) fn pin_stages_at(&self, pin: &Path) -> Result<(), KernelError> {
-        self.stages()?.pin(pin).map_err(|source| stages_error("pin", source))
+    /// Pins a map of stages: a program array without a holder forgets its programs.
+    pub(super) fn pin_stages_at(&self, name: &'static str, pin: &Path) -> Result<(), KernelError> {
+        self.stages(name)?.pin(pin).map_err(|source| stages_error(name, "pin", source))
     }
 
     fn load_programs(&mut self) -> Result<(), KernelError> {
@@ -237,22 +241,26 @@ impl Object {
 
     fn wire_stages(&mut self) -> Result<(), KernelError> {
         for (stage, name) in (0_u32..).zip(XDP_PROGRAMS.into_iter().skip(1)) {
-            let program: &Xdp = self
-                .ebpf
-                .program(name)
-                .and_then(|program| program.try_into().ok())
-                .ok_or(KernelError::Missing(name))?;
-            let fd = program
-                .fd()
-                .map_err(|source| KernelError::Load { what: name, source: source.into() })?
-                .try_clone()
-                .map_err(|source| KernelError::Load { what: name, source: source.into() })?;
-            let map = self.ebpf.map_mut("STAGES").ok_or(KernelError::Missing("STAGES"))?;
-            ProgramArray::try_from(map)
-                .and_then(|mut stages: ProgramArray<_>| stages.set(stage, &fd, 0))
-                .map_err(|source| stages_error("wire", source))?;
+            let fd = owned_fd(name, self.xdp(name)?.fd())?;
+            self.wire("STAGES", stage, &fd)?;
+        }
+        for (stage, name) in (0_u32..).zip(TC_PROGRAMS.into_iter().skip(2)) {
+            let fd = owned_fd(name, self.classifier(name)?.fd())?;
+            self.wire("EGRESS_STAGES", stage, &fd)?;
         }
         Ok(())
+    }
+
+    fn wire(
+        &mut self,
+        name: &'static str,
+        stage: u32,
+        program: &ProgramFd,
+    ) -> Result<(), KernelError> {
+        let map = self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))?;
+        ProgramArray::try_from(map)
+            .and_then(|mut stages: ProgramArray<_>| stages.set(stage, program, 0))
+            .map_err(|source| stages_error(name, "wire", source))
     }
 
     /// Takes a map out of the object, as the type its reader wants.
@@ -323,9 +331,19 @@ impl Object {
     }
 }
 
+fn owned_fd(
+    name: &'static str,
+    fd: Result<&ProgramFd, ProgramError>,
+) -> Result<ProgramFd, KernelError> {
+    fd.map_err(|source| KernelError::Load { what: name, source: source.into() })?
+        .try_clone()
+        .map_err(|source| KernelError::Load { what: name, source: source.into() })
+}
+
 fn stages_error(
+    map: &'static str,
     operation: &'static str,
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> KernelError {
-    KernelError::Map { map: "STAGES", operation, source: source.into() }
+    KernelError::Map { map, operation, source: source.into() }
 }

@@ -47,6 +47,8 @@ pub mod action {
     pub const PASS: u32 = 2;
     /// `XDP_TX`.
     pub const TX: u32 = 3;
+    /// `TC_ACT_UNSPEC`: whoever comes next decides.
+    pub const CONTINUE: u32 = u32::MAX;
 }
 
 /// Interface index test frames arrive at: the loopback device of this network namespace.
@@ -66,6 +68,21 @@ impl Object {
         })?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome::new(result.return_value, out))
+    }
+
+    /// Runs the TC egress program on one frame.
+    pub fn run_egress(&mut self, frame: &[u8]) -> Result<Outcome, KernelError> {
+        let mut out = vec![0; FRAME_OUT];
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ..TestRunOptions::default()
+        };
+        let result = self.classifier("egress")?.test_run(options).map_err(|source| {
+            KernelError::TestRun { program: "egress", length: frame.len(), source: source.into() }
+        })?;
+        out.truncate(result.data_size_out as usize);
+        Ok(Outcome { action: result.return_value, frame: out, order: None })
     }
 
     /// Runs the XDP entry program `repeat` times on one frame, keeping nothing.

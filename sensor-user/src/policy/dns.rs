@@ -44,6 +44,7 @@ enum RawHttpsRecords {
     #[default]
     Keep,
     NoData,
+    Rename,
 }
 
 const fn yes() -> bool {
@@ -80,6 +81,7 @@ pub(crate) fn read(source: &Source, raw: &Spanned<RawDns>) -> Result<DnsRules, P
         https_records: match https_records {
             RawHttpsRecords::Keep => HttpsRecords::Keep,
             RawHttpsRecords::NoData => HttpsRecords::NoData,
+            RawHttpsRecords::Rename => HttpsRecords::Rename,
         } as u8,
         canaries: u8::from(canaries),
         reserved: 0,

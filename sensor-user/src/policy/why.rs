@@ -5,6 +5,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 use sensor_ebpf::abi::Verdict;
+use sensor_ebpf::dns::CANARIES;
 use sensor_ebpf::policy::decide;
 use serde::Serialize;
 
@@ -27,10 +28,21 @@ pub struct Why {
     pub policy: String,
     /// Whether records leave the name out.
     pub unlogged: bool,
+    /// Where DNS queries for the name ask for a canary: whether it is said not to exist.
+    pub canary: Option<Canary>,
     /// The entry that decided; none if nothing above the name is listed.
     pub because: Option<Finding>,
     /// The entries above it, deepest first, and what they would have said.
     pub overruled: Vec<Finding>,
+}
+
+/// A name that devices look for to learn whether they may go round the network's resolver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Canary {
+    /// The canary: the name itself, or one above it.
+    pub name: &'static str,
+    /// True where queries are answered that there is no such name, whatever the verdict of a hello is.
+    pub denied: bool,
 }
 
 /// A listed name that covers the one asked for.
@@ -78,6 +90,7 @@ impl Policy {
         let mut findings =
             self.covering(&name).map(|listed| (listed, self.finding(listed, group, today)));
         let because = findings.next();
+        let canary = self.canary(&name, group, because.as_ref().map(|(listed, _)| listed));
         let overruled = findings.map(|(_, finding)| finding).collect();
         let unlogged =
             because.as_ref().is_some_and(|(listed, _)| self.is_unlogged(listed.entry.categories));
@@ -88,9 +101,24 @@ impl Policy {
             group: self.group_name(group).to_owned(),
             policy: self.version.clone(),
             unlogged,
+            canary,
             because,
             overruled,
         })
+    }
+
+    /// The canary that a query for this name asks for. What is listed below it is another matter.
+    fn canary(&self, name: &str, group: GroupId, because: Option<&Listed<'_>>) -> Option<Canary> {
+        let covers = |canary: &&str| {
+            name.strip_suffix(*canary).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let canary = CANARIES.into_iter().find(covers)?;
+        if because.is_some_and(|listed| listed.depth > canary.split('.').count()) {
+            return None;
+        }
+        let masks = self.masks(group);
+        let allowed = because.is_some_and(|listed| listed.entry.categories & masks.allow != 0);
+        Some(Canary { name: canary, denied: masks.dns.canaries != 0 && !allowed })
     }
 
     fn finding(&self, listed: Listed<'_>, group: GroupId, today: Date) -> Finding {
@@ -163,6 +191,10 @@ impl fmt::Display for Why {
             Some(finding) => finding.write(f, "because")?,
             None => writeln!(f, "  because    neither it nor anything above it is listed")?,
         }
+        if let Some(Canary { name, denied }) = &self.canary {
+            let answer = if *denied { "does not exist" } else { "is answered as any name" };
+            writeln!(f, "  dns        {answer}: {name} is a canary")?;
+        }
         if self.unlogged {
             writeln!(f, "  records    leave the name out: it is protected")?;
         }
@@ -227,7 +259,8 @@ mod tests {
             { id = "help", file = "help", categories = ["help"], protected = true },
         ]
         group = [{ name = "all", block = ["drugs"] }]
-        allow = [{ name = "study.drugs.example", reason = "biology, asked for by Dr A" }]
+        allow = [{ name = "study.drugs.example", reason = "biology, asked for by Dr A" },
+            { name = "mask-h2.icloud.com", reason = "relays are welcome" }]
     "#;
 
     fn check(name: &str, expected: &str) {
@@ -286,6 +319,30 @@ mod tests {
                overruled  help.example: allow (help)\n             \
                           help help:2, of 2026-01-31, 0 days old\n",
         );
+    }
+
+    #[test]
+    fn canaries_are_told() {
+        let head = |name: &str, because: &str, dns: &str| {
+            let because = if because.is_empty() {
+                "neither it nor anything above it is listed\n".to_owned()
+            } else {
+                because.to_owned()
+            };
+            format!(
+                "{name}: allow\n  group      default\n  policy     2026-01-31.1\n  \
+                 because    {because}{dns}"
+            )
+        };
+        let denied = |canary| format!("  dns        does not exist: {canary} is a canary\n");
+        let canary = "use-application-dns.net";
+        check(canary, &head(canary, "", &denied(canary)));
+        check("a.mask.icloud.com", &head("a.mask.icloud.com", "", &denied("mask.icloud.com")));
+        check("notmask.icloud.com", &head("notmask.icloud.com", "", ""));
+        let rule = "mask-h2.icloud.com: allow (local-allow)\n             \
+                    local-allow policy.toml:15: relays are welcome\n";
+        let dns = "  dns        is answered as any name: mask-h2.icloud.com is a canary\n";
+        check("mask-h2.icloud.com", &head("mask-h2.icloud.com", rule, dns));
     }
 
     #[test]

@@ -271,6 +271,7 @@ fn visit_day(
              (SELECT text FROM labels WHERE id = f.tls_version) AS tls_version,
              (SELECT text FROM labels WHERE id = f.alpn) AS alpn, f.ech,
              (SELECT text FROM labels WHERE id = f.ja4) AS ja4,
+             (SELECT text FROM labels WHERE id = f.application) AS application,
              (SELECT text FROM labels WHERE id = f.end_reason) AS end_reason,
              (SELECT text FROM labels WHERE id = f.initiator) AS initiator
          FROM flows AS f

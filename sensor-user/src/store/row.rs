@@ -39,6 +39,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         alpn: texts(row.get::<_, Option<String>>("alpn")?.as_deref().unwrap_or("[]"))?,
         ech: row.get("ech")?,
         ja4: row.get("ja4")?,
+        application: row.get("application")?,
         end_reason: named(row, "end_reason")?,
         initiator: named(row, "initiator")?,
     })

@@ -77,6 +77,7 @@ CREATE TABLE flows (
     alpn INTEGER REFERENCES labels,
     ech INTEGER,
     ja4 INTEGER REFERENCES labels,
+    application INTEGER REFERENCES labels,
     end_reason INTEGER NOT NULL REFERENCES labels,
     initiator INTEGER NOT NULL REFERENCES labels,
     PRIMARY KEY (origin, sequence)
@@ -124,6 +125,7 @@ CREATE VIEW records AS SELECT
     (SELECT text FROM labels WHERE id = flows.tls_version) AS tls_version,
     (SELECT text FROM labels WHERE id = flows.alpn) AS alpn, flows.ech,
     (SELECT text FROM labels WHERE id = flows.ja4) AS ja4,
+    (SELECT text FROM labels WHERE id = flows.application) AS application,
     (SELECT text FROM labels WHERE id = flows.end_reason) AS end_reason,
     (SELECT text FROM labels WHERE id = flows.initiator) AS initiator
 FROM flows

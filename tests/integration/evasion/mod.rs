@@ -11,6 +11,7 @@
 //! - [`hellos`], [`speaker`]: what the hello says, how long it is, what comes before it.
 //! - [`ordinary`], [`honest`]: what is no trick, by script and by the kernel's own stack.
 //! - [`crowd`], [`siege`]: many unfinished hellos, and more of everything than the sensor has room for.
+//! - [`queries`]: the same idea with queries, which a resolver must not answer.
 //! - [`tools`]: programs made to get past a sensor.
 
 mod case;
@@ -25,6 +26,7 @@ mod honest;
 mod ordinary;
 mod overlaps;
 mod packets;
+mod queries;
 mod race;
 mod records;
 mod segments;

@@ -21,7 +21,7 @@ pub(super) fn frame(v6: bool, payload: &[u8]) -> Frame {
 }
 
 /// Blocks `blocked.example`, with a canary, for everybody.
-fn bench(side: Side, dns: DnsRules) -> Result<Bench> {
+pub(super) fn bench(side: Side, dns: DnsRules) -> Result<Bench> {
     let mut bench = Bench::new(side)?;
     let entry = DomainEntry { categories: 1, list: 3, ..DomainEntry::default() };
     let canary = DomainEntry { canary: 1, ..DomainEntry::default() };
@@ -37,7 +37,7 @@ fn bench(side: Side, dns: DnsRules) -> Result<Bench> {
 }
 
 /// `blocked.example` does not exist, nor do canaries.
-const NXDOMAIN: DnsRules = DnsRules {
+pub(super) const NXDOMAIN: DnsRules = DnsRules {
     answer: 0,
     https_records: 0,
     canaries: 1,

@@ -4,6 +4,7 @@ mod accounting;
 mod budget;
 mod dns;
 mod dns_parity;
+mod dns_replies;
 mod dns_stream;
 mod link;
 mod malformed;
@@ -82,6 +83,10 @@ impl Bench {
         Ok(self.object.run_xdp(&frame.bytes())?)
     }
 
+    fn run_egress(&mut self, frame: &Frame) -> Result<Outcome> {
+        Ok(self.object.run_egress(&frame.bytes())?)
+    }
+
     fn flow(&self, frame: &Frame) -> Option<Flow> {
         self.flows.get(&key(frame))
     }
@@ -96,6 +101,10 @@ impl Bench {
 
     fn ingress(&self) -> Result<Totals> {
         Ok(self.counters.totals(0, sensor_ebpf::abi::Direction::Ingress)?)
+    }
+
+    fn egress(&self) -> Result<Totals> {
+        Ok(self.counters.totals(0, sensor_ebpf::abi::Direction::Egress)?)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! - [`blocking`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
-//! - [`dns`]: names asked for, and what is answered in place of the resolver.
+//! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
+//!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
@@ -17,6 +18,8 @@ mod blocking;
 mod corrupt;
 mod crash;
 mod dns;
+mod dns_answers;
+mod dnssec;
 mod keep_alive;
 pub(super) mod lifecycle;
 mod listener;

@@ -84,6 +84,7 @@ fn what_is_written_is_read() {
         alpn: vec!["\u{1b}\"]".into(), String::new()],
         ech: Some(false),
         ja4: None,
+        application: None,
         ..record(2)
     };
     let records = [extremes, unnamed(1), record(0)];
