@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -30,6 +30,7 @@ mod event;
 mod flow;
 mod hello;
 mod interface;
+mod page;
 #[cfg(all(feature = "user", not(target_arch = "bpf")))]
 mod pod;
 mod policy;
@@ -42,6 +43,7 @@ pub use self::hello::{
     SUPPORTED_VERSIONS_BYTES, StoredHello,
 };
 pub use self::interface::{Interface, InterfaceCounters};
+pub use self::page::{PAGE_MAX, Page, PageKey};
 pub use self::policy::{
     Control, DnsRules, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
 };
@@ -58,6 +60,8 @@ const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
 const _: () = assert!(size_of::<GroupMasks>() == 64);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
+const _: () = assert!(size_of::<PageKey>() == 8);
+const _: () = assert!(size_of::<Page>() == PAGE_MAX + 12);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<Interface>() == 8);
 const _: () = assert!(

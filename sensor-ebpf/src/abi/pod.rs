@@ -3,6 +3,7 @@
 use super::flow::{Flow, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
+use super::page::{Page, PageKey};
 use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix};
 
 /// Marks map types as plain data for user space.
@@ -25,6 +26,8 @@ pod!(
     DomainEntry,
     GroupMasks,
     GroupPrefix,
+    PageKey,
+    Page,
     Control,
     Interface,
     InterfaceCounters,

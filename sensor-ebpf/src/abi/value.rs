@@ -144,7 +144,7 @@ wire_enum! {
         Fragment = 6 => "fragment",
         /// Second sight of a packet that was counted where it entered.
         Transit = 7 => "transit",
-        /// A reset this sensor sent.
+        /// A reset or block page this sensor sent.
         OwnReset = 8 => "own-reset",
     }
 }
@@ -194,7 +194,7 @@ wire_enum! {
         ClientReset = 1 => "client-reset",
         /// A packet of a blocked flow, dropped.
         BlockedDropped = 2 => "blocked-dropped",
-        /// The driver carries no XDP metadata: only the client was reset.
+        /// The driver carries no XDP metadata: the order for the client's reset went by a map.
         ResetWithoutMetadata = 3 => "reset-without-metadata",
         /// A packet could not be rewritten and was dropped.
         ResetFailed = 4 => "reset-failed",
@@ -220,11 +220,17 @@ wire_enum! {
         DnsAnswered = 14 => "dns-answered",
         /// A DNS query that should be answered here, and was dropped because it could not be.
         DnsAnswerFailed = 15 => "dns-answer-failed",
+        /// A client was sent a block page, or the way to one, in place of a reset.
+        BlockPage = 19 => "block-page",
+        /// A segment behind a block page, acknowledged so that the client can close.
+        BlockedAcknowledged = 20 => "blocked-acknowledged",
+        /// A client was told nothing of a block: it has been told too much of late.
+        AnswerOverBudget = 21 => "answer-over-budget",
     }
 }
 
-/// Number of [`Happening`] values.
-pub const HAPPENINGS: usize = Happening::ALL.len();
+/// Room for a counter of each [`Happening`], whose numbers have gaps.
+pub const HAPPENINGS: usize = Happening::AnswerOverBudget as usize + 1;
 
 wire_enum! {
     /// What a query for a blocked name is answered with.

@@ -16,7 +16,7 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 14] = [
+const PINNED: [&str; 17] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -28,6 +28,9 @@ const PINNED: [&str; 14] = [
     "DOMAINS",
     "GROUP_PREFIXES",
     "GROUPS",
+    "PAGES",
+    "ORDERS",
+    "ANSWERED",
     "CONTROL",
     "VERDICTS",
     "FLOW_ENDS",
