@@ -47,6 +47,8 @@ pub mod mark {
     pub const SYN_TIMESTAMP: u16 = 32;
     /// The client's SYN had a right checksum: this sender fills them in.
     pub const SYN_CHECKSUM: u16 = 64;
+    /// The client was sent a block page: what it sends now is acknowledged, so that it can close.
+    pub const PAGED: u16 = 1 << 13;
     /// The stream is DNS and stopped within a message.
     pub const IN_MESSAGE: u16 = 1 << 15;
     /// Marks a SYN gives to its connection.

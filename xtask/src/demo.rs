@@ -35,6 +35,8 @@ enum Tool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Page,
+    /// The sensor's page, which says why.
+    BlockPage,
     Reset,
 }
 
@@ -76,7 +78,7 @@ const ASKS: &[Ask] = &[
     ask(Curl, Https, V4, LISTED, "listed under drugs"),
     ask(Python, Https, V4, BELOW_LISTED, "below a listed name"),
     ask(Curl, Http, V4, ALLOWED, "on no list"),
-    ask(Curl, Http, V4, ("adult.example", Expected::Reset), "listed under pornography"),
+    ask(Curl, Http, V4, ("adult.example", Expected::BlockPage), "listed under pornography"),
     ask(Curl, Https, V6, ALLOWED, "on no list"),
     ask(Curl, Https, V6, ("violence.example", Expected::Reset), "listed under violence"),
     ask(Curl, Https, V4, NEIGHBOUR, "listed under discrimination"),
@@ -264,7 +266,7 @@ impl Site {
     fn show_what_arrived(&self) -> Result<usize> {
         let arrivals = self.web.arrivals()?;
         let is_blocked =
-            |host: &str| ASKS.iter().any(|ask| ask.name == host && ask.expected == Expected::Reset);
+            |host: &str| ASKS.iter().any(|ask| ask.name == host && ask.expected != Expected::Page);
         let blocked = arrivals.iter().filter(|arrival| is_blocked(&arrival.host)).count();
         let all = arrivals.len();
         let text = format!("the server has answered {all} requests, {blocked} for blocked names");
@@ -278,6 +280,7 @@ impl Expected {
     fn name(self) -> &'static str {
         match self {
             Self::Page => "page",
+            Self::BlockPage => "block page",
             Self::Reset => "reset",
         }
     }
@@ -288,15 +291,17 @@ fn is_expected(outcome: &Outcome, name: &str, expected: Expected) -> bool {
         (Outcome::Page { status, body }, Expected::Page) => {
             *status == 200 && *body == page_of(name)
         }
+        (Outcome::Page { status, .. }, Expected::BlockPage) => *status == 403,
         (Outcome::Reset, Expected::Reset) => true,
         (Outcome::Page { .. }, Expected::Reset)
-        | (Outcome::Reset, Expected::Page)
+        | (Outcome::Reset, Expected::Page | Expected::BlockPage)
         | (Outcome::Timeout | Outcome::Other(_), _) => false,
     }
 }
 
 fn describe(answer: &Answer) -> (String, Colour) {
     match &answer.outcome {
+        Outcome::Page { status: 403, .. } => ("page 403".to_owned(), Colour::Yellow),
         Outcome::Page { status, .. } => (format!("page {status}"), Colour::Green),
         Outcome::Reset => ("reset".to_owned(), Colour::Yellow),
         Outcome::Timeout => ("timeout".to_owned(), Colour::Red),

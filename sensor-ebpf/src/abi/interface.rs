@@ -16,7 +16,10 @@ pub struct Interface {
     /// 1 where XDP runs behind GRO (generic mode): merged frames carry partial checksums.
     pub merged: u8,
     /// Always 0.
-    pub reserved: [u8; 2],
+    pub reserved: [u8; 1],
+    /// 1 where the driver carries no metadata from XDP to TC, which the first order shows: orders then
+    /// wait in a map.
+    pub without_metadata: u8,
 }
 
 /// Counters of one interface and direction on one CPU.

@@ -35,6 +35,7 @@ mod event;
 mod flow;
 mod hello;
 mod interface;
+mod page;
 #[cfg(all(feature = "user", not(target_arch = "bpf")))]
 mod pod;
 mod policy;
@@ -48,6 +49,7 @@ pub use self::hello::{
     SUPPORTED_VERSIONS_BYTES, StoredHello,
 };
 pub use self::interface::{Interface, InterfaceCounters};
+pub use self::page::{PAGE_MAX, Page, PageKey};
 pub use self::policy::{
     Control, DnsRules, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
 };
@@ -64,6 +66,8 @@ const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
 const _: () = assert!(size_of::<GroupMasks>() == 64);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
+const _: () = assert!(size_of::<PageKey>() == 8);
+const _: () = assert!(size_of::<Page>() == PAGE_MAX + 12);
 const _: () = assert!(size_of::<Control>() == 40);
 const _: () = assert!(size_of::<Interface>() == 8);
 const _: () = assert!(

@@ -4,6 +4,7 @@ use super::answered::{AnsweredKey, AnsweredName};
 use super::flow::{Flow, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
+use super::page::{Page, PageKey};
 use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix};
 
 /// Marks map types as plain data for user space.
@@ -28,6 +29,8 @@ pod!(
     DomainEntry,
     GroupMasks,
     GroupPrefix,
+    PageKey,
+    Page,
     Control,
     Interface,
     InterfaceCounters,

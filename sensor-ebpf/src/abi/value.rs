@@ -147,7 +147,7 @@ wire_enum! {
         Fragment = 6 => "fragment",
         /// Second sight of a packet that was counted where it entered.
         Transit = 7 => "transit",
-        /// A reset this sensor sent.
+        /// A reset or block page this sensor sent.
         OwnReset = 8 => "own-reset",
     }
 }
@@ -197,7 +197,7 @@ wire_enum! {
         ClientReset = 1 => "client-reset",
         /// A packet of a blocked flow, dropped.
         BlockedDropped = 2 => "blocked-dropped",
-        /// The driver carries no XDP metadata: only the client was reset.
+        /// The driver carries no XDP metadata: the order for the client's reset went by a map.
         ResetWithoutMetadata = 3 => "reset-without-metadata",
         /// A packet could not be rewritten and was dropped.
         ResetFailed = 4 => "reset-failed",
@@ -229,6 +229,12 @@ wire_enum! {
         AnswerUnasked = 17 => "answer-unasked",
         /// A DNS answer with HTTPS or SVCB records, which were renamed.
         ServiceRecordRenamed = 18 => "service-record-renamed",
+        /// A client was sent a block page, or the way to one, in place of a reset.
+        BlockPage = 19 => "block-page",
+        /// A segment behind a block page, acknowledged so that the client can close.
+        BlockedAcknowledged = 20 => "blocked-acknowledged",
+        /// A client was told nothing of a block: it has been told too much of late.
+        AnswerOverBudget = 21 => "answer-over-budget",
     }
 }
 

@@ -8,7 +8,9 @@ mod field;
 mod offer;
 mod scan;
 
-use crate::abi::{COPY_ROOM, NAME_BUFFER, NoName, StoredHello};
+use crate::abi::{
+    CIPHER_SUITES_BYTES, COPY_ROOM, EXTENSION_TYPES, NAME_BUFFER, NoName, StoredHello,
+};
 use crate::cursor::{Window, zero};
 use crate::step::Step;
 
@@ -92,8 +94,13 @@ const AREA: usize = core::mem::offset_of!(HelloReader, name);
 const AREA_MASK: u32 = 1023;
 const _: () = assert!(size_of::<HelloReader>() - AREA <= AREA_MASK as usize);
 
-/// Bytes that must follow a reader in its map value, because of the mask.
-pub const READER_ROOM: usize = AREA_MASK as usize + 1 + 8 - (size_of::<HelloReader>() - AREA);
+/// Bytes of the longest part of [`HelloReader::used`], as a power of two: the verifier takes any part for as
+/// long.
+pub const USED_MAX: u32 = 512;
+
+/// Bytes that must follow a reader in its map value, because of the mask and of `USED_MAX`.
+pub const READER_ROOM: usize = USED_MAX as usize;
+const _: () = assert!(READER_ROOM + size_of::<HelloReader>() > AREA + AREA_MASK as usize + 8);
 
 impl HelloReader {
     /// A reader that has not begun.
@@ -201,6 +208,25 @@ impl HelloReader {
     #[inline(always)]
     pub const fn offer(&self) -> &StoredHello {
         &self.offer
+    }
+
+    /// Where in the struct what is in use lies: offset and bytes, which may be 0. The rest is room for longer
+    /// lists and names than any browser's, two thirds of it all.
+    #[inline(always)]
+    pub fn used(&self) -> [(usize, u32); 4] {
+        const OFFER: usize = core::mem::offset_of!(HelloReader, offer);
+        const SUITES: usize = OFFER + core::mem::offset_of!(StoredHello, cipher_suites);
+        const LISTS: usize = OFFER + core::mem::offset_of!(StoredHello, signature_algorithms);
+        const TYPES: usize = OFFER + core::mem::offset_of!(StoredHello, extension_types);
+        let name = if self.name_length != 0 && self.named == 0 { NAME_BUFFER as u32 } else { 0 };
+        let suites = u32::from(self.offer.cipher_suites_length).min(CIPHER_SUITES_BYTES as u32);
+        let types = u32::from(self.offer.extensions).min(EXTENSION_TYPES as u32) * 2;
+        [
+            (0, AREA as u32),
+            (AREA, name),
+            (OFFER, (SUITES - OFFER) as u32 + suites),
+            (LISTS, (TYPES - LISTS) as u32 + types),
+        ]
     }
 
     /// Takes what is at hand of one field.

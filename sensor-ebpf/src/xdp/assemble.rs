@@ -93,7 +93,7 @@ pub(crate) fn start(
     match claimed {
         Ok(slot) => {
             let at = if start.read {
-                payload::copy_value(&mut slot.reader, reader);
+                payload::copy_reader(&mut slot.reader, reader);
                 slot.kept = place.end.saturating_sub(examination.window.length);
                 slot.kept
             } else {

@@ -165,8 +165,8 @@ fn plan_for(flow: *mut Flow, packet: &Packet, read: impl FnOnce() -> Plan) -> Pl
 
 /// Hands a DNS answer to its stage.
 #[inline(always)]
-fn read_answer(packet: &Packet, key: &FlowKey, interface: Interface, now_ns: u64) -> Plan {
-    let counters = Row::number(interface, Direction::Egress);
+fn read_answer(packet: &Packet, key: &FlowKey, interface: &Interface, now_ns: u64) -> Plan {
+    let counters = Row::number(interface.slot, Direction::Egress);
     match dns_reply::hand_over(packet, key, counters, now_ns) {
         Some(()) => Plan::Read,
         None => Plan::Pass,

@@ -8,8 +8,8 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::dns::is_query;
-use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, peer_mark};
-use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
+use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, mark, peer_mark};
+use sensor_ebpf::parse::{FIN, Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
 use crate::clock;
@@ -156,7 +156,7 @@ fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
     if packet.payload_length > 0 || packet.opens_connection() { Plan::Followed } else { Plan::Pass }
 }
 
-/// A packet of a blocked flow: answered while the budget lasts, then dropped. A reset is never
+/// A packet of a blocked flow: answered while its budget lasts, then dropped. A reset is never
 /// answered (RFC 9293 section 3.5.2).
 #[inline(always)]
 fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
@@ -165,7 +165,10 @@ fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
     if packet.opens_connection() && packet.payload_length == 0 {
         return Plan::Pass;
     }
-    let answerable = packet.protocol == TCP && packet.tcp_flags & RST == 0;
+    // What acknowledges a block page wants no answer.
+    let is_bare = packet.payload_length == 0 && packet.tcp_flags & FIN == 0;
+    let is_receipt = is_bare && flow.marks & mark::PAGED != 0;
+    let answerable = packet.protocol == TCP && packet.tcp_flags & RST == 0 && !is_receipt;
     if answerable && flow.resets < sensor_ebpf::flow::RESETS_MAX {
         flow.resets += 1;
         return Plan::Answer;
@@ -186,6 +189,8 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     if plan == Plan::Answer {
         if let Some(examination) = maps::examination() {
             examination.counters = Row::number(seen.interface.slot, Direction::Ingress);
+            examination.event.key = *key;
+            examination.server_next = seen.packet.sequence;
             examination.outcome = crate::reject::ANSWER;
             // SAFETY: same context; on failure control comes back.
             unsafe { STAGES.tail_call(ctx, stage::REJECT) };

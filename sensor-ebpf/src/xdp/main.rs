@@ -1,9 +1,9 @@
 //! The programs the kernel runs, a packet's way through them in file order: [`entry`] counts every
 //! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
 //! with [`assemble`] where it came in pieces; [`judge`] decides about it, [`reject`] acts;
-//! [`client_reset`] tells the client on behalf of XDP; [`egress`] counts the other direction.
-//! [`unread`] decides about fragments; [`dns`] reads queries, and answers those for blocked names;
-//! [`dns_reply`] reads what servers answer.
+//! [`client_reset`] tells the client on behalf of XDP, with a block [`page`] where it asked in the clear;
+//! [`egress`] counts the other direction. [`unread`] decides about fragments; [`dns`] reads queries, and
+//! answers those for blocked names; [`dns_reply`] reads what servers answer.
 //!
 //! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
@@ -21,6 +21,7 @@
 
 mod account;
 mod assemble;
+mod budget;
 mod client_reset;
 mod clock;
 mod dns;
@@ -37,6 +38,8 @@ mod judge;
 mod lock;
 mod maps;
 mod normalise;
+mod orders;
+mod page;
 mod payload;
 mod reject;
 mod rewrite;
@@ -117,7 +120,8 @@ pub(crate) fn dns_answer(ctx: XdpContext) -> u32 {
     dns::answer(&ctx)
 }
 
-/// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server.
+/// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server, or sends it a
+/// block page.
 #[classifier]
 pub(crate) fn client_reset(ctx: TcContext) -> i32 {
     client_reset::run(&ctx)

@@ -6,7 +6,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Ring
 use sensor_ebpf::abi::{
     ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, DomainKey, Flow,
     FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks, GroupPrefix, IFINDEX_MAX, INTERFACES_MAX,
-    Interface, InterfaceCounters, NAME_BUFFER, Recorded, StoredHello, StoredName, VerdictEvent,
+    Interface, InterfaceCounters, NAME_BUFFER, Page, PageKey, Recorded, StoredHello, StoredName,
+    VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
@@ -14,6 +15,7 @@ use sensor_ebpf::http::HeadReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
 use sensor_ebpf::parse::Packet;
+use sensor_ebpf::reset::Order;
 use sensor_ebpf::slot::{Comparison, Coverage, Slot, SlotShare};
 use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM, Scan};
 
@@ -122,6 +124,21 @@ pub(crate) static GROUP_PREFIXES: LpmTrie<GroupPrefix, u32> = LpmTrie::with_max_
 /// Masks of the groups: the row is the generation's lowest bit times [`GROUPS_MAX`] plus the group.
 #[map]
 pub(crate) static GROUPS: Array<GroupMasks> = Array::with_max_entries(GROUPS_MAX * 2, 0);
+
+/// Block pages of both policies: one for each category a group blocks, 1.2 KiB each.
+#[map]
+pub(crate) static PAGES: HashMap<PageKey, Page> =
+    HashMap::with_max_entries(GROUPS_MAX * 64 * 2, NO_PREALLOC);
+
+/// Orders that wait for their packet between XDP and TC, where the driver carries no metadata. They wait
+/// for microseconds; the least recently used goes first.
+#[map]
+pub(crate) static ORDERS: LruHashMap<FlowKey, Order> = LruHashMap::with_max_entries(1024, 0);
+
+/// Up to when each client's answers are paid, ns of the sensor's clock, see [`crate::budget`]. A client that
+/// is forgotten here starts anew.
+#[map]
+pub(crate) static BUDGETS: LruHashMap<Address, u64> = LruHashMap::with_max_entries(16_384, 0);
 
 /// One cell: what user space tells the programs.
 #[map]

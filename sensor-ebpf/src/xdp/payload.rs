@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::cursor::{WINDOW, Window, bound};
 use sensor_ebpf::slot::{SLOT_BYTES, Slot};
+use sensor_ebpf::tls::{HelloReader, USED_MAX};
 
 use crate::maps::Examination;
 
@@ -140,7 +141,23 @@ pub(crate) fn take_out(examination: &mut Examination, kept: &Window, at: u32, le
     }
 }
 
-/// Copies a reader from one map value to another.
+/// Copies what a paused reader goes on from, from one map value to another.
+#[inline(always)]
+pub(crate) fn copy_reader(to: &mut HelloReader, from: &HelloReader) {
+    for (at, length) in from.used() {
+        if length == 0 {
+            continue;
+        }
+        let length = bound::<{ USED_MAX - 1 }>(length - 1) + 1;
+        // SAFETY: so many bytes from `at` on belong to both readers.
+        unsafe {
+            let from = core::ptr::from_ref(from).cast::<u8>().add(at);
+            copy(core::ptr::from_mut(to).cast::<u8>().add(at).cast(), length, from.cast());
+        }
+    }
+}
+
+/// Copies a plain value from one map value to another.
 #[inline(always)]
 pub(crate) fn copy_value<T>(to: &mut T, from: &T) {
     // SAFETY: both are whole values of one plain type.

@@ -1,12 +1,16 @@
-//! Writing a reset over the headers of the segment it answers, or the headers of a datagram that goes
-//! back. Ethernet, tags and IP options stay.
+//! Writing a reset or another segment of ours over the headers of the segment it answers, or the headers
+//! of a datagram that goes back. Ethernet, tags and IP options stay.
 
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::parse::{Link, Packet};
-use sensor_ebpf::reset::{self, HOP_LIMIT, TCP_HEADER};
+use sensor_ebpf::reset::{self, HOP_LIMIT, Header, TCP_HEADER, TIMESTAMPS_LENGTH};
 
 /// Headers end within this: two VLAN tags, the longest IPv6 walk, a TCP header.
 const HEADERS_MASK: u32 = 511;
+
+/// Bytes of an Ethernet header without tags.
+const ETHERNET_HEADER: usize = 14;
 
 /// Bytes of a UDP header (RFC 768).
 pub(crate) const UDP_HEADER: u32 = 8;
@@ -26,24 +30,29 @@ pub(crate) fn headers(
     data: usize,
     end: usize,
     segment: &Packet,
-    tcp: [u32; 5],
+    tcp: &Header,
     turn: Option<u8>,
 ) -> Option<()> {
+    // First: behind the other checks the compiler knows of this one, and the verifier does not.
+    if data + ETHERNET_HEADER > end {
+        return None;
+    }
     let transport = data + bound::<HEADERS_MASK>(segment.transport) as usize;
     if transport + TCP_HEADER as usize > end {
         return None;
     }
-    fit(data, end, segment, TCP_HEADER, turn)?;
+    fit(data, end, segment, tcp.segment_length(), turn)?;
     if segment.link == Link::Pppoe as u8 {
-        let network = data + bound::<HEADERS_MASK>(segment.network) as usize;
-        let session = network.wrapping_sub(PPPOE_LENGTH_BEFORE_IP);
-        if session + PPPOE_LENGTH_BEFORE_IP > end || session < data {
+        // The verifier knows nothing of the offset but its mask.
+        let session = segment.network.wrapping_sub(PPPOE_LENGTH_BEFORE_IP as u32);
+        let session = data + bound::<HEADERS_MASK>(session) as usize;
+        if session + 2 > end {
             return None;
         }
-        // SAFETY: the two bytes lie between the start of the packet and its IP header.
-        unsafe { *(session as *mut u16) = pppoe_length(segment, TCP_HEADER) };
+        // SAFETY: two bytes from `session` on were checked against the end of the packet.
+        unsafe { *(session as *mut u16) = pppoe_length(segment, tcp.segment_length()) };
     }
-    let [ports, sequence, acknowledgement, flags, checksum] = tcp;
+    let [ports, sequence, acknowledgement, flags, checksum] = tcp.words;
     let word = |at: usize| (transport + at) as *mut u32;
     // SAFETY: twenty bytes from `transport` on were checked against the end of the packet.
     unsafe {
@@ -52,6 +61,19 @@ pub(crate) fn headers(
         *word(8) = acknowledgement;
         *word(12) = flags;
         *word(16) = checksum;
+    }
+    if tcp.length == TCP_HEADER {
+        return Some(());
+    }
+    if transport + (TCP_HEADER + TIMESTAMPS_LENGTH) as usize > end {
+        return None;
+    }
+    let [padding, value, echo] = tcp.options;
+    // SAFETY: thirty-two bytes from `transport` on were checked against the end of the packet.
+    unsafe {
+        *word(20) = padding;
+        *word(24) = value;
+        *word(28) = echo;
     }
     Some(())
 }
@@ -67,6 +89,9 @@ pub(crate) fn datagram(
     udp: [u32; 2],
     length: u32,
 ) -> Option<()> {
+    if data + ETHERNET_HEADER > end {
+        return None;
+    }
     let transport = data + bound::<HEADERS_MASK>(asked.transport) as usize;
     if transport + UDP_HEADER as usize > end {
         return None;
@@ -98,14 +123,11 @@ const fn pppoe_length(packet: &Packet, transport: u32) -> u16 {
     ((PPP_PROTOCOL + packet.transport - packet.network + transport) as u16).to_be()
 }
 
-/// Fits the Ethernet and IP headers to `length` bytes of it, and turns the packet round where it has
+/// Fits the Ethernet header, which the caller has seen to be there, and the IP header to `length` bytes of it, and turns the packet round where it has
 /// another hop limit.
 #[inline(always)]
 fn fit(data: usize, end: usize, segment: &Packet, length: u32, turn: Option<u8>) -> Option<()> {
     let network = data + bound::<HEADERS_MASK>(segment.network) as usize;
-    if data + 14 > end {
-        return None;
-    }
     let header_length = segment.transport - segment.network;
     if segment.ip_version == 4 {
         if network + 20 > end {
@@ -121,13 +143,15 @@ fn fit(data: usize, end: usize, segment: &Packet, length: u32, turn: Option<u8>)
         unsafe { ipv6(network, header_length + length, turn) };
     }
     if turn.is_some() {
-        // SAFETY: fourteen bytes from `data` on were checked against the end of the packet.
+        // SAFETY: the caller has checked fourteen bytes from `data` on against the end of the packet.
         unsafe { swap_ethernet(data) };
     }
     Some(())
 }
 
-/// Sets the length of header and payload, and turns the addresses round.
+/// Sets the length of header and payload, and turns the addresses round. What goes back is another
+/// datagram and gets an identification of its own: the sender's would lie among those of its peer (RFC
+/// 6864 section 4).
 ///
 /// # Safety
 /// Twenty bytes from `header` on must be writable.
@@ -146,6 +170,9 @@ unsafe fn ipv4(header: usize, length: u32, turn: Option<u8>) {
             let turned = u16::from_ne_bytes([hop_limit, protocol]);
             checksum = reset::replace(checksum, *word16(8), turned);
             *word16(8) = turned;
+            let identification = bpf_get_prandom_u32() as u16;
+            checksum = reset::replace(checksum, *word16(4), identification);
+            *word16(4) = identification;
             let source = *word32(12);
             *word32(12) = *word32(16);
             *word32(16) = source;

@@ -12,7 +12,7 @@ use super::object::Object;
 
 /// Which interfaces are watched, and what was counted on them.
 pub struct Counters {
-    interfaces: Array<MapData, Interface>,
+    pub(super) interfaces: Array<MapData, Interface>,
     counters: PerCpuArray<MapData, InterfaceCounters>,
 }
 
@@ -116,7 +116,7 @@ impl Counters {
         debug_assert!(u32::from(slot) < INTERFACES_MAX);
         // Generic programs run behind GRO, native ones before it.
         let merged = u8::from(mode == Mode::Generic);
-        let interface = Interface { slot, zone, side: side as u8, merged, reserved: [0; 2] };
+        let interface = Interface { slot, zone, side: side as u8, merged, ..Interface::default() };
         self.interfaces
             .set(ifindex, interface, 0)
             .map_err(|source| map_error("INTERFACES", "write", source))

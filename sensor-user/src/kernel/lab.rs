@@ -1,17 +1,43 @@
-//! Programs of tests and benches: a baseline, a mutator in front of the sensor, a meter behind it.
+//! Programs and switches of tests and benches: a baseline, a mutator in front of the sensor, a meter behind
+//! it; drivers without metadata.
 
-use aya::maps::{Array, Map, PerCpuArray, ProgramArray};
+use std::path::Path;
+
+use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
     LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp, XdpMode,
 };
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
-use sensor_ebpf::abi::{Direction, Volume};
+use sensor_ebpf::abi::{Direction, Interface, Volume};
 
 use super::KernelError;
+use super::counters::Counters;
 use super::object::Object;
 
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab"));
+
+/// Has the programs take a watched interface for one whose driver carries no metadata from XDP to TC: all
+/// that can be had on virtual machines carry it.
+pub fn deny_metadata(counters: &mut Counters, ifindex: u32) -> Result<(), KernelError> {
+    deny(&mut counters.interfaces, ifindex).map_err(interfaces_error)
+}
+
+/// The same for a sensor that runs elsewhere, by the directory of its pins.
+pub fn deny_metadata_at(pins: &Path, ifindex: u32) -> Result<(), KernelError> {
+    let pinned = MapData::from_pin(pins.join("INTERFACES")).map_err(interfaces_error)?;
+    let mut interfaces = Array::try_from(Map::Array(pinned)).map_err(interfaces_error)?;
+    deny(&mut interfaces, ifindex).map_err(interfaces_error)
+}
+
+fn deny(interfaces: &mut Array<MapData, Interface>, ifindex: u32) -> Result<(), MapError> {
+    let known = interfaces.get(&ifindex, 0)?;
+    interfaces.set(ifindex, Interface { without_metadata: 1, ..known }, 0)
+}
+
+fn interfaces_error(source: MapError) -> KernelError {
+    KernelError::Map { map: "INTERFACES", operation: "write", source: source.into() }
+}
 
 /// The loaded lab object.
 pub struct Lab {

@@ -16,7 +16,7 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 15] = [
+const PINNED: [&str; 18] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -24,11 +24,14 @@ const PINNED: [&str; 15] = [
     "RECORDED",
     "NAMES",
     "HELLOS",
-    "ANSWERED",
     "SLOT_SHARES",
     "DOMAINS",
     "GROUP_PREFIXES",
     "GROUPS",
+    "PAGES",
+    "ORDERS",
+    "BUDGETS",
+    "ANSWERED",
     "CONTROL",
     "VERDICTS",
     "FLOW_ENDS",

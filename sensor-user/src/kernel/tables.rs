@@ -8,7 +8,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use sensor_ebpf::abi::{
-    Address, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks, GroupPrefix,
+    Address, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks, GroupPrefix, Page,
+    PageKey,
 };
 use sensor_ebpf::name::{HashKey, listed_hash};
 
@@ -24,6 +25,8 @@ pub struct PolicyImage {
     pub domains: Vec<(String, DomainEntry)>,
     /// Groups: number, masks, prefixes.
     pub groups: Vec<(u16, GroupMasks, Vec<IpNet>)>,
+    /// Block pages: group, number of the category's bit, response.
+    pub pages: Vec<(u16, u8, Page)>,
 }
 
 impl From<&Policy> for PolicyImage {
@@ -35,7 +38,9 @@ impl From<&Policy> for PolicyImage {
         let domains = domains.map(|(name, entry)| (name.to_owned(), entry)).collect();
         let groups = policy.groups();
         let groups = groups.map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()));
-        Self { domains, groups: groups.collect() }
+        let pages = policy.block_pages().into_iter();
+        let pages = pages.map(|(group, category, page)| (group.0, category, page)).collect();
+        Self { domains, groups: groups.collect(), pages }
     }
 }
 
@@ -44,6 +49,7 @@ pub struct PolicyTables {
     domains: HashMap<MapData, DomainKey, DomainEntry>,
     prefixes: LpmTrie<MapData, GroupPrefix, u32>,
     groups: Array<MapData, GroupMasks>,
+    pages: HashMap<MapData, PageKey, Page>,
     domains_max: u32,
 }
 
@@ -61,6 +67,7 @@ impl PolicyTables {
             domains: object.take("DOMAINS")?,
             prefixes: object.take("GROUP_PREFIXES")?,
             groups: object.take("GROUPS")?,
+            pages: object.take("PAGES")?,
             domains_max,
         })
     }
@@ -122,6 +129,11 @@ impl PolicyTables {
                     .map_err(|source| map_error("GROUP_PREFIXES", "fill", source))?;
             }
         }
+        for (group, category, page) in &image.pages {
+            let key =
+                PageKey { policy: generation, group: *group, category: *category, reserved: 0 };
+            self.pages.insert(key, page, 0).map_err(|source| map_error("PAGES", "fill", source))?;
+        }
         Ok(())
     }
 
@@ -142,6 +154,11 @@ impl PolicyTables {
             self.prefixes
                 .remove(&key)
                 .map_err(|source| map_error("GROUP_PREFIXES", "clear", source))?;
+        }
+        let stale: Vec<PageKey> =
+            self.pages.keys().flatten().filter(|key| key.policy != generation).collect();
+        for key in stale {
+            self.pages.remove(&key).map_err(|source| map_error("PAGES", "clear", source))?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The loaded programs on frames from memory, by `BPF_PROG_TEST_RUN`: replay, parity tests, benches.
 
 use aya::programs::{TestRun as _, TestRunOptions};
+use sensor_ebpf::abi::PageKey;
 use sensor_ebpf::reset::Order;
 
 use super::KernelError;
@@ -34,7 +35,15 @@ impl Outcome {
             let bytes = out.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
             u32::from_ne_bytes(bytes.unwrap_or_default())
         };
-        let order = Order { magic: word(0), sequence_end: word(4), reserved: [word(8), word(12)] };
+        let [a, b, c, _] = word(12).to_ne_bytes();
+        let (group, category) = (u16::from_ne_bytes([a, b]), c);
+        let order = Order {
+            magic: word(0),
+            sequence_end: word(4),
+            page: PageKey { policy: word(8), group, category, reserved: 0 },
+            flags: word(16),
+            timestamps: [word(20), word(24)],
+        };
         Self { action, frame, order: Some(order) }
     }
 }

@@ -186,6 +186,36 @@ pub enum Fault {
         "a sinkhole is the unspecified address: write one that a machine has, or another answer"
     )]
     SinkholeUnspecified,
+    /// A redirect that leads nowhere.
+    #[error("answer `redirect` has no portal: write portal = \"https://…\"")]
+    NoPortal,
+    /// A portal, and another answer.
+    #[error("a portal is given and not used: write answer = \"redirect\"")]
+    PortalUnused,
+    /// A contact, and another answer.
+    #[error("a contact is given and not shown: write answer = \"page\"")]
+    ContactUnused,
+    /// A portal that cannot be written into a header field.
+    #[error(
+        "`{0}` is no portal: write an absolute URL, http or https, of at most {max} bytes, without \
+        spaces, quotes and fragment", max = super::block_page::PORTAL_BYTES_MAX
+    )]
+    Portal(String),
+    /// A contact that is no line.
+    #[error("a contact is one line of 1 to {max} bytes: say whom to ask",
+        max = super::block_page::CONTACT_BYTES_MAX)]
+    Contact,
+    /// A response that one packet does not carry.
+    #[error(
+        "a block page has {bytes} bytes, and {max} fit one packet: \
+        shorten `contact`, `portal` or the longest title"
+    )]
+    PageTooLong {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
     /// A protected category a group wants to act on.
     #[error("group `{group}` may not act on `{category}`, which is protected: remove it")]
     ProtectedActedOn {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::block_page::{self, Answer, RawBlockPage};
 use super::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, RawCategory, RawPreset};
 use super::dns::{self, RawDns};
 use super::error::{Fault, PolicyError, shown};
@@ -38,6 +39,7 @@ struct RawPolicy {
     group: Vec<RawGroup>,
     no_name: Option<Spanned<RawNoName>>,
     dns: Option<Spanned<RawDns>>,
+    block_page: Option<Spanned<RawBlockPage>>,
     #[serde(default)]
     allow: Vec<RawRule>,
     #[serde(default)]
@@ -67,6 +69,7 @@ pub(crate) struct PolicyFile {
     pub(crate) version: String,
     pub(crate) categories: Categories,
     pub(crate) groups: Groups,
+    pub(crate) answer: Answer,
     pub(crate) lists: Vec<ListDeclaration>,
     pub(crate) allow: Vec<LocalRule>,
     pub(crate) block: Vec<LocalRule>,
@@ -108,7 +111,10 @@ impl PolicyFile {
         let groups = Groups::declare(&source, &raw.group, &raw.default_group, &rules)?;
         let allow = check_rules(&source, &raw.allow, "allow rule")?;
         let block = check_rules(&source, &raw.block, "block rule")?;
-        Ok(Self { version: raw.version.into_inner(), categories, groups, lists, allow, block })
+        let (version, raw_page) = (raw.version.into_inner(), raw.block_page.as_ref());
+        let answer = Answer::read(&source, raw_page)?;
+        block_page::check(&source, raw_page, &answer, &version, &categories, &groups)?;
+        Ok(Self { version, categories, groups, answer, lists, allow, block })
     }
 }
 
@@ -241,7 +247,7 @@ mod tests {
         check(
             "blok = 1",
             "policy.toml:3: unknown field `blok`, expected one of `version`, `default_group`, \
-                `preset`, `category`, `list`, `group`, `no_name`, `dns`, `allow`, `block`: rules/README.md shows the grammar",
+                `preset`, `category`, `list`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`: rules/README.md shows the grammar",
         );
         check(
             "[[block]]\nname = \"a.example\"",

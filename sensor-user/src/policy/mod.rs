@@ -1,7 +1,8 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
 //! `file` reads `policy.toml` and its preset, `list` the lists it names, `compile` joins them to
-//! one entry a name, `no_name` says what becomes of flows without one, `dns` how queries are answered; `decide` is the reference for what the kernel does with these entries, and
+//! one entry a name, `no_name` says what becomes of flows without one, `dns` how queries are answered,
+//! `block_page` what a browser is shown; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
 //! last good one when this one has a fault.
 
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use jiff::civil::Date;
 use sensor_ebpf::abi::{DomainEntry, GroupMasks};
 
+mod block_page;
 mod category;
 mod compile;
 mod decide;
@@ -27,6 +29,7 @@ mod source;
 mod warning;
 mod why;
 
+use self::block_page::Answer;
 use self::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID};
 use self::compile::{Interest, Names, Table};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
@@ -73,6 +76,7 @@ pub struct Policy {
     version: String,
     categories: Categories,
     groups: Groups,
+    answer: Answer,
     lists: Vec<List>,
     allow: Vec<LocalRule>,
     block: Vec<LocalRule>,
@@ -107,8 +111,19 @@ impl Policy {
             interest.alert |= group.masks.alert;
         }
         let (table, warnings) = names.compile(&lists, interest);
-        let PolicyFile { version, categories, groups, allow, block, .. } = file;
-        Ok(Self { version, categories, groups, lists, allow, block, table, protected, warnings })
+        let PolicyFile { version, categories, groups, answer, allow, block, .. } = file;
+        Ok(Self {
+            version,
+            categories,
+            groups,
+            answer,
+            lists,
+            allow,
+            block,
+            table,
+            protected,
+            warnings,
+        })
     }
 
     /// The version the policy file states.

@@ -1,6 +1,7 @@
 """Loads pages in one Chromium, one after the other, and says what it showed: one JSON line a page.
 
-Arguments: a directory for its home, the authority's certificate, names. "text" is what the page shows,
+Arguments: a directory for its home, the authority's certificate, names, loaded over TLS, or with "http://"
+in front of them. "text" is what the page shows,
 "error" the browser's word for why it could not be loaded. Talks the DevTools protocol over two pipes.
 """
 
@@ -94,8 +95,9 @@ def is_load(event, loader):
 trust()
 browser = Browser()
 for name in names:
-    text, error = browser.load(f"https://{name}/")
+    url = name if "://" in name else f"https://{name}/"
+    text, error = browser.load(url)
     if error == "net::ERR_NETWORK_CHANGED":
         # Of a page in a window it does so itself.
-        text, error = browser.load(f"https://{name}/")
+        text, error = browser.load(url)
     print(json.dumps({"name": name, "text": text, "error": error}), flush=True)

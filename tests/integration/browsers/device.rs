@@ -61,7 +61,8 @@ impl Browser {
     }
 
     /// Loads `https://<name>/` for each name, one after the other, in one browser that was never started
-    /// before. Two names in turn are reached by IPv4 and two by IPv6.
+    /// before. Two names in turn are reached by IPv4 and two by IPv6. Chromium takes names with `http://` in
+    /// front of them, too.
     pub(super) fn load(self, lab: &Lab, web: &WebServer, names: &[String]) -> Result<Vec<Loaded>> {
         let home = tempfile::tempdir_in(lab.directory()).context("make a home")?;
         for (file, text) in [("hosts", hosts_of(names)?), ("resolv.conf", NO_RESOLVER.to_owned())] {
@@ -104,7 +105,7 @@ fn hosts_of(names: &[String]) -> Result<String> {
     let mut hosts = "127.0.0.1 localhost\n".to_owned();
     let families = [Family::V4, Family::V4, Family::V6, Family::V6];
     for (name, family) in names.iter().zip(families.into_iter().cycle()) {
-        writeln!(hosts, "{} {name}", family.server())?;
+        writeln!(hosts, "{} {}", family.server(), name.trim_start_matches("http://"))?;
     }
     Ok(hosts)
 }

@@ -1,10 +1,11 @@
 //! Browsers over TCP, and what has their hellos: what is allowed loads, what is blocked never does. A
 //! hello of theirs takes two segments, in which the extensions lie in an order that is drawn each time.
 //!
-//! [`loss`]: the same where packets get lost. [`fingerprints`]: what records say of their hellos.
+//! [`block_page`]: what is shown for a page in the clear. [`loss`]: the same where packets get lost. [`fingerprints`]: what records say of their hellos.
 //!
 //! [`device`] runs a browser and says what it shows, [`hellos`] what its hellos looked like on the wire.
 
+mod block_page;
 mod device;
 mod fingerprints;
 mod hellos;

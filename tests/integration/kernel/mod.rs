@@ -8,6 +8,7 @@ mod dns_replies;
 mod dns_stream;
 mod link;
 mod malformed;
+mod pages;
 mod parity;
 mod records;
 mod resets;
@@ -16,7 +17,7 @@ pub(super) mod verdicts;
 
 use anyhow::Result;
 use sensor_ebpf::abi::{
-    DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, NoName, Side, VerdictEvent,
+    DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, NoName, Page, Side, VerdictEvent,
 };
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::parse::Packet;
@@ -29,6 +30,9 @@ use sensor_user::kernel::flows::FlowTable;
 use sensor_user::kernel::object::{Clock, Object, Sizes};
 use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
 use sensor_user::kernel::test_run::{Outcome, TEST_IFINDEX};
+
+/// Bit of the category that [`Bench::block_with`] blocks.
+const CATEGORY: u8 = 5;
 
 /// The programs behind one interface.
 struct Bench {
@@ -74,7 +78,21 @@ impl Bench {
         let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
         let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
         let masks = GroupMasks { block: 1, block_no_name, ..GroupMasks::default() };
-        let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())] };
+        let image =
+            PolicyImage { domains, groups: vec![(0, masks, Vec::new())], pages: Vec::new() };
+        self.tables.push(&self.control, &image, |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// Blocks a name for everybody, with this block page.
+    fn block_with(&mut self, name: &str, page: &Page) -> Result<()> {
+        let entry = DomainEntry { categories: 1 << CATEGORY, ..DomainEntry::default() };
+        let masks = GroupMasks { block: 1 << CATEGORY, ..GroupMasks::default() };
+        let image = PolicyImage {
+            domains: vec![(name.to_owned(), entry)],
+            groups: vec![(0, masks, Vec::new())],
+            pages: vec![(0, CATEGORY, *page)],
+        };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! What both ends of a blocked connection see, and how soon.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
-use sensor_lab::lab::{Family, Lab, Offloads, Plan, WAN_INTERFACE};
+use anyhow::{Context as _, Result, bail};
+use sensor_lab::lab::{Family, LAN_INTERFACE, Lab, Offloads, Plan, WAN_INTERFACE};
 use sensor_lab::process;
 use sensor_lab::sensor::{self, Mode, Sensor, Setup};
 use sensor_lab::servers::WebServer;
+use sensor_user::kernel::lab::deny_metadata_at;
 
 use super::listener::{Listener, deafen, open_wide};
 use super::traffic::{self, Dial, Dialled, Scheme};
@@ -44,6 +46,41 @@ fn both_ends_see_a_reset_while_no_daemon_runs() -> Result<()> {
     let (lab, mut sensor, listener) = listening(&setup())?;
     sensor.kill()?;
     both_ends_see_a_reset(&lab, &listener, "native, no daemon")
+}
+
+/// Drivers of virtual machines all carry metadata: the programs are told that this one does not.
+#[test]
+fn both_ends_see_a_reset_where_a_driver_carries_no_metadata() -> Result<()> {
+    for mode in [Mode::Native, Mode::Generic] {
+        let (lab, sensor, listener) = listening(&Setup { mode, ..setup() })?;
+        let link = lab.gateway().run("ip", &["-oneline", "link", "show", LAN_INTERFACE])?;
+        let (index, _) = link.split_once(':').context("no index of the interface")?;
+        deny_metadata_at(&pins(&sensor)?, index.parse()?)?;
+        both_ends_see_a_reset(&lab, &listener, &format!("{mode:?}, no metadata"))?;
+        let status = status(&sensor)?;
+        let ingress = &lan(&status)?.ingress;
+        let happened = |what: &str| ingress.happened.get(what).copied().unwrap_or(0);
+        let blocked = (CASES.len() * TRIES) as u64;
+        // What acknowledges a page is ordered too.
+        assert!(happened("reset-without-metadata") >= blocked, "{ingress:?}");
+        assert_eq!(happened("server-reset"), blocked, "{ingress:?}");
+        assert_eq!(happened("client-reset") + happened("block-page"), blocked, "{ingress:?}");
+    }
+    Ok(())
+}
+
+/// The directory of the sensor's pinned maps.
+fn pins(sensor: &Sensor) -> Result<PathBuf> {
+    let below = sensor.bpffs();
+    let mut directories = vec![below.to_owned()];
+    while let Some(directory) = directories.pop() {
+        if directory.join("INTERFACES").exists() {
+            return Ok(directory);
+        }
+        let entries = directory.read_dir().context("read a directory of pins")?.flatten();
+        directories.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+    }
+    bail!("no pinned map below {}", below.display())
 }
 
 #[test]
@@ -92,7 +129,9 @@ fn a_client_that_ignores_resets_gets_nothing_through() -> Result<()> {
 #[test]
 fn two_ends_that_ignore_resets_exchange_nothing() -> Result<()> {
     const PIECES: usize = 30;
-    let (lab, sensor, listener) = listening(&setup())?;
+    let mut setup = setup();
+    setup.policy.push_str("\n[block_page]\nanswer = \"reset\"\n");
+    let (lab, sensor, listener) = listening(&setup)?;
     truth::count(&lab)?;
     open_wide(&lab, 40)?;
     for namespace in [lab.client(), lab.server()] {
@@ -144,7 +183,8 @@ fn both_ends_see_a_reset(lab: &Lab, listener: &Listener, what: &str) -> Result<(
     Ok(())
 }
 
-/// One connection: after what time the client and the server's program have seen its reset.
+/// One connection: after what time the client has seen its reset or its page, and the server's program its
+/// reset.
 fn reset_once(
     lab: &Lab,
     listener: &Listener,
@@ -154,7 +194,8 @@ fn reset_once(
     let known = listener.seen()?.len();
     let to_listener = Dial { to: LISTENER_PORT, family, ..Dial::new(scheme, BLOCKED) };
     let Dialled { outcome, detail, sent_at, ended_at, .. } = traffic::dial(lab, None, to_listener)?;
-    assert_eq!(outcome, "reset", "{scheme:?} {family:?}: {detail}");
+    let expected = if scheme == Scheme::Http { "page" } else { "reset" };
+    assert_eq!(outcome, expected, "{scheme:?} {family:?}: {detail}");
     let seen = listener.wait_for("reset", known)?;
     assert_eq!(seen.bytes, 0, "{scheme:?} {family:?}: the server has read of the request");
     assert_ne!(seen.peer, family.client().to_string(), "no NAT on {WAN_INTERFACE}");

@@ -3,7 +3,7 @@
 Arguments: the plan, the authority's certificate, connections at once. The plan has one JSON object a line:
 port (ours, 0 for any), address, to, scheme (https, http, udp), name, path, padding (bytes of the
 request beyond need), pieces (further small segments), abort (reset after the first bytes), after
-(seconds from the start), timeout. "sent_at" and "ended_at" are the machine's monotonic clock.
+(seconds from the start), timeout. The outcome of an answer that forbids is "page". "sent_at" and "ended_at" are the machine's monotonic clock.
 """
 
 import json
@@ -53,6 +53,8 @@ def ask(connection, flow, report):
     for piece in range(flow["pieces"]):
         connection.sendall(f"X-Piece: {piece}\r\n".encode())
     while chunk := connection.recv(65536):
+        if report["bytes"] == 0 and chunk.startswith(b"HTTP/1.1 403 "):
+            report["outcome"] = "page"
         report["bytes"] += len(chunk)
         if flow["abort"]:
             linger = struct.pack("ii", 1, 0)

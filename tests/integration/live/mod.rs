@@ -1,6 +1,6 @@
 //! The sensor between real clients and servers. Needs root; every packet stays in the lab's namespaces.
 //!
-//! - [`blocking`]: what both ends of a blocked connection see, and how soon.
+//! - [`blocking`], [`block_page`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
 //! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
@@ -14,6 +14,7 @@
 
 mod accounting;
 mod asymmetric;
+mod block_page;
 mod blocking;
 mod corrupt;
 mod crash;
@@ -142,6 +143,14 @@ impl Site {
 
 pub(super) fn page(name: &str) -> Outcome {
     Outcome::Page { status: 200, body: page_of(name) }
+}
+
+/// True where the client was shown the block page of the policy above.
+fn is_block_page(outcome: &Outcome) -> bool {
+    let Outcome::Page { status: 403, body } = outcome else { return false };
+    ["<h1>This page is blocked</h1>", "<dd>Gambling<", "<dd>students/gambling<", "<dd>live.1<"]
+        .iter()
+        .all(|part| body.contains(part))
 }
 
 fn status(sensor: &Sensor) -> Result<Status> {

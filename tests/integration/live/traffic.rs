@@ -92,7 +92,7 @@ impl Dial {
 pub(super) struct Dialled {
     pub(super) port: u16,
     pub(super) name: String,
-    /// `done`, `reset`, `timeout`, or `other` with a detail.
+    /// `done`, `page` for a block page, `reset`, `timeout`, or `other` with a detail.
     pub(super) outcome: String,
     pub(super) detail: String,
     /// Read by the client.
@@ -103,6 +103,11 @@ pub(super) struct Dialled {
 }
 
 impl Dialled {
+    /// The client was told that it may not: over TLS by a reset, else by a page.
+    pub(super) fn is_refused(&self) -> bool {
+        self.outcome == "reset" || self.outcome == "page"
+    }
+
     fn parse(line: &str) -> Result<Self> {
         let value = Fields::parse(line)?;
         Ok(Self {
