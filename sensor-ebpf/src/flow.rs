@@ -294,7 +294,8 @@ pub enum Probe {
     Neither = 0,
     /// A TLS record that a server would take before or as a `ClientHello` (RFC 8446 section 5.1).
     Hello = 1,
-    /// A request line (RFC 9112 section 3): three upper-case letters or hyphens.
+    /// A request line (RFC 9112 section 3), perhaps behind empty lines: upper-case letters, hyphens, and ends
+    /// of lines.
     Request = 2,
 }
 
@@ -309,11 +310,17 @@ impl Probe {
         if a >= 20 && a <= 22 && (length < 2 || b == 3) {
             return Self::Hello;
         }
-        if length >= 3 && is_method_byte(a) && is_method_byte(b) && is_method_byte(c) {
+        if length >= 3 && is_start_byte(a) && is_start_byte(b) && is_start_byte(c) {
             return Self::Request;
         }
         Self::Neither
     }
+}
+
+/// A method, or what may come before it: servers pass over empty lines (RFC 9112 section 2.2).
+#[inline(always)]
+const fn is_start_byte(byte: u8) -> bool {
+    is_method_byte(byte) || byte == b'\r' || byte == b'\n'
 }
 
 /// Registered methods are upper-case letters and hyphens (IANA HTTP Method Registry).

@@ -122,6 +122,8 @@ wire_enum! {
         DnsMalformed = 22 => "dns-malformed",
         /// A DNS name whose compression does not come to an end (RFC 1035 section 4.1.4).
         DnsCompression = 23 => "dns-compression",
+        /// HTTP/2 without TLS: its names are compressed (RFC 9113 section 3.3, RFC 7541).
+        Http2 = 24 => "http2",
     }
 }
 

@@ -226,6 +226,8 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: FlowKey, plan: Plan) -> u32 {
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
     examination.event.from_peer = u8::from(plan == Plan::Alone);
+    examination.is_further_name = 0;
+    examination.goes_on = 0;
     // SAFETY: same context; on failure control comes back.
     unsafe {
         if plan == Plan::Query {

@@ -14,7 +14,7 @@ use crate::assemble::Start;
 use crate::hello::{self, Outcome};
 use crate::maps::{self, Examination, STAGES, sight, stage};
 use crate::normalise::leave_out;
-use crate::{assemble, flows, head, lock, payload};
+use crate::{assemble, flows, lock, payload, requests};
 
 /// What becomes of the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -79,6 +79,10 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
     examination.event.no_name = NoName::Named as u8;
     examination.server_next = first_byte(examination);
+    if examination.goes_on != 0 {
+        let fate = next_request(ctx, examination, row);
+        return carry_out::<{ stage::ASSEMBLE }>(ctx, examination, fate, row);
+    }
     let fate = match followed(examination) {
         Some(flow) => {
             if lock::take(&mut flow.lock) {
@@ -131,6 +135,23 @@ pub(crate) fn followed(examination: &Examination) -> Option<&'static mut Flow> {
     flows::find(&examination.event.key).map(|flow| unsafe { &mut *flow })
 }
 
+/// Reads on behind a name that has passed.
+#[inline(always)]
+fn next_request(ctx: &XdpContext, examination: &mut Examination, row: Row) -> Fate {
+    match requests::next_name(ctx, examination) {
+        Ok(()) => Fate::Judge,
+        Err(NoName::Truncated) => Fate::Pass,
+        Err(reason) => {
+            examination.goes_on = 0;
+            if reason == NoName::Oversize {
+                return nameless(examination, reason);
+            }
+            row.no_name(reason);
+            Fate::Pass
+        }
+    }
+}
+
 /// A segment of which nothing is known but its bytes.
 #[inline(always)]
 fn alone(
@@ -141,8 +162,11 @@ fn alone(
 ) -> Fate {
     let reason = match probe(ctx, examination, 0) {
         Probe::Neither => return Fate::Pass,
-        Probe::Request => match head::read_name(ctx, examination, 0) {
-            Ok(()) => return Fate::Judge,
+        Probe::Request => match requests::first_name(ctx, examination) {
+            Ok(()) => {
+                examination.goes_on = 1;
+                return Fate::Judge;
+            }
             Err(reason) => reason,
         },
         Probe::Hello => {
@@ -326,8 +350,11 @@ fn request(
     if probe(ctx, examination, at) != Probe::Request {
         return Fate::Pass;
     }
-    match head::read_name(ctx, examination, at) {
-        Ok(()) => Fate::Judge,
+    match requests::first_name(ctx, examination) {
+        Ok(()) => {
+            examination.goes_on = 1;
+            Fate::Judge
+        }
         Err(reason) => {
             row.no_name(reason);
             note_reason(flow, reason);

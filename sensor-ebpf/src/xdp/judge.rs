@@ -85,6 +85,11 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         return dns::judged(ctx, examination, verdict, is_canary, row);
     }
     if verdict != Verdict::Block || examination.sight & sight::TAP != 0 {
+        if verdict != Verdict::Block && examination.goes_on != 0 {
+            // SAFETY: same context; on failure control comes back.
+            unsafe { STAGES.tail_call(ctx, stage::HANDSHAKE) };
+            row.happened(Happening::StageMissing);
+        }
         return XDP_PASS;
     }
     examination.outcome = reject::RESET_BOTH;
@@ -179,6 +184,10 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
     if flow.verdict == Verdict::Block as u8 {
+        return;
+    }
+    if examination.is_further_name != 0 && verdict != Verdict::Block {
+        // The first name of a head is the one that counts (RFC 9112 section 3.2.2).
         return;
     }
     if verdict == Verdict::Undecided && flow.name_hash != 0 {

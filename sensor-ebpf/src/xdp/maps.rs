@@ -10,7 +10,7 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
-use sensor_ebpf::http::HeadReader;
+use sensor_ebpf::http::RequestReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
 use sensor_ebpf::parse::Packet;
@@ -126,7 +126,7 @@ pub(crate) struct Examination {
     pub(crate) window: Window,
     /// Becomes the event; its key, name and name source are filled on the way.
     pub(crate) event: VerdictEvent,
-    pub(crate) head: HeadReader,
+    pub(crate) requests: RequestReader,
     pub(crate) suffixes: SuffixReader,
     pub(crate) offer: OfferHash,
     pub(crate) comparison: Comparison,
@@ -144,6 +144,12 @@ pub(crate) struct Examination {
     pub(crate) outcome: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
+    /// Names that requests in this packet had so far.
+    pub(crate) names: u32,
+    /// 1 where the name in the event is not the first of its head.
+    pub(crate) is_further_name: u32,
+    /// 1 where requests in this packet are read on once the name in the event has passed.
+    pub(crate) goes_on: u32,
     /// Bits of [`sight`].
     pub(crate) sight: u32,
 }
