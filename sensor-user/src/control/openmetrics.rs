@@ -3,14 +3,14 @@
 use std::fmt;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::status::{DirectionStatus, Status};
 
-/// Media type of [`text`].
+/// Media type of that text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Before every name.
@@ -150,16 +150,7 @@ fn counter<const N: usize>(
 where
     [(&'static str, String); N]: EncodeLabelSet,
 {
-    let kind = ConstCounter::new(0_u64).metric_type();
-    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
-    for (labels, value) in samples {
-        if N == 0 {
-            return ConstCounter::new(value).encode(metric);
-        }
-        let labels = labels.map(|(label, value)| (label, escaped(&value)));
-        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
-    }
-    Ok(())
+    encode(encoder, name, help, ConstCounter::new, samples)
 }
 
 fn gauge<const N: usize>(
@@ -171,14 +162,26 @@ fn gauge<const N: usize>(
 where
     [(&'static str, String); N]: EncodeLabelSet,
 {
-    let kind = ConstGauge::new(0_u64).metric_type();
-    let mut metric = encoder.encode_descriptor(name, help, None, kind)?;
+    encode(encoder, name, help, ConstGauge::new, samples)
+}
+
+fn encode<const N: usize, M: EncodeMetric>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    of: impl Fn(u64) -> M,
+    samples: impl IntoIterator<Item = Sample<N>>,
+) -> fmt::Result
+where
+    [(&'static str, String); N]: EncodeLabelSet,
+{
+    let mut metric = encoder.encode_descriptor(name, help, None, of(0).metric_type())?;
     for (labels, value) in samples {
         if N == 0 {
-            return ConstGauge::new(value).encode(metric);
+            return of(value).encode(metric);
         }
         let labels = labels.map(|(label, value)| (label, escaped(&value)));
-        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+        of(value).encode(metric.encode_family(&labels)?)?;
     }
     Ok(())
 }

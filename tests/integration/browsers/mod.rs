@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::env;
 
 use anyhow::{Context as _, Result};
+use sensor_lab::FULL_VARIABLE;
 use sensor_lab::lab::Lab;
 use sensor_lab::process;
 use sensor_lab::sensor::{self, Mode, Sensor, Setup};
@@ -26,8 +27,6 @@ use hellos::{Capture, Hello, Summary};
 /// Loads of each kind in one run, and in a full one.
 const LOADS: usize = 5;
 const LOADS_FULL: usize = 50;
-/// Tells the tests to leave nothing out.
-const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
 
 const ALLOWED: &str = "library.example";
 const BLOCKED: &str = "casino.example";
