@@ -137,6 +137,9 @@ impl Lab {
             lab.translate_addresses()?;
         }
         lab.set_offloads(plan.offloads)?;
+        for namespace in [&lab.client, &lab.gateway, &lab.server] {
+            namespace.settle()?;
+        }
         Ok(lab)
     }
 

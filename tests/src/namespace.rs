@@ -4,14 +4,19 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
 
 use crate::leftover::NETNS;
 use crate::{process, signal};
 
 /// The system's own Python, and not one that a version manager puts in front of it.
 pub const PYTHON: &str = "/usr/bin/python3";
+
+/// The kernel reports a new link's state within a second (`linkwatch`); a busy machine takes longer.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A handle; the namespace itself belongs to the [`crate::lab::Lab`].
 #[derive(Clone, Debug)]
@@ -90,6 +95,16 @@ impl Namespace {
         process::run(self.command("sysctl").arg("-qw").args(settings)).map(drop)
     }
 
+    /// Waits until every interface carries and has an address of its link. The kernel may take a second
+    /// to say so, and a browser gives up its loads when the network changes under it.
+    pub(crate) fn settle(&self) -> Result<()> {
+        process::wait_until("interfaces are up", SETTLE_LIMIT, || {
+            let text = self.run("ip", &["-json", "address", "show", "up"])?;
+            let links: Vec<Link> = serde_json::from_str(&text).context("read ip's JSON")?;
+            Ok(links.iter().all(Link::is_settled).then_some(()))
+        })
+    }
+
     pub fn counters(&self, interface: &str) -> Result<LinkCounters> {
         let text = self.run("ip", &["-json", "-stats", "link", "show", "dev", interface])?;
         let value: serde_json::Value = serde_json::from_str(&text).context("read ip's JSON")?;
@@ -104,5 +119,32 @@ impl Namespace {
             tx_packets: count("tx", "packets")?,
             tx_bytes: count("tx", "bytes")?,
         })
+    }
+}
+
+/// What `ip -json address` says of an interface.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Link {
+    operstate: String,
+    addr_info: Vec<LinkAddress>,
+}
+
+#[derive(Debug, Deserialize)]
+struct LinkAddress {
+    scope: String,
+    #[serde(default)]
+    tentative: bool,
+}
+
+impl Link {
+    fn is_settled(&self) -> bool {
+        let has_address = self.addr_info.iter().any(|address| address.scope == "link");
+        let is_tentative = self.addr_info.iter().any(|address| address.tentative);
+        match self.operstate.as_str() {
+            // A loopback; an empty object, which stands for an interface that is not up.
+            "UNKNOWN" | "" => true,
+            state => state == "UP" && has_address && !is_tentative,
+        }
     }
 }
