@@ -1,6 +1,7 @@
 //! The life of a flow: its key, its phases, and the end of a TCP connection.
 
 use crate::abi::{Address, Flow, FlowKey, NoName, Verdict};
+use crate::http::framing;
 use crate::normalise::is_before;
 use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP};
 
@@ -22,7 +23,7 @@ pub enum Phase {
     Waiting = 0,
     /// A hello was read. Until the server answers, another one could be the one the server believes.
     Named = 1,
-    /// HTTP: each segment that starts a request is read.
+    /// HTTP: each request is read, see [`Flow::framing`].
     Requests = 2,
     /// Nothing more is looked at.
     Done = 3,
@@ -158,7 +159,12 @@ impl Flow {
             lock: 0,
             peer_marks: 0,
             end_sent: 0,
-            reserved: 0,
+            framing: framing::NONE,
+            body_laps: 0,
+            body_from: 0,
+            body_end: 0,
+            head_from: examined,
+            head_end: examined,
         }
     }
 
@@ -244,7 +250,8 @@ impl Flow {
     /// Keeps what a segment of the peer says about the handshake: what it has sent, and what of the
     /// client's bytes has arrived and can no longer be sent in another version.
     ///
-    /// `true`: with this segment the peer answers the hello, which is settled now.
+    /// `true`: with this segment the peer answers the hello, or has the whole requests that are kept; which is
+    /// settled now.
     #[inline(always)]
     pub const fn hear_peer(&mut self, segment: &Packet) -> bool {
         if self.phase == Phase::Done as u8 {
@@ -276,8 +283,11 @@ impl Flow {
                 self.examined_to = segment.acknowledgement;
             }
         }
-        let answers =
-            segment.payload_length > 0 && !is_before(segment.acknowledgement, self.examined_to);
+        let is_settled = !is_before(segment.acknowledgement, self.examined_to);
+        if self.framing != framing::NONE && self.slot != 0 {
+            return is_settled && self.framing != framing::KEPT;
+        }
+        let answers = segment.payload_length > 0 && is_settled;
         if !answers || self.phase != Phase::Named as u8 {
             return false;
         }
@@ -310,7 +320,11 @@ impl Probe {
         if a >= 20 && a <= 22 && (length < 2 || b == 3) {
             return Self::Hello;
         }
-        if length >= 3 && is_start_byte(a) && is_start_byte(b) && is_start_byte(c) {
+        if length >= 1
+            && is_start_byte(a)
+            && (length < 2 || is_start_byte(b))
+            && (length < 3 || is_start_byte(c))
+        {
             return Self::Request;
         }
         Self::Neither
@@ -353,7 +367,10 @@ mod tests {
         check(b"GET / ", Probe::Request);
         check(b"M-SEAR", Probe::Request);
         check(b"HTTP/1", Probe::Request);
-        check(b"GE", Probe::Neither);
+        check(b"GE", Probe::Request);
+        check(b"\r", Probe::Request);
+        check(b"", Probe::Neither);
+        check(b"Ge", Probe::Neither);
         check(b"get / ", Probe::Neither);
         check(b"220 sm", Probe::Neither);
     }

@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -51,7 +51,7 @@ pub use self::value::{
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Flow>() == 136);
+const _: () = assert!(size_of::<Flow>() == 152);
 const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
@@ -66,4 +66,4 @@ const _: () = assert!(
 );
 const _: () = assert!(size_of::<StoredHello>() == 560);
 const _: () = assert!(size_of::<VerdictEvent>() == 344);
-const _: () = assert!(size_of::<FlowEndEvent>() == 192);
+const _: () = assert!(size_of::<FlowEndEvent>() == 208);

@@ -1,12 +1,13 @@
 //! What lies between two heads: bodies of known length and chunks (RFC 9112 sections 6 and 7.1).
 
+use super::request_line::is_token_byte;
 use super::{RequestReader, State};
 use crate::abi::NoName;
-use crate::flow::is_method_byte;
 use crate::step::Step;
 
-/// Hexadecimal digits of the largest chunk that is believed.
-const SIZE_DIGITS_MAX: u32 = 15;
+/// Bits of the largest chunk that is believed: 4 GiB, in any number of zeroes. A flow keeps so many of a
+/// number that is cut.
+const SIZE_BITS_MAX: u32 = 32;
 
 impl RequestReader {
     /// Passes over what is at hand of a body or chunk.
@@ -16,9 +17,15 @@ impl RequestReader {
         self.at += count;
         self.left -= u64::from(count);
         if self.left == 0 {
-            self.state = if self.state == State::Body { State::Start } else { State::ChunkEnd };
+            self.end_body();
         }
         Step::More
+    }
+
+    /// Goes on behind a body or chunk.
+    #[inline(always)]
+    pub(super) const fn end_body(&mut self) {
+        self.state = if matches!(self.state, State::Body) { State::Start } else { State::ChunkEnd };
     }
 
     /// Reads a byte that is in no head and no data.
@@ -29,10 +36,11 @@ impl RequestReader {
                 if byte == b'\r' || byte == b'\n' {
                     return Step::More;
                 }
-                if !is_method_byte(byte) {
+                if !is_token_byte(byte) {
                     return self.lose(NoName::NotTls);
                 }
                 self.begin_head();
+                self.head_from = self.window_from.wrapping_add(self.at - 1);
                 self.head_length = 1;
                 self.state = State::Method;
             }
@@ -84,10 +92,10 @@ impl RequestReader {
             }
             _ => return self.lose(NoName::Malformed),
         };
-        if self.left >> (4 * SIZE_DIGITS_MAX) != 0 {
+        self.left = self.left << 4 | digit as u64;
+        if self.left >> SIZE_BITS_MAX != 0 {
             return self.lose(NoName::Malformed);
         }
-        self.left = self.left << 4 | digit as u64;
         Step::More
     }
 

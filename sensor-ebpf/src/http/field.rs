@@ -57,6 +57,7 @@ const CONTENT_LENGTH: Word = Word::new("content-length");
 const TRANSFER_ENCODING: Word = Word::new("transfer-encoding");
 const UPGRADE: Word = Word::new("upgrade");
 const CHUNKED: Word = Word::new("chunked");
+const HTTP2: Word = Word::new("h2c");
 
 impl Field {
     /// The field whose name starts with this byte.
@@ -98,6 +99,7 @@ impl RequestReader {
             State::HostValue => return self.host_value(byte),
             State::LengthValue => self.length_value(byte),
             State::CodingValue => self.coding_value(byte),
+            State::UpgradeValue => self.upgrade_value(byte),
             State::HostFold => {
                 if byte == b' ' || byte == b'\t' {
                     self.state = State::FieldSpace;
@@ -187,8 +189,8 @@ impl RequestReader {
                 self.coding_value(byte);
             }
             Field::Upgrade => {
-                self.facts |= fact::UPGRADE;
-                self.end_line(byte);
+                self.state = State::UpgradeValue;
+                self.upgrade_value(byte);
             }
             Field::Other => self.end_line(byte),
         }
@@ -252,6 +254,25 @@ impl RequestReader {
         }
     }
 
+    /// Compares each protocol of the list with `h2c`.
+    #[inline(always)]
+    fn upgrade_value(&mut self, byte: u8) {
+        let is_end = matches!(byte, b' ' | b'\t' | b',' | b'\r' | b'\n');
+        if is_end {
+            if self.matched == HTTP2.length {
+                self.facts |= fact::HTTP2;
+            }
+            self.matched = 0;
+            if byte == b'\n' {
+                self.state = State::LineStart;
+            }
+        } else if self.matched < HTTP2.length && fold(byte) == HTTP2.byte(self.matched, 0) {
+            self.matched += 1;
+        } else {
+            self.matched = MISMATCH;
+        }
+    }
+
     #[inline(always)]
     const fn end_line(&mut self, byte: u8) {
         self.state = if byte == b'\n' { State::LineStart } else { State::FieldValue };
@@ -264,8 +285,8 @@ impl RequestReader {
         let framed_twice = facts & fact::LENGTH != 0 && facts & fact::CHUNKED != 0;
         self.state = if facts & fact::TUNNEL != 0 {
             State::Tunnel
-        } else if facts & (fact::UNCLEAR | fact::UPGRADE) != 0 || framed_twice {
-            State::Lost
+        } else if facts & fact::UNCLEAR != 0 || framed_twice {
+            return self.lose(NoName::HttpFraming);
         } else if facts & fact::CHUNKED != 0 {
             self.left = 0;
             State::ChunkSize
@@ -275,10 +296,11 @@ impl RequestReader {
             State::Start
         };
         self.matched = 0;
+        self.head_end = self.window_from.wrapping_add(self.at);
         if facts & fact::NAMED == 0 {
             return Step::Stop(NoName::NoHost);
         }
-        Step::More
+        if facts & fact::HTTP2 != 0 { Step::Stop(NoName::Http2) } else { Step::More }
     }
 }
 

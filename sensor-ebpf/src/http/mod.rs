@@ -13,10 +13,12 @@
 
 mod body;
 mod field;
+pub mod framing;
 mod request_line;
 
 use crate::abi::{NAME_BUFFER, NAME_MAX, NoName};
 use crate::cursor::{Window, bound};
+use crate::normalise::is_before;
 use crate::step::Step;
 
 /// Bytes of one head: eight times what servers take by default (nginx 8 KiB, Apache 8 KiB a line).
@@ -86,6 +88,8 @@ pub enum State {
     LengthValue,
     /// The value of Transfer-Encoding.
     CodingValue,
+    /// The value of Upgrade.
+    UpgradeValue,
     /// The rest of another value.
     FieldValue,
     /// The start of a line behind a Host without a value: folded, it has the value.
@@ -114,8 +118,8 @@ mod fact {
     pub(super) const UNCLEAR: u8 = 8;
     /// The target is an authority: CONNECT.
     pub(super) const TUNNEL: u8 = 16;
-    /// The connection may go on with another protocol.
-    pub(super) const UPGRADE: u8 = 32;
+    /// The connection may go on with HTTP/2 (RFC 7540 section 3.2).
+    pub(super) const HTTP2: u8 = 32;
 }
 
 /// Where the reader is in a stream of requests, and the name found last.
@@ -143,6 +147,16 @@ pub struct RequestReader {
     bracket: u8,
     /// Names that this head has told.
     names: u32,
+    /// Bytes of the name found before, in this buffer too; 0 where none was.
+    known_length: u32,
+    /// 1 while the name is the one found before, byte for byte.
+    is_known: u32,
+    /// Sequence number of the window's first byte.
+    window_from: u32,
+    /// Sequence number of the first byte of the last head.
+    head_from: u32,
+    /// Sequence number after it, once it is whole.
+    head_end: u32,
 }
 
 /// [`RequestReader::matched`] of another word.
@@ -162,6 +176,11 @@ impl Default for RequestReader {
             facts: 0,
             bracket: 0,
             names: 0,
+            known_length: 0,
+            is_known: 0,
+            window_from: 0,
+            head_from: 0,
+            head_end: 0,
         }
     }
 }
@@ -173,6 +192,8 @@ impl RequestReader {
         self.left = 0;
         self.at = 0;
         self.state = State::Start;
+        self.known_length = 0;
+        self.is_known = 0;
         self.begin_head();
     }
 
@@ -187,10 +208,17 @@ impl RequestReader {
         self.names = 0;
     }
 
-    /// Goes on at this offset of a window.
+    /// Goes on at this offset of a window whose first byte has this sequence number.
     #[inline(always)]
-    pub const fn resume(&mut self, at: u32) {
+    pub const fn resume(&mut self, at: u32, sequence: u32) {
         self.at = at;
+        self.window_from = sequence;
+    }
+
+    /// True inside of a head that starts at this byte or before it.
+    #[inline(always)]
+    pub const fn is_within_head(&self, sequence: u32) -> bool {
+        self.state.is_head() && !is_before(sequence, self.head_from)
     }
 
     /// What is expected next.
@@ -215,6 +243,18 @@ impl RequestReader {
     #[inline(always)]
     pub const fn is_further_name(&self) -> bool {
         self.names > 1
+    }
+
+    /// True where the name found last is, byte for byte, the one found before it.
+    #[inline(always)]
+    pub const fn is_known_name(&self) -> bool {
+        self.is_known != 0
+    }
+
+    /// Forgets the name found before: the next one counts as new.
+    #[inline(always)]
+    pub const fn forget_name(&mut self) {
+        self.known_length = 0;
     }
 
     /// Reads on. [`Step::Found`]: a name. [`Step::Stop`]: a head without one, or bytes that are no request;
@@ -265,6 +305,14 @@ impl RequestReader {
     #[inline(always)]
     const fn begin_name(&mut self) {
         self.name_length = 0;
+        self.is_known = 1;
+    }
+
+    /// Starts a name in place of what was taken for one: the buffer has no longer the one found before.
+    #[inline(always)]
+    const fn restart_name(&mut self) {
+        self.known_length = 0;
+        self.begin_name();
     }
 
     /// Adds a byte to the name; one that is too long only counts.
@@ -273,7 +321,9 @@ impl RequestReader {
         let index = bound::<{ NAME_BUFFER as u32 - 1 }>(self.name_length) as usize;
         if self.name_length < NAME_BUFFER as u32 {
             // SAFETY: the mask keeps the index below the length of the array.
-            unsafe { *self.name.as_mut_ptr().add(index) = byte };
+            let place = unsafe { &mut *self.name.as_mut_ptr().add(index) };
+            self.is_known &= u32::from(*place == byte);
+            *place = byte;
             self.name_length += 1;
         }
     }
@@ -282,6 +332,8 @@ impl RequestReader {
     #[inline(always)]
     const fn found(&mut self) -> Step {
         self.facts |= fact::NAMED;
+        self.is_known &= (self.name_length == self.known_length) as u32;
+        self.known_length = self.name_length;
         if self.name_length == 0 || self.name_length > NAME_MAX as u32 {
             return Step::Stop(NoName::Malformed);
         }

@@ -2,11 +2,11 @@
 
 use super::{RequestReader, State, fact};
 use crate::abi::NoName;
-use crate::flow::is_method_byte;
 use crate::step::Step;
 
-/// Longest method in the registry: `UPDATEREDIRECTREF`.
-const METHOD_MAX: u32 = 17;
+/// Bytes of a method. The longest one in the registry has 17
+/// (`UPDATEREDIRECTREF`); servers answer others too, and read on.
+const METHOD_MAX: u32 = 64;
 
 const VERSION: [u8; 7] = *b"HTTP/1.";
 
@@ -20,7 +20,7 @@ impl RequestReader {
             State::Method => {
                 if is_space(byte) {
                     self.state = State::TargetStart;
-                } else if !is_method_byte(byte) || self.head_length > METHOD_MAX {
+                } else if !is_token_byte(byte) || self.head_length > METHOD_MAX {
                     return self.lose(NoName::NotTls);
                 }
             }
@@ -81,12 +81,12 @@ impl RequestReader {
                 if byte != b'/' {
                     return self.lose(NoName::NotTls);
                 }
-                self.begin_name();
+                self.restart_name();
                 self.state = State::Authority;
             }
             State::Authority => match byte {
                 // Userinfo (RFC 9110 section 4.2.4): the host comes after it.
-                b'@' => self.begin_name(),
+                b'@' => self.restart_name(),
                 b'/' | b'?' | b'#' => self.state = State::Target,
                 b':' if self.bracket == 0 => self.state = State::AuthorityRest,
                 _ => {
@@ -100,7 +100,7 @@ impl RequestReader {
             },
             State::AuthorityRest => match byte {
                 b'@' => {
-                    self.begin_name();
+                    self.restart_name();
                     self.state = State::Authority;
                 }
                 b'/' | b'?' | b'#' => self.state = State::Target,
@@ -139,6 +139,31 @@ impl RequestReader {
         self.state = State::RequestLineEnd;
         if self.name_length > 0 { self.found() } else { Step::More }
     }
+}
+
+/// What methods are made of (RFC 9110 section 5.6.2).
+#[inline(always)]
+pub(super) const fn is_token_byte(byte: u8) -> bool {
+    // As bits: comparisons would cost the verifier a branch each.
+    const TOKEN: [u64; 2] = token_bits();
+    let bits = if byte < 64 { TOKEN[0] } else { TOKEN[1] };
+    byte < 128 && bits >> (byte & 63) & 1 != 0
+}
+
+const fn token_bits() -> [u64; 2] {
+    let (mut low, mut high) = (0, 0);
+    let mut byte = 0_u8;
+    while byte < 128 {
+        let is_token = byte.is_ascii_alphanumeric()
+            || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~');
+        if is_token && byte < 64 {
+            low |= 1 << byte;
+        } else if is_token {
+            high |= 1 << (byte - 64);
+        }
+        byte += 1;
+    }
+    [low, high]
 }
 
 /// What separates the parts of the line for lenient servers (RFC 9112 section 3).

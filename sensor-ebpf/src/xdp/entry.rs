@@ -9,6 +9,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::dns::is_query;
 use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, peer_mark};
+use sensor_ebpf::http::framing;
 use sensor_ebpf::parse::{Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
@@ -149,9 +150,21 @@ fn act(seen: &Seen, sight: &Sight) -> Plan {
         return Plan::Alone;
     }
     if phase == Phase::Requests as u8 {
-        return Plan::FollowedRequest;
+        return between_requests(flow, packet);
     }
     if packet.payload_length > 0 || packet.opens_connection() { Plan::Followed } else { Plan::Pass }
+}
+
+/// A segment of a connection that carries requests: a body passes.
+#[inline(always)]
+fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
+    if packet.payload_length == 0 || flow.is_in_body(packet) {
+        Plan::Pass
+    } else if flow.framing == framing::LOST {
+        Plan::FollowedRequest
+    } else {
+        Plan::Followed
+    }
 }
 
 /// A packet of a blocked flow: answered while the budget lasts, then dropped. A reset is never

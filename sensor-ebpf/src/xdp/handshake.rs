@@ -5,6 +5,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, PROBE_BYTES, Phase, Probe, mark, peer_mark};
+use sensor_ebpf::http::framing;
 use sensor_ebpf::parse::SYN;
 use sensor_ebpf::slot::SLOT_BYTES;
 use sensor_ebpf::tls::HelloReader;
@@ -12,9 +13,9 @@ use sensor_ebpf::tls::HelloReader;
 use crate::account::Row;
 use crate::assemble::Start;
 use crate::hello::{self, Outcome};
-use crate::maps::{self, Examination, STAGES, sight, stage};
+use crate::maps::{self, Examination, NO_REQUEST, STAGES, sight, stage};
 use crate::normalise::leave_out;
-use crate::{assemble, flows, lock, payload, requests};
+use crate::{assemble, flows, lock, payload};
 
 /// What becomes of the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,10 @@ pub(crate) enum Fate {
     Judge,
     /// It is one that should not go on.
     Leave(Anomaly),
-    /// It is for the other one of the two stages that read streams: a slot has come or gone.
+    /// It is for the other one of the two stages that read hellos: a slot has come or gone.
     Other,
+    /// It is for the stage that reads requests.
+    Request,
 }
 
 /// Where a segment lies in a client's stream: offsets from the first byte under examination.
@@ -79,10 +82,6 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
     examination.event.no_name = NoName::Named as u8;
     examination.server_next = first_byte(examination);
-    if examination.goes_on != 0 {
-        let fate = next_request(ctx, examination, row);
-        return carry_out::<{ stage::ASSEMBLE }>(ctx, examination, fate, row);
-    }
     let fate = match followed(examination) {
         Some(flow) => {
             if lock::take(&mut flow.lock) {
@@ -113,6 +112,8 @@ pub(crate) fn carry_out<const OTHER: u32>(
         Fate::Judge => unsafe { STAGES.tail_call(ctx, stage::JUDGE) },
         // SAFETY: as above.
         Fate::Other => unsafe { STAGES.tail_call(ctx, OTHER) },
+        // SAFETY: as above.
+        Fate::Request => unsafe { STAGES.tail_call(ctx, stage::REQUESTS) },
     }
     row.happened(Happening::StageMissing);
     XDP_PASS
@@ -120,7 +121,7 @@ pub(crate) fn carry_out<const OTHER: u32>(
 
 /// Sequence number of the payload: a SYN takes one before it.
 #[inline(always)]
-fn first_byte(examination: &Examination) -> u32 {
+pub(crate) fn first_byte(examination: &Examination) -> u32 {
     let packet = &examination.packet;
     packet.sequence.wrapping_add(u32::from(packet.tcp_flags & SYN != 0))
 }
@@ -135,23 +136,6 @@ pub(crate) fn followed(examination: &Examination) -> Option<&'static mut Flow> {
     flows::find(&examination.event.key).map(|flow| unsafe { &mut *flow })
 }
 
-/// Reads on behind a name that has passed.
-#[inline(always)]
-fn next_request(ctx: &XdpContext, examination: &mut Examination, row: Row) -> Fate {
-    match requests::next_name(ctx, examination) {
-        Ok(()) => Fate::Judge,
-        Err(NoName::Truncated) => Fate::Pass,
-        Err(reason) => {
-            examination.goes_on = 0;
-            if reason == NoName::Oversize {
-                return nameless(examination, reason);
-            }
-            row.no_name(reason);
-            Fate::Pass
-        }
-    }
-}
-
 /// A segment of which nothing is known but its bytes.
 #[inline(always)]
 fn alone(
@@ -162,13 +146,7 @@ fn alone(
 ) -> Fate {
     let reason = match probe(ctx, examination, 0) {
         Probe::Neither => return Fate::Pass,
-        Probe::Request => match requests::first_name(ctx, examination) {
-            Ok(()) => {
-                examination.goes_on = 1;
-                return Fate::Judge;
-            }
-            Err(reason) => reason,
-        },
+        Probe::Request => return Fate::Request,
         Probe::Hello => {
             reader.begin();
             let outcome = hello::read_payload(ctx, examination, reader, 0);
@@ -200,8 +178,8 @@ fn in_stream(
     flow: &mut Flow,
     row: Row,
 ) -> Fate {
-    if flow.phase == Phase::Requests as u8 {
-        return request(ctx, examination, flow, 0, row);
+    if flow.framing != framing::NONE && examination.goes_on != NO_REQUEST {
+        return Fate::Request;
     }
     if flow.slot != 0 {
         return Fate::Other;
@@ -284,10 +262,8 @@ fn in_order(
     let mut probe = probe(ctx, examination, place.old);
     let mut hello_at = 0;
     if probe == Probe::Request {
-        let fate = request(ctx, examination, flow, place.old, row);
-        if fate != Fate::Pass {
-            examined(flow, place);
-            return fate.into();
+        if examination.goes_on != NO_REQUEST {
+            return Fate::Request.into();
         }
         // Other protocols' lines start with upper-case letters too.
         probe = Probe::Neither;
@@ -334,31 +310,6 @@ fn in_order(
                 Outcome::Found | Outcome::Paused => NoName::NoSni,
             };
             nameless(examination, reason).into()
-        }
-    }
-}
-
-/// The start of a request, where it is one.
-#[inline(always)]
-fn request(
-    ctx: &XdpContext,
-    examination: &mut Examination,
-    flow: &mut Flow,
-    at: u32,
-    row: Row,
-) -> Fate {
-    if probe(ctx, examination, at) != Probe::Request {
-        return Fate::Pass;
-    }
-    match requests::first_name(ctx, examination) {
-        Ok(()) => {
-            examination.goes_on = 1;
-            Fate::Judge
-        }
-        Err(reason) => {
-            row.no_name(reason);
-            note_reason(flow, reason);
-            Fate::Pass
         }
     }
 }
@@ -428,7 +379,7 @@ pub(crate) fn nameless(examination: &mut Examination, reason: NoName) -> Fate {
 
 /// Keeps the reason in the flow, unless an earlier segment gave a name.
 #[inline(always)]
-fn note_reason(flow: &mut Flow, reason: NoName) {
+pub(crate) fn note_reason(flow: &mut Flow, reason: NoName) {
     if flow.name_hash == 0 {
         flow.no_name = reason as u8;
     }

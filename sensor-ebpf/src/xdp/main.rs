@@ -1,6 +1,6 @@
 //! The programs the kernel runs, a packet's way through them in file order: [`entry`] counts every
 //! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
-//! with [`assemble`] where it came in pieces; [`judge`] decides about it, [`reject`] acts;
+//! with [`assemble`] where it came in pieces, and [`requests`] those of HTTP; [`judge`] decides about it, [`reject`] acts;
 //! [`client_reset`] tells the client on behalf of XDP; [`egress`] counts the other direction.
 //! [`unread`] decides about fragments; [`dns`] reads queries, and answers those for blocked names.
 //!
@@ -36,10 +36,13 @@ mod maps;
 mod normalise;
 mod payload;
 mod reject;
+mod request_reading;
+mod request_stream;
 mod requests;
 mod rewrite;
 mod slots;
 mod steps;
+mod told;
 mod unread;
 
 use aya_ebpf::macros::{classifier, xdp};
@@ -71,6 +74,13 @@ pub(crate) fn handshake(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn assemble(ctx: XdpContext) -> u32 {
     assemble::run(&ctx)
+}
+
+/// Tail-called for a segment that requests could be in, and once more for each name they have.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn requests(ctx: XdpContext) -> u32 {
+    requests::run(&ctx)
 }
 
 /// Tail-called with a name.

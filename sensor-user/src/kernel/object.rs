@@ -34,7 +34,7 @@ const PINNED: [&str; 14] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 10] = [
+const XDP_PROGRAMS: [&str; 11] = [
     "sensor",
     "normalise",
     "handshake",
@@ -45,6 +45,7 @@ const XDP_PROGRAMS: [&str; 10] = [
     "dns_query",
     "dns_answer",
     "dns_segment",
+    "requests",
 ];
 
 /// TC programs.

@@ -9,6 +9,7 @@
 //!   [`combinations`] of these and the former.
 //! - [`connections`], [`packets`]: how the connection is opened and ended, how segments lie in packets.
 //! - [`hellos`], [`speaker`]: what the hello says, how long it is, what comes before it.
+//! - [`requests`]: names in plain requests, wherever on a connection those start.
 //! - [`ordinary`], [`honest`]: what is no trick, by script and by the kernel's own stack.
 //! - [`crowd`], [`siege`]: many unfinished hellos, and more of everything than the sensor has room for.
 //! - [`tools`]: programs made to get past a sensor.
@@ -27,6 +28,7 @@ mod overlaps;
 mod packets;
 mod race;
 mod records;
+mod requests;
 mod segments;
 mod siege;
 mod speaker;
@@ -129,6 +131,7 @@ fn cases() -> Vec<Case> {
     let cases = [
         segments::cases(),
         records::cases(),
+        requests::cases(),
         fakes::cases(),
         overlaps::cases(),
         combinations::cases(),

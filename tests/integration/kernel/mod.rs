@@ -9,6 +9,7 @@ mod link;
 mod malformed;
 mod parity;
 mod records;
+mod requests;
 mod resets;
 mod split;
 pub(super) mod verdicts;

@@ -109,7 +109,7 @@ fn every_name_of_a_segment_is_judged() -> Result<()> {
         "GET http://fine.example/ HTTP/1.1\r\nHost: blocked.example\r\n\r\n".to_owned(),
         get("fine.example\r\nContent-Length: 4") + "body" + &get("blocked.example"),
         get("\r\n blocked.example"),
-        get("fine.example").repeat(40),
+        (0..40).map(|number| get(&format!("fine{number}.example"))).collect(),
     ];
     for requests in blocked {
         let mut bench = Bench::new(Side::Lan)?;
