@@ -100,7 +100,7 @@ const OTHERS: [(u16, usize); 15] = [
 #[cfg(test)]
 mod tests {
     use sensor_ebpf::cursor::Window;
-    use sensor_ebpf::http;
+    use sensor_ebpf::http::RequestReader;
     use sensor_ebpf::step::Step;
     use sensor_ebpf::tls::HelloReader;
 
@@ -155,10 +155,12 @@ mod tests {
     #[test]
     fn a_request_is_read_and_has_the_length_it_should() {
         let check = |request: Vec<u8>, host_at: usize, length: usize| {
-            let range = http::host(&Window::new(&request)).unwrap();
-            assert!(range.start.abs_diff(host_at) < 20, "host at {}", range.start);
+            let mut reader = RequestReader::default();
+            assert_eq!(reader.read(&Window::new(&request)), Step::Found);
+            assert_eq!(&reader.name()[..reader.name_length() as usize], NAME.as_bytes());
+            let found_at = request.windows(NAME.len()).position(|at| at == NAME.as_bytes());
+            assert!(found_at.unwrap().abs_diff(host_at) < 20, "host at {found_at:?}");
             assert!(request.len().abs_diff(length) < 25, "{} bytes", request.len());
-            assert_eq!(&request[range], NAME.as_bytes());
         };
         check(request(NAME), 52, 450);
         check(request_with_late_host(NAME), 1206, 1230);

@@ -2,6 +2,7 @@
 
 use crate::abi::{Address, Flow, FlowKey, NoName, Verdict};
 use crate::cursor::zero;
+use crate::http::framing;
 use crate::normalise::is_before;
 use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP};
 
@@ -23,7 +24,7 @@ pub enum Phase {
     Waiting = 0,
     /// A hello was read. Until the server answers, another one could be the one the server believes.
     Named = 1,
-    /// HTTP: each segment that starts a request is read.
+    /// HTTP: each request is read, see [`Flow::framing`].
     Requests = 2,
     /// Nothing more is looked at.
     Done = 3,
@@ -177,7 +178,12 @@ impl Flow {
             lock: u32::from(none),
             peer_marks: none,
             end_sent: none,
-            reserved: u16::from(none),
+            framing: none, // `framing::NONE`
+            body_laps: none,
+            body_from: u32::from(none),
+            body_end: u32::from(none),
+            head_from: examined,
+            head_end: examined,
         }
     }
 
@@ -263,7 +269,8 @@ impl Flow {
     /// Keeps what a segment of the peer says about the handshake: what it has sent, and what of the
     /// client's bytes has arrived and can no longer be sent in another version.
     ///
-    /// `true`: with this segment the peer answers the hello, which is settled now.
+    /// `true`: with this segment the peer answers the hello, or has the whole requests that are kept; which is
+    /// settled now.
     #[inline(always)]
     pub const fn hear_peer(&mut self, segment: &Packet) -> bool {
         if self.phase == Phase::Done as u8 {
@@ -295,8 +302,11 @@ impl Flow {
                 self.examined_to = segment.acknowledgement;
             }
         }
-        let answers =
-            segment.payload_length > 0 && !is_before(segment.acknowledgement, self.examined_to);
+        let is_settled = !is_before(segment.acknowledgement, self.examined_to);
+        if self.framing != framing::NONE && self.slot != 0 {
+            return is_settled && self.framing != framing::KEPT;
+        }
+        let answers = segment.payload_length > 0 && is_settled;
         if !answers || self.phase != Phase::Named as u8 {
             return false;
         }
@@ -313,7 +323,8 @@ pub enum Probe {
     Neither = 0,
     /// A TLS record that a server would take before or as a `ClientHello` (RFC 8446 section 5.1).
     Hello = 1,
-    /// A request line (RFC 9112 section 3): three upper-case letters or hyphens.
+    /// A request line (RFC 9112 section 3), perhaps behind empty lines: upper-case letters, hyphens, and ends
+    /// of lines.
     Request = 2,
 }
 
@@ -328,11 +339,21 @@ impl Probe {
         if a >= 20 && a <= 22 && (length < 2 || b == 3) {
             return Self::Hello;
         }
-        if length >= 3 && is_method_byte(a) && is_method_byte(b) && is_method_byte(c) {
+        if length >= 1
+            && is_start_byte(a)
+            && (length < 2 || is_start_byte(b))
+            && (length < 3 || is_start_byte(c))
+        {
             return Self::Request;
         }
         Self::Neither
     }
+}
+
+/// A method, or what may come before it: servers pass over empty lines (RFC 9112 section 2.2).
+#[inline(always)]
+const fn is_start_byte(byte: u8) -> bool {
+    is_method_byte(byte) || byte == b'\r' || byte == b'\n'
 }
 
 /// Registered methods are upper-case letters and hyphens (IANA HTTP Method Registry).
@@ -365,7 +386,10 @@ mod tests {
         check(b"GET / ", Probe::Request);
         check(b"M-SEAR", Probe::Request);
         check(b"HTTP/1", Probe::Request);
-        check(b"GE", Probe::Neither);
+        check(b"GE", Probe::Request);
+        check(b"\r", Probe::Request);
+        check(b"", Probe::Neither);
+        check(b"Ge", Probe::Neither);
         check(b"get / ", Probe::Neither);
         check(b"220 sm", Probe::Neither);
     }

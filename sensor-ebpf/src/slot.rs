@@ -1,4 +1,5 @@
-//! A slot: what is kept of one handshake whose hello came in more than one segment.
+//! A slot: what is kept of one handshake whose hello came in more than one segment, or of requests that
+//! the server has not acknowledged.
 //!
 //! Offsets count from [`Slot::base`], a sequence number. Bytes lie at their offset modulo
 //! [`SLOT_BYTES`]: those that came ahead of others wait there, and those that were read stay to be
@@ -6,6 +7,7 @@
 
 use crate::abi::FlowKey;
 use crate::cursor::{Window, bound, load_unaligned};
+use crate::http::RequestReader;
 use crate::tls::{HelloReader, READER_ROOM};
 
 /// Bytes kept. Two segments of a post-quantum hello take half of it.
@@ -25,6 +27,10 @@ pub const SLOT_PROBES: u32 = 16;
 /// Slots one device may hold: browsers open some thirty connections at once, and a slot is held for
 /// about one round trip.
 pub const SLOTS_PER_CLIENT: u32 = 64;
+
+/// Of these, for whole requests that wait for the server to acknowledge them: what comes in pieces always
+/// finds as many again.
+pub const SLOTS_FOR_WHOLE: u32 = SLOTS_PER_CLIENT / 2;
 
 /// What a device holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,7 +70,7 @@ const WORDS: u32 = SLOT_BYTES as u32 / 64;
 pub struct Slot {
     /// Bytes of the stream.
     pub bytes: [u8; SLOT_BYTES],
-    /// What was read of them so far.
+    /// What was read of them so far, of a hello.
     pub reader: HelloReader,
     /// One bit for each byte that came ahead of others.
     covered: [u64; WORDS as usize],
@@ -86,6 +92,8 @@ pub struct Slot {
     pub kept: u32,
     /// Offset after the furthest byte that came ahead; not above `next` where none waits.
     pub ahead: u32,
+    /// What was read of them so far, of requests.
+    pub requests: RequestReader,
 }
 
 // A masked store through the reader stays within the value.

@@ -148,8 +148,18 @@ pub struct Flow {
     pub peer_marks: u8,
     /// 1 when the end of the connection was told.
     pub end_sent: u8,
-    /// Always 0.
-    pub reserved: u16,
+    /// Where its requests are framed, one of [`crate::http::framing`].
+    pub framing: u8,
+    /// Further [`crate::http::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than will come.
+    pub body_laps: u8,
+    /// Sequence number of the first byte of a body or chunk.
+    pub body_from: u32,
+    /// Sequence number after its last byte, or where a lap of it ends; within a chunk's size, the number so far.
+    pub body_end: u32,
+    /// Sequence number of the first byte of the last head.
+    pub head_from: u32,
+    /// Sequence number after it.
+    pub head_end: u32,
 }
 
 /// What of a flow is in its records already. User space alone writes it; it lives in the kernel so

@@ -59,7 +59,7 @@ pub use self::value::{
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Flow>() == 136);
+const _: () = assert!(size_of::<Flow>() == 152);
 const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
@@ -78,4 +78,4 @@ const _: () = assert!(size_of::<StoredHello>() == 560);
 const _: () = assert!(size_of::<AnsweredKey>() == 40);
 const _: () = assert!(size_of::<AnsweredName>() == 40);
 const _: () = assert!(size_of::<VerdictEvent>() == 344);
-const _: () = assert!(size_of::<FlowEndEvent>() == 192);
+const _: () = assert!(size_of::<FlowEndEvent>() == 208);

@@ -125,6 +125,12 @@ wire_enum! {
         DnsMalformed = 22 => "dns-malformed",
         /// A DNS name whose compression does not come to an end (RFC 1035 section 4.1.4).
         DnsCompression = 23 => "dns-compression",
+        /// HTTP/2 without TLS, or a request to go on with it: its names are compressed (RFC 9113
+        /// section 3.3, RFC 7540 section 3.2, RFC 7541).
+        Http2 = 24 => "http2",
+        /// An HTTP message whose end servers may see in different places (RFC 9112 section 6.3): two
+        /// lengths, or codings that are none.
+        HttpFraming = 25 => "http-framing",
     }
 }
 

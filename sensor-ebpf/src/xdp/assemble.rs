@@ -14,7 +14,7 @@ use sensor_ebpf::tls::{HelloReader, STREAM_MAX};
 use crate::account::Row;
 use crate::handshake::{self, Fate, Place, carry_out, nameless};
 use crate::hello::{self, Outcome};
-use crate::maps::{self, Examination, stage};
+use crate::maps::{self, Examination, NO_REQUEST, stage};
 use crate::slots::{self, Opened};
 use crate::steps::run_loop;
 use crate::{lock, payload};
@@ -118,7 +118,7 @@ pub(crate) fn start(
 
 /// Claims a slot for a flow whose stream is read up to offset `next`.
 #[inline(always)]
-fn claim(
+pub(crate) fn claim(
     examination: &mut Examination,
     flow: &mut Flow,
     from: u32,
@@ -172,6 +172,11 @@ fn go_on(
         && slot.next == slot.kept
         && probe != Probe::Hello
     {
+        if probe == Probe::Request && examination.goes_on != NO_REQUEST {
+            // What waits is the rest of it.
+            slots::unlock(slot);
+            return Fate::Request;
+        }
         let_go(flow, slot);
         return Fate::Other;
     }
@@ -377,7 +382,7 @@ fn conclude(
 
 /// Compares the window from `window_at` on with what the slot has of `begin..end`.
 #[inline(always)]
-fn differs(
+pub(crate) fn differs(
     examination: &mut Examination,
     slot: &Slot,
     begin: u32,
@@ -403,7 +408,13 @@ unsafe extern "C" fn step(_: u32, context: *mut c_void) -> i64 {
 
 /// Works on the bits of `from..to`; gives how far it came.
 #[inline(always)]
-fn cover(examination: &mut Examination, slot: &mut Slot, cover: Cover, from: u32, to: u32) -> u32 {
+pub(crate) fn cover(
+    examination: &mut Examination,
+    slot: &mut Slot,
+    cover: Cover,
+    from: u32,
+    to: u32,
+) -> u32 {
     examination.coverage.begin(cover, from, to);
     let mut context = CoverContext { coverage: &mut examination.coverage, slot };
     run_loop(&mut context, COVERAGE_STEPS_MAX, cover_step);

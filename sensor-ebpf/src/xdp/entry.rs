@@ -9,6 +9,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::dns::is_query;
 use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, mark, peer_mark};
+use sensor_ebpf::http::framing;
 use sensor_ebpf::parse::{FIN, Packet, RST, Skip, TCP};
 
 use crate::account::{self, Row};
@@ -151,9 +152,21 @@ fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
         return Plan::Alone;
     }
     if phase == Phase::Requests as u8 {
-        return Plan::FollowedRequest;
+        return between_requests(flow, packet);
     }
     if packet.payload_length > 0 || packet.opens_connection() { Plan::Followed } else { Plan::Pass }
+}
+
+/// A segment of a connection that carries requests: a body passes.
+#[inline(always)]
+fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
+    if packet.payload_length == 0 || flow.is_in_body(packet) {
+        Plan::Pass
+    } else if flow.framing == framing::LOST {
+        Plan::FollowedRequest
+    } else {
+        Plan::Followed
+    }
 }
 
 /// A packet of a blocked flow: answered while its budget lasts, then dropped. A reset is never
@@ -234,6 +247,8 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
     examination.event.from_peer = u8::from(plan == Plan::Alone);
+    examination.is_further_name = 0;
+    examination.goes_on = maps::FRESH;
     // SAFETY: same context; on failure control comes back.
     unsafe {
         if plan == Plan::Query {

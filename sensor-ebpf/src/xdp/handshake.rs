@@ -5,6 +5,7 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, PROBE_BYTES, Phase, Probe, mark, peer_mark};
+use sensor_ebpf::http::framing;
 use sensor_ebpf::parse::SYN;
 use sensor_ebpf::slot::SLOT_BYTES;
 use sensor_ebpf::tls::HelloReader;
@@ -12,9 +13,9 @@ use sensor_ebpf::tls::HelloReader;
 use crate::account::Row;
 use crate::assemble::Start;
 use crate::hello::{self, Outcome};
-use crate::maps::{self, Examination, STAGES, sight, stage};
+use crate::maps::{self, Examination, NO_REQUEST, STAGES, sight, stage};
 use crate::normalise::leave_out;
-use crate::{assemble, flows, head, lock, payload};
+use crate::{assemble, flows, lock, payload};
 
 /// What becomes of the segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,8 +26,10 @@ pub(crate) enum Fate {
     Judge,
     /// It is one that should not go on.
     Leave(Anomaly),
-    /// It is for the other one of the two stages that read streams: a slot has come or gone.
+    /// It is for the other one of the two stages that read hellos: a slot has come or gone.
     Other,
+    /// It is for the stage that reads requests.
+    Request,
 }
 
 /// Where a segment lies in a client's stream: offsets from the first byte under examination.
@@ -108,6 +111,8 @@ pub(crate) fn carry_out<const OTHER: u32>(
         Fate::Judge => unsafe { STAGES.tail_call(ctx, stage::JUDGE) },
         // SAFETY: as above.
         Fate::Other => unsafe { STAGES.tail_call(ctx, OTHER) },
+        // SAFETY: as above.
+        Fate::Request => unsafe { STAGES.tail_call(ctx, stage::REQUESTS) },
     }
     row.happened(Happening::StageMissing);
     XDP_PASS
@@ -122,7 +127,7 @@ pub(crate) fn begin(examination: &mut Examination) {
 
 /// Sequence number of the payload: a SYN takes one before it.
 #[inline(always)]
-fn first_byte(examination: &Examination) -> u32 {
+pub(crate) fn first_byte(examination: &Examination) -> u32 {
     let packet = &examination.packet;
     packet.sequence.wrapping_add(u32::from(packet.tcp_flags & SYN != 0))
 }
@@ -147,10 +152,7 @@ fn alone(
 ) -> Fate {
     let reason = match probe(ctx, examination, 0) {
         Probe::Neither => return Fate::Pass,
-        Probe::Request => match head::read_name(ctx, examination, 0) {
-            Ok(()) => return Fate::Judge,
-            Err(reason) => reason,
-        },
+        Probe::Request => return Fate::Request,
         Probe::Hello => {
             reader.begin();
             let outcome = hello::read_payload(ctx, examination, reader, 0);
@@ -182,8 +184,8 @@ fn in_stream(
     flow: &mut Flow,
     row: Row,
 ) -> Fate {
-    if flow.phase == Phase::Requests as u8 {
-        return request(ctx, examination, flow, 0, row);
+    if flow.framing != framing::NONE && examination.goes_on != NO_REQUEST {
+        return Fate::Request;
     }
     if flow.slot != 0 {
         return Fate::Other;
@@ -266,10 +268,8 @@ fn in_order(
     let mut probe = probe(ctx, examination, place.old);
     let mut hello_at = 0;
     if probe == Probe::Request {
-        let fate = request(ctx, examination, flow, place.old, row);
-        if fate != Fate::Pass {
-            examined(flow, place);
-            return fate.into();
+        if examination.goes_on != NO_REQUEST {
+            return Fate::Request.into();
         }
         // Other protocols' lines start with upper-case letters too.
         probe = Probe::Neither;
@@ -316,28 +316,6 @@ fn in_order(
                 Outcome::Found | Outcome::Paused => NoName::NoSni,
             };
             nameless(examination, reason).into()
-        }
-    }
-}
-
-/// The start of a request, where it is one.
-#[inline(always)]
-fn request(
-    ctx: &XdpContext,
-    examination: &mut Examination,
-    flow: &mut Flow,
-    at: u32,
-    row: Row,
-) -> Fate {
-    if probe(ctx, examination, at) != Probe::Request {
-        return Fate::Pass;
-    }
-    match head::read_name(ctx, examination, at) {
-        Ok(()) => Fate::Judge,
-        Err(reason) => {
-            row.no_name(reason);
-            note_reason(flow, reason);
-            Fate::Pass
         }
     }
 }
@@ -407,7 +385,7 @@ pub(crate) fn nameless(examination: &mut Examination, reason: NoName) -> Fate {
 
 /// Keeps the reason in the flow, unless an earlier segment gave a name.
 #[inline(always)]
-fn note_reason(flow: &mut Flow, reason: NoName) {
+pub(crate) fn note_reason(flow: &mut Flow, reason: NoName) {
     if flow.name_hash == 0 {
         flow.no_name = reason as u8;
     }

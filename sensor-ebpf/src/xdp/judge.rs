@@ -17,7 +17,7 @@ use sensor_ebpf::policy::{decide, decide_nameless};
 
 use crate::account::Row;
 use crate::maps::{
-    self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, NAMES, STAGES, sight, stage,
+    self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, JUDGING, NAMES, STAGES, sight, stage,
 };
 use crate::steps::run_loop;
 use crate::{dns, events, flows, reject, slots};
@@ -85,6 +85,11 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         return dns::judged(ctx, examination, verdict, is_canary, row);
     }
     if verdict != Verdict::Block || examination.sight & sight::TAP != 0 {
+        if verdict != Verdict::Block && examination.goes_on == JUDGING {
+            // SAFETY: same context; on failure control comes back.
+            unsafe { STAGES.tail_call(ctx, stage::REQUESTS) };
+            row.happened(Happening::StageMissing);
+        }
         return XDP_PASS;
     }
     examination.outcome = reject::RESET_BOTH;
@@ -181,6 +186,10 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
     if flow.verdict == Verdict::Block as u8 {
         return;
     }
+    if examination.is_further_name != 0 && verdict != Verdict::Block {
+        // The first name of a head is the one that counts (RFC 9112 section 3.2.2).
+        return;
+    }
     if verdict == Verdict::Undecided && flow.name_hash != 0 {
         // What could not be read takes nothing from what was.
         return;
@@ -201,9 +210,7 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
         flow.name_source = NameSource::None as u8;
         flow.no_name = event.no_name;
     }
-    if event.name_source == NameSource::Http as u8 {
-        flow.phase = Phase::Requests as u8;
-    } else if examination.sight & sight::DNS == 0 {
+    if examination.sight & (sight::DNS | sight::HTTP) == 0 {
         flow.phase = Phase::Named as u8;
     }
     if verdict == Verdict::Block {

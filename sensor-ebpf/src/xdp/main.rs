@@ -1,9 +1,9 @@
 //! The programs the kernel runs, a packet's way through them in file order: [`entry`] counts every
 //! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
-//! with [`assemble`] where it came in pieces; [`judge`] decides about it, [`reject`] acts;
-//! [`client_reset`] tells the client on behalf of XDP, with a block [`page`] where it asked in the clear;
-//! [`egress`] counts the other direction. [`unread`] decides about fragments; [`dns`] reads queries, and
-//! answers those for blocked names; [`dns_reply`] reads what servers answer.
+//! with [`assemble`] where it came in pieces, and [`requests`] those of HTTP; [`judge`] decides about it,
+//! [`reject`] acts; [`client_reset`] tells the client on behalf of XDP, with a block [`page`] where it asked
+//! in the clear; [`egress`] counts the other direction. [`unread`] decides about fragments; [`dns`] reads
+//! queries, and answers those for blocked names; [`dns_reply`] reads what servers answer.
 //!
 //! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(core_intrinsics))]
@@ -32,7 +32,6 @@ mod entry;
 mod events;
 mod flows;
 mod handshake;
-mod head;
 mod hello;
 mod judge;
 mod lock;
@@ -42,9 +41,13 @@ mod orders;
 mod page;
 mod payload;
 mod reject;
+mod request_reading;
+mod request_stream;
+mod requests;
 mod rewrite;
 mod slots;
 mod steps;
+mod told;
 mod unread;
 
 use aya_ebpf::macros::{classifier, xdp};
@@ -76,6 +79,13 @@ pub(crate) fn handshake(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn assemble(ctx: XdpContext) -> u32 {
     assemble::run(&ctx)
+}
+
+/// Tail-called for a segment that requests could be in, and once more for each name they have.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn requests(ctx: XdpContext) -> u32 {
+    requests::run(&ctx)
 }
 
 /// Tail-called with a name.

@@ -11,7 +11,7 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
-use sensor_ebpf::http::HeadReader;
+use sensor_ebpf::http::RequestReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
 use sensor_ebpf::parse::Packet;
@@ -45,6 +45,8 @@ pub(crate) mod stage {
     pub(crate) const ANSWER: u32 = 7;
     /// Finds the next DNS message of a connection.
     pub(crate) const DNS_STREAM: u32 = 8;
+    /// Reads the requests of a connection.
+    pub(crate) const REQUESTS: u32 = 9;
 }
 
 /// The stages behind the fast path.
@@ -158,7 +160,9 @@ pub(crate) struct Examination {
     pub(crate) window: Window,
     /// Becomes the event; its key, name and name source are filled on the way.
     pub(crate) event: VerdictEvent,
-    pub(crate) head: HeadReader,
+    pub(crate) requests: RequestReader,
+    /// What the requests in this packet name, until it is judged.
+    pub(crate) told: [Told; NAMES_ROOM],
     pub(crate) suffixes: SuffixReader,
     pub(crate) offer: OfferHash,
     pub(crate) comparison: Comparison,
@@ -176,8 +180,40 @@ pub(crate) struct Examination {
     pub(crate) outcome: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
+    /// Names in `told`, and reasons for none.
+    pub(crate) names: u32,
+    /// 1 where the name in the event is not the first of its head.
+    pub(crate) is_further_name: u32,
+    /// Names, and reasons for none, that were judged of those.
+    pub(crate) names_judged: u32,
+    /// [`FRESH`], [`JUDGING`] or [`NO_REQUEST`].
+    pub(crate) goes_on: u32,
+    /// 1 where a hello is looked for in this packet once the names in it have passed.
+    pub(crate) then_hello: u32,
     /// Bits of [`sight`].
     pub(crate) sight: u32,
+}
+
+/// [`Examination::goes_on`] of a packet that nothing was read of.
+pub(crate) const FRESH: u32 = 0;
+/// [`Examination::goes_on`] while what its requests name is judged.
+pub(crate) const JUDGING: u32 = 1;
+/// [`Examination::goes_on`] of a packet that carries no request.
+pub(crate) const NO_REQUEST: u32 = 2;
+
+/// Room for what the requests of a packet name: a power of two, so that an index can be masked.
+pub(crate) const NAMES_ROOM: usize = 16;
+
+/// A name, or the reason for none.
+#[repr(C)]
+pub(crate) struct Told {
+    pub(crate) name: [u8; NAME_BUFFER],
+    pub(crate) length: u32,
+    /// A [`sensor_ebpf::abi::NoName`].
+    pub(crate) no_name: u8,
+    /// 1 where it is not the first name of its head.
+    pub(crate) is_further: u8,
+    pub(crate) reserved: u16,
 }
 
 /// A DNS query on its way through the stages.
@@ -259,6 +295,8 @@ pub(crate) mod sight {
     pub(crate) const MERGED: u32 = 4;
     /// What is judged was asked for by DNS: the verdict is of one query.
     pub(crate) const DNS: u32 = 8;
+    /// What is judged was read of requests: the verdict leaves the flow's phase as it is.
+    pub(crate) const HTTP: u32 = 16;
 }
 
 /// One a CPU: XDP programs do not nest.

@@ -9,7 +9,8 @@ use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::{WINDOW, bound};
 use sensor_ebpf::dns::is_segment;
-use sensor_ebpf::flow::{Phase, mark};
+use sensor_ebpf::flow::mark;
+use sensor_ebpf::http::framing;
 use sensor_ebpf::normalise::anomaly;
 use sensor_ebpf::options::{HEADER, HEADER_BUFFER, OPTIONS_MAX, OptionsReader, found};
 use sensor_ebpf::parse::RST;
@@ -41,7 +42,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     {
         // SAFETY: the pointer is a live map value.
         let flow = unsafe { &mut *flow };
-        kept = flow.slot != 0 && flow.phase != Phase::Requests as u8;
+        kept = flow.slot != 0 && flow.framing == framing::NONE;
         read_options(ctx, examination);
         if let Some(anomaly) = fault(ctx, examination, flow)
             && leave_out(examination, anomaly, row)

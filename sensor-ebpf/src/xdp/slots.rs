@@ -1,7 +1,7 @@
 //! The slots: claiming one for a flow, working on it alone, giving it back.
 
 use sensor_ebpf::abi::{Address, Flow, FlowKey, NoName};
-use sensor_ebpf::slot::{SLOT_PROBES, Slot, SlotShare};
+use sensor_ebpf::slot::{SLOT_PROBES, SLOTS_FOR_WHOLE, Slot, SlotShare};
 
 use crate::account::Row;
 use crate::lock;
@@ -62,6 +62,12 @@ pub(crate) fn claim(
         return Ok((number + 1, slot));
     }
     Err(NoName::SlotFull)
+}
+
+/// True where a device may hold one for what is whole.
+#[inline(always)]
+pub(crate) fn has_room_for_whole(device: &Address) -> bool {
+    share(device).is_none_or(|share| share.held < SLOTS_FOR_WHOLE)
 }
 
 /// Slots of the map, set when the object is loaded.

@@ -38,7 +38,7 @@ const PINNED: [&str; 18] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 10] = [
+const XDP_PROGRAMS: [&str; 11] = [
     "sensor",
     "normalise",
     "handshake",
@@ -49,6 +49,7 @@ const XDP_PROGRAMS: [&str; 10] = [
     "dns_query",
     "dns_answer",
     "dns_segment",
+    "requests",
 ];
 
 /// TC programs; the last is a stage of the one before it.

@@ -15,7 +15,7 @@ use super::{GroupId, Policy};
 
 /// Reasons that can be judged. The others say that there was nothing to judge yet, are true of most
 /// traffic, or are the sensor's own doing.
-pub const JUDGED: [NoName; 15] = [
+pub const JUDGED: [NoName; 17] = [
     NoName::NoSni,
     NoName::Malformed,
     NoName::MidStream,
@@ -31,11 +31,13 @@ pub const JUDGED: [NoName; 15] = [
     NoName::DnsTruncated,
     NoName::DnsMalformed,
     NoName::DnsCompression,
+    NoName::Http2,
+    NoName::HttpFraming,
 ];
 
 /// Reasons that are blocked where a policy has no `[no_name]`: what no known browser does by itself,
 /// and what hides a name from the sensor. `rules/policy.toml` says why of each.
-const BLOCKED_BY_DEFAULT: [NoName; 7] = [
+const BLOCKED_BY_DEFAULT: [NoName; 8] = [
     NoName::Oversize,
     NoName::Evasion,
     NoName::SlotShare,
@@ -43,6 +45,7 @@ const BLOCKED_BY_DEFAULT: [NoName; 7] = [
     NoName::Fragment,
     NoName::ExtensionHeaders,
     NoName::MptcpJoin,
+    NoName::HttpFraming,
 ];
 
 // Each reason is a bit of a mask.
@@ -235,7 +238,8 @@ mod tests {
 
     #[test]
     fn a_groups_own_table_decides_then_the_policys_then_the_default() {
-        let default = "oversize evasion slot-share slot-lost fragment extension-headers mptcp-join";
+        let default = "oversize evasion slot-share slot-lost fragment extension-headers mptcp-join \
+                       http-framing";
         let table = "[no_name]\nblock = [\"slot-full\"]\nalert = [\"no-sni\", \"evasion\"]";
         let nothing = "[no_name]\nblock = []\nalert = []";
         for (table, group, block, alert) in [
@@ -313,7 +317,7 @@ mod tests {
     fn faults_of_reasons() {
         let known = "no-sni, malformed, mid-stream, oversize, evasion, slot-full, slot-share, \
             slot-lost, fragment, extension-headers, mptcp-join, no-query, dns-truncated, \
-            dns-malformed, dns-compression";
+            dns-malformed, dns-compression, http2, http-framing";
         let group = "\n[[group]]\nname = \"staff\"";
         for wrong in ["not-tls", "truncated", "named", "no-host", "Oversize", ""] {
             check_error(

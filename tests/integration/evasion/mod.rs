@@ -9,6 +9,7 @@
 //!   [`combinations`] of these and the former.
 //! - [`connections`], [`packets`]: how the connection is opened and ended, how segments lie in packets.
 //! - [`hellos`], [`speaker`]: what the hello says, how long it is, what comes before it.
+//! - [`requests`]: names in plain requests, wherever on a connection those start.
 //! - [`ordinary`], [`honest`]: what is no trick, by script and by the kernel's own stack.
 //! - [`crowd`], [`siege`]: many unfinished hellos, and more of everything than the sensor has room for.
 //! - [`queries`]: the same idea with queries, which a resolver must not answer.
@@ -29,6 +30,7 @@ mod packets;
 mod queries;
 mod race;
 mod records;
+mod requests;
 mod segments;
 mod siege;
 mod speaker;
@@ -131,6 +133,7 @@ fn cases() -> Vec<Case> {
     let cases = [
         segments::cases(),
         records::cases(),
+        requests::cases(),
         fakes::cases(),
         overlaps::cases(),
         combinations::cases(),

@@ -46,7 +46,8 @@ pub(super) fn of<'a>(
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) seen: Result<Seen>,
-    /// Names that the server's TLS library read from this device, but for the innocent one.
+    /// Names that the server's TLS library read from this device, but for the innocent one, and the name
+    /// under test where a request for it arrived.
     pub(super) read: Vec<String>,
     /// It also read the innocent one, and may have answered that.
     pub(super) misled: bool,
@@ -118,9 +119,13 @@ pub(super) fn run<'a>(
     done.sort_by_key(|(number, ..)| *number);
 
     let hellos = [ground.web.hellos()?, ground.speaker.hellos()?].concat();
+    let arrivals = ground.web.arrivals()?;
     let outcomes = done.into_iter().map(|(_, trial, address, seen)| {
         let names = hellos.iter().filter(|hello| hello.from == address).map(|hello| &hello.name);
-        let (innocent, read): (Vec<_>, _) = names.cloned().partition(|name| name == INNOCENT);
+        let (innocent, mut read): (Vec<_>, Vec<_>) =
+            names.cloned().partition(|name| name == INNOCENT);
+        let asked = arrivals.iter().filter(|arrival| arrival.from.parse() == Ok(address));
+        read.extend(asked.map(|arrival| arrival.host.clone()).filter(|host| host == trial.name));
         (trial, Outcome { seen, read, misled: !innocent.is_empty() })
     });
     Ok(outcomes.collect())

@@ -11,6 +11,7 @@ mod malformed;
 mod pages;
 mod parity;
 mod records;
+mod requests;
 mod resets;
 mod split;
 pub(super) mod verdicts;

@@ -5,7 +5,7 @@ use anyhow::Result;
 use sensor_ebpf::abi::{NameSource, NoName, Side};
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::flow::{PROBE_BYTES, Probe};
-use sensor_ebpf::http;
+use sensor_ebpf::http::RequestReader;
 use sensor_ebpf::slot::SLOT_IDLE_NS;
 use sensor_ebpf::step::Step;
 use sensor_ebpf::tls::{HelloReader, Scan};
@@ -21,9 +21,7 @@ fn host_says(payload: &[u8]) -> Option<Result<(NameSource, String), NoName>> {
     let (source, name) = match Probe::of(first, payload.len() as u32) {
         Probe::Neither => (NameSource::Tls, hello_name(&window, found(&window)?)),
         Probe::Hello => (NameSource::Tls, hello_name(&window, 0)),
-        Probe::Request => {
-            (NameSource::Http, http::host(&window).map(|range| payload[range].to_vec()))
-        }
+        Probe::Request => (NameSource::Http, host_name(&window)),
     };
     if source == NameSource::Tls && name == Err(NoName::NotTls) {
         // It only looked like a hello.
@@ -60,6 +58,15 @@ fn hello_name(window: &Window, at: u32) -> Result<Vec<u8>, NoName> {
     }
 }
 
+fn host_name(window: &Window) -> Result<Vec<u8>, NoName> {
+    let mut reader = RequestReader::default();
+    match reader.read(window) {
+        Step::Found => Ok(reader.name()[..reader.name_length() as usize].to_vec()),
+        Step::Stop(reason) => Err(reason),
+        Step::Pause | Step::More => Err(NoName::Truncated),
+    }
+}
+
 /// What the kernel says of it, in a flow of its own.
 fn kernel_says(
     bench: &mut Bench,
@@ -72,6 +79,8 @@ fn kernel_says(
     bench.run(&frame)?;
     let flow = bench.flow(&frame).expect("the table has room");
     let event = bench.verdict();
+    // Of further names: the first one is compared.
+    while bench.verdict().is_some() {}
     if let Some(event) = event {
         let name = String::from_utf8_lossy(event.name.as_bytes()).into_owned();
         return Ok(Some(Ok((NameSource::try_from(event.name_source)?, name))));

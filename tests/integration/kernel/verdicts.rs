@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::Result;
-use sensor_ebpf::abi::{Side, Verdict};
+use sensor_ebpf::abi::{NoName, Side, Verdict};
 use sensor_lab::frames::{Frame, Hello, request};
 use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::kernel::test_run::action;
@@ -96,6 +96,49 @@ fn every_request_of_a_connection_is_judged() -> Result<()> {
     assert_eq!(bench.run(&segment("fine.example"))?.action, action::PASS);
     let second = bench.run(&segment("blocked.example"))?;
     assert_ne!(second.frame, segment("blocked.example").bytes());
+    Ok(())
+}
+
+#[test]
+fn every_name_of_a_segment_is_judged() -> Result<()> {
+    let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let blocked = [
+        get("fine.example") + &get("blocked.example"),
+        "\r\n".to_owned() + &get("blocked.example"),
+        get("fine.example\r\nHost: blocked.example"),
+        "GET http://fine.example/ HTTP/1.1\r\nHost: blocked.example\r\n\r\n".to_owned(),
+        get("fine.example\r\nContent-Length: 4") + "body" + &get("blocked.example"),
+        get("\r\n blocked.example"),
+        (0..40).map(|number| get(&format!("fine{number}.example"))).collect(),
+    ];
+    for requests in blocked {
+        let mut bench = Bench::new(Side::Lan)?;
+        bench.block_both(&["blocked.example"], &[NoName::Oversize])?;
+        let segment = Frame::from_device(false, requests.as_bytes());
+        assert_ne!(bench.run(&segment)?.frame, segment.bytes(), "{requests:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_only_looks_like_a_request_is_not_judged() -> Result<()> {
+    let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    let hidden = get("blocked.example");
+    let length = hidden.len();
+    let passing = [
+        format!("{}{hidden}", get(&format!("fine.example\r\nContent-Length: {length}"))),
+        format!(
+            "{}{length:x}\r\n{hidden}\r\n0\r\n\r\n{}",
+            get("fine.example\r\nTransfer-Encoding: chunked"),
+            get("fine.example")
+        ),
+    ];
+    for requests in passing {
+        let mut bench = Bench::new(Side::Lan)?;
+        bench.block(&["blocked.example"])?;
+        let segment = Frame::from_device(false, requests.as_bytes());
+        assert_eq!(bench.run(&segment)?.frame, segment.bytes(), "{requests:?}");
+    }
     Ok(())
 }
 

@@ -61,7 +61,7 @@ pub struct Seen {
 
 /// Does what the script says, and waits for the answer.
 pub fn converse(device: &Device<'_>, script: &Script, patience: Patience) -> Result<Seen> {
-    let mut conversation = Conversation::new(device, script.family, script.port);
+    let mut conversation = Conversation::new(device, script);
     for step in &script.steps {
         conversation.step(step)?;
         if !conversation.seen.opened {
@@ -100,6 +100,8 @@ struct Conversation<'a> {
     /// Frames since the device last listened.
     burst: usize,
     clock: Instant,
+    /// What the server sends if it answers; empty for its TLS hello.
+    answer: &'a [u8],
     seen: Seen,
 }
 
@@ -115,11 +117,12 @@ struct Received {
 }
 
 impl<'a> Conversation<'a> {
-    fn new(device: &'a Device<'a>, family: Family, to: u16) -> Self {
+    fn new(device: &'a Device<'a>, script: &'a Script) -> Self {
         Self {
             device,
-            family,
-            to,
+            family: script.family,
+            to: script.port,
+            answer: &script.answer,
             port: 0,
             start: 0,
             sent: 0,
@@ -348,7 +351,12 @@ impl<'a> Conversation<'a> {
         if received.sequence == self.next {
             self.next = self.next.wrapping_add(length as u32);
             self.seen.data.extend(&received.payload);
-            self.seen.answered = has_server_hello(&self.seen.data);
+            let data = &self.seen.data;
+            self.seen.answered = if self.answer.is_empty() {
+                has_server_hello(data)
+            } else {
+                data.windows(self.answer.len()).any(|part| part == self.answer)
+            };
         }
         self.acknowledge()
     }

@@ -30,6 +30,8 @@ pub struct Script {
     /// What the server is meant to read: sent again, in order, where a server has not acknowledged it.
     pub stream: Vec<u8>,
     pub steps: Vec<Step>,
+    /// What the server sends if it answers; empty for its TLS hello.
+    pub answer: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +80,19 @@ impl Script {
 
     /// The same without the handshake.
     pub fn unopened(stream: &[u8]) -> Self {
-        Self { family: Family::V4, port: 443, stream: stream.to_vec(), steps: Vec::new() }
+        Self {
+            family: Family::V4,
+            port: 443,
+            stream: stream.to_vec(),
+            steps: Vec::new(),
+            answer: Vec::new(),
+        }
+    }
+
+    /// What the server sends if it answers; by default a TLS hello of its own.
+    #[must_use]
+    pub fn expecting(self, answer: &[u8]) -> Self {
+        Self { answer: answer.to_vec(), ..self }
     }
 
     #[must_use]
