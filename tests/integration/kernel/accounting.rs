@@ -174,6 +174,8 @@ fn a_flow_starts_with_what_its_first_packet_says() -> Result<()> {
         hop_limit: 64,
         examined_from: 1001,
         examined_to: 1001,
+        head_from: 1001,
+        head_end: 1001,
         ..Flow::default()
     };
     assert_eq!(flow, expected);

@@ -193,7 +193,7 @@ impl Moment {
 #[derive(Debug)]
 struct Lost {
     blocked: u64,
-    /// Sent back as a reset; another client's reset goes out beside each of the server's.
+    /// Sent back as a reset; another client's reset, or a page, goes out beside each of the server's.
     answered: u64,
     unread: u64,
     anomalies: u64,
@@ -202,10 +202,11 @@ struct Lost {
 impl Lost {
     fn between(before: &DirectionStatus, after: &DirectionStatus) -> Self {
         let happened = |what| of(&after.happened, what) - of(&before.happened, what);
-        assert_eq!(happened("reset-failed"), 0);
+        let unlike = ["reset-failed", "answer-over-budget", "blocked-acknowledged"];
+        assert_eq!(unlike.map(happened), [0; 3], "{unlike:?}");
         Self {
             blocked: happened("blocked-dropped"),
-            answered: happened("client-reset") - happened("server-reset"),
+            answered: happened("client-reset") + happened("block-page") - happened("server-reset"),
             unread: happened("unread-dropped"),
             anomalies: happened("anomaly-dropped"),
         }
