@@ -26,6 +26,7 @@ pub mod normalise;
 pub mod options;
 pub mod parse;
 pub mod policy;
+pub mod probe;
 pub mod reset;
 pub mod slot;
 pub mod step;

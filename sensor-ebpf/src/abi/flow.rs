@@ -150,7 +150,7 @@ pub struct Flow {
     pub end_sent: u8,
     /// Where its requests are framed, one of [`crate::http::framing`].
     pub framing: u8,
-    /// Further [`crate::http::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than will come.
+    /// Further [`crate::http::framing::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than will come.
     pub body_laps: u8,
     /// Sequence number of the first byte of a body or chunk.
     pub body_from: u32,

@@ -7,7 +7,8 @@ use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::WINDOW;
-use sensor_ebpf::flow::{Phase, Probe, mark};
+use sensor_ebpf::flow::{Phase, mark};
+use sensor_ebpf::probe::Probe;
 use sensor_ebpf::slot::{COVERAGE_STEPS_MAX, Comparison, Cover, Coverage, SLOT_BYTES, Slot};
 use sensor_ebpf::tls::{HelloReader, STREAM_MAX};
 

@@ -12,8 +12,9 @@ use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, FlowKey, NoName};
 use sensor_ebpf::cursor::WINDOW;
 use sensor_ebpf::dns::{FIRST_OTHER, Stream};
-use sensor_ebpf::flow::{Phase, Probe, mark, peer_mark};
+use sensor_ebpf::flow::{Phase, mark, peer_mark};
 use sensor_ebpf::parse::SYN;
+use sensor_ebpf::probe::Probe;
 
 use crate::account::Row;
 use crate::handshake::followed;

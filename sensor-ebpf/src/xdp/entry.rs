@@ -8,9 +8,10 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::dns::is_query;
-use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, mark, peer_mark};
+use sensor_ebpf::flow::{Phase, mark, peer_mark};
 use sensor_ebpf::http::framing;
 use sensor_ebpf::parse::{FIN, Packet, RST, Skip, TCP};
+use sensor_ebpf::probe::{PROBE_BYTES, Probe};
 
 use crate::account::{self, Row};
 use crate::clock;

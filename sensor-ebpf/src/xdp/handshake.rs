@@ -4,9 +4,10 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
-use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, PROBE_BYTES, Phase, Probe, mark, peer_mark};
+use sensor_ebpf::flow::{EXAMINED_MAX, EXAMINED_UNIT, Phase, mark, peer_mark};
 use sensor_ebpf::http::framing;
 use sensor_ebpf::parse::SYN;
+use sensor_ebpf::probe::{PROBE_BYTES, Probe};
 use sensor_ebpf::slot::SLOT_BYTES;
 use sensor_ebpf::tls::HelloReader;
 

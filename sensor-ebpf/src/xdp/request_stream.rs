@@ -2,8 +2,9 @@
 
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, NoName};
-use sensor_ebpf::flow::{Phase, Probe};
+use sensor_ebpf::flow::Phase;
 use sensor_ebpf::http::framing;
+use sensor_ebpf::probe::Probe;
 use sensor_ebpf::slot::{Cover, SLOT_BYTES, Slot};
 
 use crate::account::Row;

@@ -7,9 +7,10 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{Anomaly, Flow, NoName};
-use sensor_ebpf::flow::{PROBE_BYTES, Phase, Probe, peer_mark};
+use sensor_ebpf::flow::{Phase, peer_mark};
 use sensor_ebpf::http::framing;
 use sensor_ebpf::normalise::is_before;
+use sensor_ebpf::probe::{PROBE_BYTES, Probe};
 use sensor_ebpf::slot::Slot;
 
 use crate::account::Row;

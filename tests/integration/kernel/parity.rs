@@ -4,8 +4,8 @@
 use anyhow::Result;
 use sensor_ebpf::abi::{NameSource, NoName, Side};
 use sensor_ebpf::cursor::Window;
-use sensor_ebpf::flow::{PROBE_BYTES, Probe};
 use sensor_ebpf::http::RequestReader;
+use sensor_ebpf::probe::{PROBE_BYTES, Probe};
 use sensor_ebpf::slot::SLOT_IDLE_NS;
 use sensor_ebpf::step::Step;
 use sensor_ebpf::tls::{HelloReader, Scan};
