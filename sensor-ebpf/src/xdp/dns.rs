@@ -1,7 +1,8 @@
 //! A DNS query over UDP: each name it asks for is judged, and a query for a blocked one becomes its own
 //! answer.
 //!
-//! This stage and [`judge`](crate::judge) take turns: one question a turn.
+//! One question is read and judged a turn, and a turn is one tail call: a segment of DNS over TCP may bring
+//! many messages.
 
 use core::ffi::c_void;
 
@@ -24,10 +25,11 @@ use sensor_ebpf::reset;
 use sensor_ebpf::step::Step;
 
 use crate::account::Row;
+use crate::judge::{self, Decision};
 use crate::maps::{self, Examination, GROUPS, STAGES, sight, stage};
 use crate::normalise::leave_out;
 use crate::steps::run_loop;
-use crate::{payload, rewrite};
+use crate::{dns_stream, payload, rewrite};
 
 /// [`Examination::outcome`] of a name reader that ran out of steps.
 const UNFINISHED: u32 = 0;
@@ -73,20 +75,21 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     examination.sight |= sight::DNS;
     examination.event.name_source = NameSource::Dns as u8;
     examination.event.no_name = reason as u8;
-    // SAFETY: same context; on failure control comes back.
-    unsafe { STAGES.tail_call(ctx, stage::JUDGE) };
-    beyond(examination, row)
+    let Some(decision) = judge::judge(ctx, examination, row) else { return XDP_PASS };
+    if decision.is_enforced(examination) && examination.dns.stream != DATAGRAM {
+        // A connection is reset as any other.
+        return judge::reset(ctx, examination, row);
+    }
+    judged(ctx, examination, decision, row)
 }
 
 /// A message is judged: a connection may have brought another one.
 #[inline(always)]
-fn over(ctx: &XdpContext, examination: &Examination, row: Row) -> u32 {
+fn over(ctx: &XdpContext, examination: &mut Examination, row: Row) -> u32 {
     if examination.dns.stream == DATAGRAM {
         return XDP_PASS;
     }
-    // SAFETY: same context; on failure control comes back.
-    unsafe { STAGES.tail_call(ctx, stage::DNS_STREAM) };
-    beyond(examination, row)
+    dns_stream::go_on(ctx, examination, row)
 }
 
 /// What becomes of a packet whose next stage was not reached: the questions of a datagram are few, but a
@@ -160,11 +163,10 @@ fn rules(examination: &Examination) -> Option<&'static DnsRules> {
 
 /// What becomes of a judged query: the next question, an answer from here, or the server's.
 #[inline(always)]
-pub(crate) fn judged(
+fn judged(
     ctx: &XdpContext,
     examination: &mut Examination,
-    verdict: Verdict,
-    is_canary: bool,
+    Decision { verdict, is_canary }: Decision,
     row: Row,
 ) -> u32 {
     let enforced = examination.sight & sight::TAP == 0;

@@ -1,9 +1,9 @@
 //! DNS over TCP: the segments of a connection to a resolver are put together in order, and each message
 //! is judged when it is whole, before its last segment goes on.
 //!
-//! This stage finds a message, [`dns`](crate::dns) reads its questions, [`judge`](crate::judge) decides
-//! about each, and then it is this one's turn again. A segment with more messages than tail calls reach
-//! is dropped: sent again, it goes on where it was left.
+//! This stage keeps a segment and finds its first message; [`dns`](crate::dns) reads and judges each, and
+//! finds the next one. A segment with more messages than tail calls reach is dropped: sent again, it goes on
+//! where it was left.
 
 use core::ffi::c_void;
 
@@ -43,11 +43,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     if !lock::take(&mut flow.lock) {
         return if leave_out(examination, Anomaly::SlotBusy, row) { XDP_DROP } else { XDP_PASS };
     }
-    let taken = if examination.dns.stream == dns::FRESH {
-        take(ctx, examination, flow)
-    } else {
-        Taken::Kept
-    };
+    let taken = take(ctx, examination, flow);
     let is_there = matches!(taken, Taken::Kept) && next(examination, flow);
     lock::give_up(&mut flow.lock);
     match taken {
@@ -61,6 +57,23 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         }
         Taken::Judge(reason) => return judge_nameless(ctx, examination, reason, row),
     }
+    dns::beyond(examination, row)
+}
+
+/// Has the next message read, once one was judged.
+#[inline(always)]
+pub(crate) fn go_on(ctx: &XdpContext, examination: &mut Examination, row: Row) -> u32 {
+    let Some(flow) = followed(examination) else { return XDP_PASS };
+    if !lock::take(&mut flow.lock) {
+        return if leave_out(examination, Anomaly::SlotBusy, row) { XDP_DROP } else { XDP_PASS };
+    }
+    let is_there = next(examination, flow);
+    lock::give_up(&mut flow.lock);
+    if !is_there {
+        return XDP_PASS;
+    }
+    // SAFETY: same context; on failure control comes back.
+    unsafe { STAGES.tail_call(ctx, stage::DNS) };
     dns::beyond(examination, row)
 }
 

@@ -20,13 +20,56 @@ use crate::maps::{
     self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, JUDGING, NAMES, STAGES, sight, stage,
 };
 use crate::steps::run_loop;
-use crate::{dns, events, flows, reject, slots};
+use crate::{events, flows, reject, slots};
+
+/// What was decided about a name, or about having none.
+#[derive(Clone, Copy)]
+pub(crate) struct Decision {
+    pub(crate) verdict: Verdict,
+    /// It is a name that does not exist where policy is against what it stands for.
+    pub(crate) is_canary: bool,
+}
+
+impl Decision {
+    /// True where the packet does not pass.
+    #[inline(always)]
+    pub(crate) fn is_enforced(self, examination: &Examination) -> bool {
+        self.verdict == Verdict::Block && examination.sight & sight::TAP == 0
+    }
+}
 
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
-    let Some(control) = maps::control() else { return XDP_PASS };
+    let Some(decision) = judge(ctx, examination, row) else { return XDP_PASS };
+    if decision.is_enforced(examination) {
+        return reset(ctx, examination, row);
+    }
+    if decision.verdict != Verdict::Block && examination.goes_on == JUDGING {
+        // SAFETY: same context; on failure control comes back.
+        unsafe { STAGES.tail_call(ctx, stage::REQUESTS) };
+        row.happened(Happening::StageMissing);
+    }
+    XDP_PASS
+}
+
+/// Has both ends of the packet's connection reset.
+#[inline(always)]
+pub(crate) fn reset(ctx: &XdpContext, examination: &mut Examination, row: Row) -> u32 {
+    examination.outcome = reject::RESET_BOTH;
+    // SAFETY: same context; on failure control comes back.
+    unsafe { STAGES.tail_call(ctx, stage::REJECT) };
+    row.happened(Happening::StageMissing);
+    row.happened(Happening::BlockedDropped);
+    XDP_DROP
+}
+
+/// Decides about what the event says, keeps the verdict in the flow, and tells it. `None`: the maps are
+/// not there.
+#[inline(always)]
+pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -> Option<Decision> {
+    let control = maps::control()?;
     // Read once and carried along: a decision sees one policy.
     let policy = control.policy;
     let group = group_of(examination.event.key.lan_address, policy);
@@ -62,6 +105,8 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     event.verdict = verdict as u8;
     keep_verdict(examination, verdict);
 
+    #[cfg(not(feature = "trace"))]
+    let _ = ctx;
     #[cfg(feature = "trace")]
     aya_log_ebpf::debug!(
         ctx,
@@ -77,27 +122,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     if told && events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);
     }
-    // A connection is reset as any other.
-    let is_reset = verdict == Verdict::Block
-        && examination.sight & sight::TAP == 0
-        && examination.dns.stream != dns::DATAGRAM;
-    if examination.sight & sight::DNS != 0 && !is_reset {
-        return dns::judged(ctx, examination, verdict, is_canary, row);
-    }
-    if verdict != Verdict::Block || examination.sight & sight::TAP != 0 {
-        if verdict != Verdict::Block && examination.goes_on == JUDGING {
-            // SAFETY: same context; on failure control comes back.
-            unsafe { STAGES.tail_call(ctx, stage::REQUESTS) };
-            row.happened(Happening::StageMissing);
-        }
-        return XDP_PASS;
-    }
-    examination.outcome = reject::RESET_BOTH;
-    // SAFETY: same context; on failure control comes back.
-    unsafe { STAGES.tail_call(ctx, stage::REJECT) };
-    row.happened(Happening::StageMissing);
-    row.happened(Happening::BlockedDropped);
-    XDP_DROP
+    Some(Decision { verdict, is_canary })
 }
 
 #[inline(always)]
