@@ -13,6 +13,8 @@ import sys
 home, authority, *names = sys.argv[1:]
 FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run
     --disable-background-networking --disable-component-update --disable-quic --remote-debugging-pipe"""
+# Once a name has its addresses, its HTTPS record is waited for by milliseconds: too few for a busy machine.
+WAIT = "UseDnsHttpsSvcb:UseDnsHttpsSvcbInsecureExtraTimeMin/5s/UseDnsHttpsSvcbInsecureExtraTimeMax/5s"
 
 
 def trust():
@@ -35,7 +37,8 @@ class Browser:
             os.dup2(104, 4)
 
         log = open(f"{home}/chromium.log", "w")
-        command = ["chromium", *FLAGS.split(), f"--user-data-dir={home}/profile", "about:blank"]
+        command = ["chromium", *FLAGS.split(), f"--enable-features={WAIT}"]
+        command += [f"--user-data-dir={home}/profile", "about:blank"]
         environment = os.environ | {"HOME": home, "TMPDIR": home}
         subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, close_fds=False, preexec_fn=place

@@ -18,8 +18,10 @@ use serde_json::Value;
 /// Puts files of the directory named first in the place of the machine's own, and goes on with the rest.
 const WITH_NAMES: &str = r#"for file in hosts resolv.conf; do mount --bind "$0/$file" "/etc/$file" || exit; done
 exec "$@""#;
-/// Nobody answers there, and the kernel says so at once: what is not in the hosts file does not exist.
-const NO_RESOLVER: &str = "nameserver 127.0.0.1\n";
+/// Unless a test starts a resolver there nobody answers, and the kernel says so at once: what is not in the
+/// hosts file does not exist.
+const OWN_RESOLVER: &str = "nameserver 127.0.0.1\n";
+const LOOPBACK: &str = "127.0.0.1 localhost\n";
 
 /// A browser is up in seconds; this is for a machine that is busy with something else.
 const START: Duration = Duration::from_mins(1);
@@ -64,8 +66,29 @@ impl Browser {
     /// before. Two names in turn are reached by IPv4 and two by IPv6. Chromium takes names with `http://` in
     /// front of them, too.
     pub(super) fn load(self, lab: &Lab, web: &WebServer, names: &[String]) -> Result<Vec<Loaded>> {
+        self.load_with(lab, web, names, &hosts_of(names)?)
+    }
+
+    /// The same with names that only the resolver at 127.0.0.1 knows. Chromium then asks it for addresses and
+    /// HTTPS records by itself: names of the hosts file it asks nobody for.
+    pub(super) fn load_resolved(
+        self,
+        lab: &Lab,
+        web: &WebServer,
+        names: &[String],
+    ) -> Result<Vec<Loaded>> {
+        self.load_with(lab, web, names, LOOPBACK)
+    }
+
+    fn load_with(
+        self,
+        lab: &Lab,
+        web: &WebServer,
+        names: &[String],
+        hosts: &str,
+    ) -> Result<Vec<Loaded>> {
         let home = tempfile::tempdir_in(lab.directory()).context("make a home")?;
-        for (file, text) in [("hosts", hosts_of(names)?), ("resolv.conf", NO_RESOLVER.to_owned())] {
+        for (file, text) in [("hosts", hosts), ("resolv.conf", OWN_RESOLVER)] {
             fs::write(home.path().join(file), text).with_context(|| format!("write {file}"))?;
         }
         let (python, text) = self.driver()?;
@@ -102,7 +125,7 @@ fn machine(lab: &Lab) -> Command {
 }
 
 fn hosts_of(names: &[String]) -> Result<String> {
-    let mut hosts = "127.0.0.1 localhost\n".to_owned();
+    let mut hosts = LOOPBACK.to_owned();
     let families = [Family::V4, Family::V4, Family::V6, Family::V6];
     for (name, family) in names.iter().zip(families.into_iter().cycle()) {
         writeln!(hosts, "{} {}", family.server(), name.trim_start_matches("http://"))?;

@@ -2,11 +2,13 @@
 //! hello of theirs takes two segments, in which the extensions lie in an order that is drawn each time.
 //!
 //! [`block_page`]: what is shown for a page in the clear. [`loss`]: the same where packets get lost. [`fingerprints`]: what records say of their hellos.
+//! [`ech`]: names that a hello hides, and what makes a browser show them.
 //!
 //! [`device`] runs a browser and says what it shows, [`hellos`] what its hellos looked like on the wire.
 
 mod block_page;
 mod device;
+mod ech;
 mod fingerprints;
 mod hellos;
 mod loss;
