@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use sensor_ebpf::abi::{Accounting, Anomaly, Flow, Happening, NoName, Side, Verdict};
+use sensor_ebpf::abi::{Accounting, Anomaly, Flow, Happening, NameSource, NoName, Side, Verdict};
 use sensor_ebpf::flow::{Phase, RESETS_MAX, mark, peer_mark};
 use sensor_ebpf::parse::SYN;
 use sensor_user::kernel::counters::Totals;
@@ -47,6 +47,7 @@ pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) 
         Course::BlockedHellos { open, hello } => {
             blocked_hellos(stand, open, hello, packets).map(|net| net + baseline_ns)
         }
+        Course::Answer { query, answer } => answers(stand, query, answer, packets),
         Course::SplitHellos(course) => {
             split_hellos(stand, course, packets).map(|net| net + baseline_ns)
         }
@@ -78,7 +79,7 @@ fn one_flow(stand: &mut Stand, course: &OneFlow, packets: u32) -> Result<f64> {
     let key = key_of(&course.frame)?;
     let before = stand.flows.get(&key).context("the flow was not made")?;
     let (action, happening) = match course.state {
-        State::Unexamined | State::Done | State::Judged { .. } => (action::PASS, None),
+        State::Unexamined | State::Done | State::Judged(_) => (action::PASS, None),
         State::Dropped => (action::DROP, Some(Happening::BlockedDropped)),
     };
     let accounting = Some(Accounting::Flow);
@@ -103,15 +104,20 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
                 && flow.examined == 0
                 && !judged_now
         }
-        State::Judged { phase } => {
-            let read_whole = flow.hello != 0;
-            flow.phase == phase as u8
-                && is_named(stand, flow)
-                && flow.marks & ARMED == ARMED
-                && flow.peer_marks & peer_mark::SYN != 0
-                && flow.slot == 0
-                && read_whole == (phase == Phase::Named)
-                && judged_now
+        State::Judged(source) => {
+            let is_armed = flow.marks & ARMED == ARMED;
+            let is_read = match source {
+                NameSource::Tls => {
+                    let is_followed = flow.peer_marks & peer_mark::SYN != 0;
+                    flow.phase == Phase::Named as u8 && flow.hello != 0 && is_armed && is_followed
+                }
+                NameSource::Http => flow.phase == Phase::Requests as u8 && is_armed,
+                NameSource::None | NameSource::Dns | NameSource::DnsAnswer => {
+                    flow.phase == Phase::Done as u8
+                }
+            };
+            let is_judged = flow.name_source == source as u8 && is_named(stand, flow) && judged_now;
+            is_read && is_judged && flow.slot == 0
         }
         State::Dropped => {
             flow.verdict == Verdict::Block as u8 && flow.resets == RESETS_MAX && !judged_now
@@ -255,6 +261,20 @@ fn has_slot(stand: &Stand, flow: &Flow, course: &SplitHellos) -> bool {
         flow.phase == Phase::Waiting as u8 && flow.no_name == NoName::Truncated as u8
     };
     flow.slot != 0 && flow.marks & ARMED == ARMED && flow.to_peer.packets == packets && read
+}
+
+/// Answers to the flow's last query, whose addresses are kept anew each time.
+fn answers(stand: &mut Stand, query: &[u8], answer: &[u8], packets: u32) -> Result<f64> {
+    stand.flows.clear()?;
+    stand.play(query, action::PASS)?;
+    let before = stand.egress_totals()?;
+    stand.object.repeat_egress(answer, WARM_UP)?;
+    let (time, result) = timed(|| stand.object.repeat_egress(answer, packets));
+    ensure!(result? == action::CONTINUE, "an answer did not pass");
+    let happening = Some(Happening::AnswerNamed);
+    let after = stand.egress_totals()?;
+    expect(&before, &after, WARM_UP + packets, Some(Accounting::Flow), happening)?;
+    Ok(per_packet(time, packets))
 }
 
 fn one_by_one(mutator: &mut Lab, frame: &[u8]) -> Result<()> {

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use sensor_ebpf::flow::{Phase, RESETS_MAX};
+use sensor_ebpf::abi::NameSource;
+use sensor_ebpf::flow::RESETS_MAX;
+use sensor_lab::dns::{A, Answer, Query, Record};
 use sensor_user::kernel::test_run::action;
 
 use crate::frames::{self, Path};
@@ -43,6 +45,8 @@ pub(crate) enum Course {
     BlockedHellos { open: Vec<u8>, hello: Vec<u8> },
     /// Each packet is a segment of another flow's hello, which comes in two.
     SplitHellos(SplitHellos),
+    /// A resolver's answer to the device's query, at egress.
+    Answer { query: Vec<u8>, answer: Vec<u8> },
 }
 
 /// A segment of many flows.
@@ -71,15 +75,18 @@ pub(crate) enum State {
     Unexamined,
     /// Nothing more is looked at: the unlisted name was read, and the server has answered.
     Done,
-    /// Every packet is read and judged; it passes.
-    Judged { phase: Phase },
+    /// Every packet is read and judged by a name of this kind; it passes.
+    Judged(NameSource),
     /// Every packet is dropped.
     Dropped,
 }
 
 /// Every scenario, the baseline first.
 pub(crate) fn all() -> Vec<Scenario> {
-    [known(), first_packets(), hellos(), requests(), blocked()].into_iter().flatten().collect()
+    [known(), first_packets(), hellos(), requests(), queries(), blocked()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// The baseline, and packets of which nothing is read.
@@ -142,31 +149,19 @@ fn hellos() -> Vec<Scenario> {
         scenario(
             "hello-sni-first",
             MIDDLE,
-            Course::OneFlow(judged_flow(
-                &payloads::client_hello(UNLISTED, NamePlace::First),
-                443,
-                Phase::Named,
-            )),
+            Course::OneFlow(judged_flow(&payloads::client_hello(UNLISTED, NamePlace::First))),
             "hello of 517 bytes, unlisted name in the first of 17 extensions",
         ),
         scenario(
             "hello-sni-last",
             MIDDLE,
-            Course::OneFlow(judged_flow(
-                &payloads::client_hello(UNLISTED, NamePlace::Last),
-                443,
-                Phase::Named,
-            )),
+            Course::OneFlow(judged_flow(&payloads::client_hello(UNLISTED, NamePlace::Last))),
             "the same, name in the last",
         ),
         scenario(
             "hello-1-byte-records",
             SLOW,
-            Course::OneFlow(judged_flow(
-                &payloads::hello_in_one_byte_records(UNLISTED),
-                443,
-                Phase::Named,
-            )),
+            Course::OneFlow(judged_flow(&payloads::hello_in_one_byte_records(UNLISTED))),
             "the worst hello that fits a segment: 241 records of one byte, name in the last",
         ),
         scenario(
@@ -190,18 +185,37 @@ fn requests() -> Vec<Scenario> {
         scenario(
             "http-request",
             SLOW,
-            Course::OneFlow(judged_flow(&payloads::request(UNLISTED), 80, Phase::Requests)),
+            Course::OneFlow(requesting_flow(&payloads::request(UNLISTED))),
             "request of 450 bytes, unlisted name in the first header",
         ),
         scenario(
             "http-host-late",
             SLOW,
-            Course::OneFlow(judged_flow(
-                &payloads::request_with_late_host(UNLISTED),
-                80,
-                Phase::Requests,
-            )),
+            Course::OneFlow(requesting_flow(&payloads::request_with_late_host(UNLISTED))),
             "name after 1,200 bytes of other headers",
+        ),
+    ]
+}
+
+/// DNS over UDP.
+fn queries() -> Vec<Scenario> {
+    let query = Query { edns: Some(Vec::new()), ..Query::of(UNLISTED, A) };
+    let records = vec![Record::of(A, 300, &[203, 0, 113, 7]); 2];
+    let answer = Answer::to(&query, records).bytes();
+    let query = frames::datagram(v4(53), &query.bytes());
+    let asking = OneFlow {
+        story: vec![(query.clone(), action::PASS)],
+        frame: query.clone(),
+        state: State::Judged(NameSource::Dns),
+    };
+    let answer = frames::datagram(v4(53).reversed(), &answer);
+    vec![
+        scenario("dns-query", SLOW, Course::OneFlow(asking), "query for an unlisted name"),
+        scenario(
+            "dns-answer",
+            SLOW,
+            Course::Answer { query, answer },
+            "answer with two addresses, which are kept under the name; at egress",
         ),
     ]
 }
@@ -295,12 +309,22 @@ fn split_hellos(completes: bool) -> SplitHellos {
     }
 }
 
-/// Opened; until the server answers, each hello is read, and each request is read anyway.
-fn judged_flow(payload: &[u8], port: u16, phase: Phase) -> OneFlow {
+/// Opened; until the server answers, each hello is read.
+fn judged_flow(payload: &[u8]) -> OneFlow {
     OneFlow {
-        story: opened(v4(port)),
-        frame: frames::segment(v4(port), 0, payload),
-        state: State::Judged { phase },
+        story: opened(v4(443)),
+        frame: frames::segment(v4(443), 0, payload),
+        state: State::Judged(NameSource::Tls),
+    }
+}
+
+/// Opened by its SYN alone: where the server is not seen a request that is sent again is read again, where
+/// it is seen it would be compared.
+fn requesting_flow(payload: &[u8]) -> OneFlow {
+    OneFlow {
+        story: vec![(frames::syn(v4(80)), action::PASS)],
+        frame: frames::segment(v4(80), 0, payload),
+        state: State::Judged(NameSource::Http),
     }
 }
 

@@ -69,6 +69,10 @@ impl Stand {
         Ok(self.counters.totals(SLOT, Direction::Ingress)?)
     }
 
+    pub(crate) fn egress_totals(&self) -> Result<Totals> {
+        Ok(self.counters.totals(SLOT, Direction::Egress)?)
+    }
+
     /// Every flow there is.
     pub(crate) fn all_flows(&self) -> Result<Vec<Flow>> {
         let mut flows = Vec::new();

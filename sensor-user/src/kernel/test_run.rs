@@ -102,4 +102,13 @@ impl Object {
         })?;
         Ok(result.return_value)
     }
+
+    /// Runs the TC egress program `repeat` times on one frame, keeping nothing.
+    pub fn repeat_egress(&mut self, frame: &[u8], repeat: u32) -> Result<u32, KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let result = self.classifier("egress")?.test_run(options).map_err(|source| {
+            KernelError::TestRun { program: "egress", length: frame.len(), source: source.into() }
+        })?;
+        Ok(result.return_value)
+    }
 }
