@@ -1,7 +1,7 @@
 //! IPv4 (RFC 791) with options, IPv6 (RFC 8200) with a bounded walk of its extension headers.
 
 use super::link::{IPV4, IPV6};
-use super::{ICMPV6, Link, Packet, Skip, TCP, UDP};
+use super::{Link, Packet, Skip};
 use crate::abi::Address;
 use crate::cursor::{Cursor, bound};
 
@@ -94,7 +94,7 @@ fn ipv6(cursor: &mut Cursor<'_>, frame_length: u32) -> Result<Packet, Skip> {
     let mut protocol = header.u8::<6>();
     let extensions_at = cursor.offset();
     let mut walked = 0;
-    while !is_common(protocol) && is_extension(protocol) {
+    while is_extension(protocol) {
         // Hop-by-hop options come first and once (RFC 8200 section 4.1); receivers discard others.
         if walked == EXTENSION_HEADERS_MAX || (protocol == HOP_BY_HOP && walked > 0) {
             return Err(Skip::ExtensionHeaders);
@@ -160,13 +160,6 @@ const EXTENSIONS: [u8; 10] = [
     EXPERIMENT_1,
     EXPERIMENT_2,
 ];
-
-/// True for TCP, UDP and `ICMPv6`: what most packets carry takes one look.
-#[inline(always)]
-const fn is_common(protocol: u8) -> bool {
-    const COMMON: u64 = 1 << TCP | 1 << UDP | 1 << ICMPV6;
-    protocol < 64 && COMMON >> protocol & 1 == 1
-}
 
 /// True for what is in [`EXTENSIONS`]. Without a branch for each: the verifier would walk the rest of
 /// the program for every one of them, at every header.
