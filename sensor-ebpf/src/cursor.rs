@@ -303,6 +303,13 @@ impl Window {
         self.store(at, word);
     }
 
+    /// Writes eight bytes in memory order at `at`, wrapped into the window: what lies behind the length may be
+    /// written too.
+    #[inline(always)]
+    pub fn put_word64(&mut self, at: u32, word: u64) {
+        self.store(at, word);
+    }
+
     #[inline(always)]
     fn store<T: Copy>(&mut self, at: u32, word: T) {
         const { assert!(size_of::<T>() <= 8) };

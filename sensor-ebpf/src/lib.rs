@@ -2,7 +2,7 @@
 //! in the kernel and on the host.
 //!
 //! In the order a packet meets it: [`cursor`] reads bytes, [`parse`] makes a packet of a frame,
-//! [`flow`] finds what it belongs to, [`tls`], [`http`] and [`dns`] read the name, [`name`] makes it canonical
+//! [`flow`] finds what it belongs to, [`tls`], [`http`], [`quic`] and [`dns`] read the name, [`name`] makes it canonical
 //! and hashes it, [`policy`] decides, [`reset`] answers. The programs that run these in the kernel are
 //! the binary of this crate, in `xdp/`.
 //!
@@ -27,6 +27,7 @@ pub mod options;
 pub mod parse;
 pub mod policy;
 pub mod probe;
+pub mod quic;
 pub mod reset;
 pub mod slot;
 pub mod step;

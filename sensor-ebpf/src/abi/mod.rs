@@ -55,7 +55,7 @@ pub use self::policy::{
 };
 pub use self::value::{
     ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, BlockedAnswer, Direction, FlowEnd, HAPPENINGS,
-    Happening, HttpsRecords, NO_NAMES, NameSource, NoName, Side, UnknownValue, Verdict,
+    Happening, HttpsRecords, NO_NAMES, NameSource, NoName, QuicRule, Side, UnknownValue, Verdict,
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);

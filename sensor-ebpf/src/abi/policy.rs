@@ -45,6 +45,8 @@ pub struct GroupMasks {
     pub alert_no_name: u64,
     /// How DNS queries are answered here.
     pub dns: DnsRules,
+    /// A [`QuicRule`](crate::abi::QuicRule).
+    pub quic: u64,
 }
 
 /// How queries of a group's devices are answered at the gateway. All zero: blocked names do not exist.
@@ -108,4 +110,8 @@ pub struct Control {
     pub report_all: u32,
     /// One bit for each [`Anomaly`](crate::abi::Anomaly) whose segments are dropped.
     pub dropped_anomalies: u32,
+    /// Time that a client's QUIC Initial takes out of its budget, ns; 0: there is no budget.
+    pub quic_initial_ns: u64,
+    /// For how long QUIC without an Initial is dropped between a client and a server behind a block of the two, ns.
+    pub quic_hold_ns: u64,
 }

@@ -71,6 +71,8 @@ wire_enum! {
         /// A DNS answer that gave the device the flow's address, for a name it had asked for. Weaker: many
         /// names share an address. No verdict rests on it.
         DnsAnswer = 4 => "dns-answer",
+        /// Server Name Indication of the `ClientHello` in a client's QUIC Initials (RFC 9001 section 4).
+        Quic = 5 => "quic",
     }
 }
 
@@ -131,6 +133,26 @@ wire_enum! {
         /// An HTTP message whose end servers may see in different places (RFC 9112 section 6.3): two
         /// lengths, or codings that are none.
         HttpFraming = 25 => "http-framing",
+        /// A QUIC version whose packets cannot be read, or one sent to be refused (RFC 9000 section 15).
+        QuicVersion = 26 => "quic-version",
+        /// Version negotiation (RFC 9000 section 17.2.1) from a client, which sends none.
+        QuicNegotiation = 27 => "quic-negotiation",
+        /// A QUIC Initial that opens with no keys that are known.
+        QuicKeys = 28 => "quic-keys",
+        /// The client has sent more QUIC Initials of late than are opened for one.
+        QuicBudget = 29 => "quic-budget",
+        /// QUIC, from a group that policy wants none from.
+        QuicRefused = 30 => "quic-refused",
+        /// QUIC without an Initial, between a client and a server that a connection was blocked of a moment ago.
+        QuicHeld = 31 => "quic-held",
+        /// QUIC, on a kernel that does not take the stage that reads it.
+        QuicUnsupported = 32 => "quic-unsupported",
+        /// QUIC as it was before its standard (Google's), whose packets are not read.
+        Gquic = 33 => "gquic",
+        /// DTLS (RFC 9147).
+        Dtls = 34 => "dtls",
+        /// UDP that is no QUIC.
+        NotQuic = 35 => "not-quic",
     }
 }
 
@@ -268,6 +290,18 @@ wire_enum! {
         NoData = 1 => "nodata",
         /// In answers over UDP their type becomes one for private use, which nobody looks for.
         Rename = 2 => "rename",
+    }
+}
+
+wire_enum! {
+    /// What becomes of QUIC.
+    QuicRule {
+        /// Its hellos are read and judged.
+        Inspect = 0 => "inspect",
+        /// It is dropped: browsers go on with TCP.
+        Drop = 1 => "drop",
+        /// It passes unread.
+        Allow = 2 => "allow",
     }
 }
 

@@ -174,6 +174,15 @@ impl HelloReader {
         self.offer.reserved = [0; 2];
     }
 
+    /// Starts at the first byte of a handshake message that comes without records, as QUIC's CRYPTO frames
+    /// carry it (RFC 9001 section 4.1.3): the message lies in one record without end.
+    #[inline(always)]
+    pub fn begin_message(&mut self) {
+        self.begin();
+        self.record_need = u32::from(zero());
+        self.record_left = u32::MAX;
+    }
+
     /// Goes on at this offset of a window.
     #[inline(always)]
     pub fn resume(&mut self, at: u32) {

@@ -105,6 +105,31 @@ fn a_hello_cut_before_its_name_ends_is_truncated() {
     assert_eq!(read(&record[..name_end - 1]), Err(NoName::Truncated));
 }
 
+#[test]
+fn a_message_without_records_is_read_wherever_it_is_cut() {
+    let record =
+        Hello { before: vec![(51, 1263)], ..Hello::with_name_last("bare.example") }.bytes();
+    let message = &record[RECORD_HEADER as usize..];
+    let (_, of_record) = read_pieces([&record[..]]);
+    for cut in 0..message.len() {
+        let mut reader = Box::new(HelloReader::new());
+        reader.begin_message();
+        let (first, second) = message.split_at(cut);
+        assert_eq!(reader.read(&Window::new(first)), Step::Pause, "cut at {cut}");
+        reader.resume(0);
+        assert_eq!(reader.read(&Window::new(second)), Step::Found, "cut at {cut}");
+        assert_eq!(&reader.name()[..reader.name_length() as usize], b"bare.example");
+        let suites = reader.offer().cipher_suites_length;
+        assert_eq!(suites, of_record.offer().cipher_suites_length);
+        let suites = ..usize::from(suites);
+        assert_eq!(reader.offer().cipher_suites[suites], of_record.offer().cipher_suites[suites]);
+    }
+    // A message of records does not begin as one of them.
+    let mut reader = Box::new(HelloReader::new());
+    reader.begin_message();
+    assert_eq!(reader.read(&Window::new(&record)), Step::Stop(NoName::NotTls));
+}
+
 /// What tls-parser, the reference, finds.
 fn reference(record: &[u8]) -> Option<Vec<u8>> {
     let (_, plaintext) = tls_parser::parse_tls_plaintext(record).ok()?;

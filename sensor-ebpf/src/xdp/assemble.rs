@@ -310,7 +310,11 @@ fn starts_anew(examination: &Examination, begin: u32) -> bool {
 
 /// Reads what waited for this segment.
 #[inline(always)]
-fn read_waiting(examination: &mut Examination, slot: &mut Slot, first: Outcome) -> Outcome {
+pub(crate) fn read_waiting(
+    examination: &mut Examination,
+    slot: &mut Slot,
+    first: Outcome,
+) -> Outcome {
     let mut outcome = first;
     for _ in 0..RUNS_MAX {
         if outcome != Outcome::Paused || !slot.has_waiting() {

@@ -40,6 +40,7 @@ mod normalise;
 mod orders;
 mod page;
 mod payload;
+mod quic;
 mod reject;
 mod request_reading;
 mod request_stream;
@@ -128,6 +129,13 @@ pub(crate) fn dns_segment(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn dns_answer(ctx: XdpContext) -> u32 {
     dns::answer(&ctx)
+}
+
+/// What a client's QUIC Initial would be tail-called with.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn quic(ctx: XdpContext) -> u32 {
+    quic::run(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server, or sends it a

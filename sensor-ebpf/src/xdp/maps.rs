@@ -19,6 +19,8 @@ use sensor_ebpf::reset::Order;
 use sensor_ebpf::slot::{Comparison, Coverage, Slot, SlotShare};
 use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM, Scan};
 
+use crate::quic::Quic;
+
 /// `BPF_F_NO_PREALLOC`: memory grows with use.
 const NO_PREALLOC: u32 = 1;
 
@@ -313,6 +315,17 @@ pub(crate) struct Staging {
 /// One a CPU and hook: a cloned packet runs egress inside ingress.
 #[map]
 pub(crate) static STAGING: PerCpuArray<Staging> = PerCpuArray::with_max_entries(2, 0);
+
+/// One a CPU: XDP programs do not nest.
+#[map]
+static QUICS: PerCpuArray<Quic> = PerCpuArray::with_max_entries(1, 0);
+
+/// This CPU's memory for opening an Initial.
+#[inline(always)]
+pub(crate) fn quic() -> Option<&'static mut Quic> {
+    // SAFETY: per-CPU memory of a hook that does not nest; its one user takes the reference once.
+    QUICS.get_ptr_mut(0).map(|quic| unsafe { &mut *quic })
+}
 
 /// This CPU's memory for a stream that is about to be kept.
 #[inline(always)]

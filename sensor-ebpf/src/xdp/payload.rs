@@ -94,6 +94,32 @@ pub(crate) fn keep(
     }
 }
 
+/// Copies `count` bytes of a window that is not as the packet has it, from `at` on, into the ring, where offset
+/// `offset` lies.
+#[inline(always)]
+pub(crate) fn keep_plain(window: &Window, at: u32, slot: &mut Slot, offset: u32, count: u32) {
+    let mut at = at;
+    let mut offset = offset;
+    let mut left = count;
+    for _ in 0..PIECES {
+        if left == 0 {
+            return;
+        }
+        let index = bound::<{ SLOT_BYTES as u32 - 1 }>(offset);
+        let count = left.min(PIECE).min(SLOT_BYTES as u32 - index);
+        let from = bound::<{ WINDOW as u32 - 1 }>(at) as usize;
+        let length = bound::<{ PIECE - 1 }>(count - 1) + 1;
+        // SAFETY: the index is within the ring, and `count` ends before it does; the helper checks what it reads.
+        unsafe {
+            let to = slot.bytes.as_mut_ptr().add(index as usize);
+            copy(to.cast(), length, window.bytes.as_ptr().add(from).cast());
+        }
+        at += count;
+        offset += count;
+        left -= count;
+    }
+}
+
 /// Fills the window with `length` bytes of the ring, 1 to its end from `offset` on.
 #[inline(always)]
 pub(crate) fn recall(examination: &mut Examination, slot: &Slot, offset: u32, length: u32) {
