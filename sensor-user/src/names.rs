@@ -57,9 +57,15 @@ impl Tally {
 }
 
 /// Sums by reason, the usable ones included. In JSON, the reasons that occurred by name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "BTreeMap<String, Tally>", try_from = "BTreeMap<String, Tally>")]
 pub struct ByReason([Tally; NO_NAMES]);
+
+impl Default for ByReason {
+    fn default() -> Self {
+        Self([Tally::default(); NO_NAMES])
+    }
+}
 
 /// A reason of another version.
 #[derive(Debug, thiserror::Error)]

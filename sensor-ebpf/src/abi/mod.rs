@@ -20,7 +20,7 @@ pub const INTERFACES_MAX: u32 = 64;
 /// Highest interface index that can be watched: the lookup is an array, 8 bytes an index.
 pub const IFINDEX_MAX: u32 = 65_535;
 
-/// Groups in one policy: two generations of 256 groups of 64 bytes are 32 KiB.
+/// Groups in one policy: two generations of 256 groups of 72 bytes are 36 KiB.
 pub const GROUPS_MAX: u32 = 256;
 
 /// Addresses that are kept with the name a device was given them for. A device has some dozens in use, so
@@ -64,11 +64,11 @@ const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
-const _: () = assert!(size_of::<GroupMasks>() == 64);
+const _: () = assert!(size_of::<GroupMasks>() == 72);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
 const _: () = assert!(size_of::<PageKey>() == 8);
 const _: () = assert!(size_of::<Page>() == PAGE_MAX + 12);
-const _: () = assert!(size_of::<Control>() == 40);
+const _: () = assert!(size_of::<Control>() == 56);
 const _: () = assert!(size_of::<Interface>() == 8);
 const _: () = assert!(
     size_of::<InterfaceCounters>()
