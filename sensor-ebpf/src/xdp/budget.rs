@@ -56,8 +56,11 @@ fn of(client: &Address) -> Option<&'static mut Budget> {
 /// Takes what one of them costs. Of several at once on several CPUs some may cost nothing.
 #[inline(always)]
 fn spend(paid_ns: &mut u64, now_ns: u64, cost_ns: u64, at_once: u64) -> bool {
-    let from_ns = if *paid_ns > now_ns { *paid_ns } else { now_ns };
-    if from_ns - now_ns > cost_ns * (at_once - 1) {
+    let ahead_ns = paid_ns.saturating_sub(now_ns);
+    let most_ns = cost_ns * (at_once - 1);
+    // What is further ahead than can be was paid at other prices, or by the clock of another capture.
+    let from_ns = if ahead_ns > most_ns + cost_ns { now_ns } else { now_ns + ahead_ns };
+    if from_ns - now_ns > most_ns {
         return false;
     }
     *paid_ns = from_ns + cost_ns;
