@@ -46,12 +46,12 @@ pub(super) struct Connection {
     pub(super) unread: usize,
     /// Bytes of the hello that came more than once.
     pub(super) repeated: usize,
-    /// Bytes of it that came.
+    /// Bytes of it that came, also behind a gap.
     pub(super) hello_bytes: usize,
     pub(super) is_whole: bool,
     /// The name, where the hello is whole.
     pub(super) name: Option<String>,
-    /// All of the hello that came, in hexadecimal digits.
+    /// The hello as far as it came without a gap, in hexadecimal digits.
     text: String,
 }
 
@@ -122,7 +122,7 @@ impl Captured {
 }
 
 impl Connection {
-    /// True where a name is in what came of the hello.
+    /// True where a server can read a name in what came of the hello.
     pub(super) fn tells(&self, name: &str) -> bool {
         self.text.contains(&hex(name.as_bytes()))
     }

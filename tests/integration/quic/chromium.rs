@@ -1,9 +1,9 @@
-//! Chromium over QUIC alone. It deals its hello out over two datagrams, in pieces of which no two runs are
-//! alike.
+//! Chromium over QUIC alone. It deals its hello out over two datagrams, in pieces that are cut otherwise each time
+//! and lie in any order: the first datagram may have the name's bytes, and nothing in front of them.
 
 use std::collections::BTreeSet;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sensor_lab::sensor::Mode;
 use sensor_lab::servers::page_of;
 
@@ -54,18 +54,14 @@ fn all_shown(site: &Site, names: &[String]) -> Result<()> {
     assert_eq!(site.web.arrivals()?, [], "over TCP");
     let mut hellos = Vec::new();
     for name in names {
-        let is_its = |one: &&_| -> bool { is_for(one, name) };
-        let found = captured.connections.iter().find(is_its);
-        let Some(connection) = found else { panic!("no hello for {name}: {captured:?}") };
-        assert_eq!((connection.unread, connection.repeated), (0, 0), "{connection:?}");
+        let found = captured.connections.iter().find(|one| one.name.as_ref() == Some(name));
+        let connection = found.with_context(|| format!("no hello for {name}: {captured:?}"))?;
+        assert_eq!(connection.unread, 0, "{connection:?}");
+        // It sends all of it again where an answer takes a few milliseconds more than the last one did.
         hellos.push((connection.initials, connection.hello_bytes));
     }
     say(&format!("{} pages shown; datagrams of hellos, and bytes: {hellos:?}", names.len()));
     Ok(())
-}
-
-fn is_for(connection: &super::capture::Connection, name: &str) -> bool {
-    connection.name.as_deref() == Some(name)
 }
 
 /// How many pages were seen as they are.

@@ -72,7 +72,7 @@ fn start_sensor(site: &Site, keys: &str) -> Result<Sensor> {
     site.start_sensor(Mode::Native, &resolvers)
 }
 
-/// Names of which a hello was there whole, or the part that has the name.
+/// Names that a server could have read.
 fn tried(captured: &Captured, names: &[String]) -> usize {
     let is_told = |name: &&String| captured.connections.iter().any(|one| one.tells(name));
     names.iter().filter(is_told).count()

@@ -117,7 +117,7 @@ class Connection:
             "hello_bytes": len(self.crypto),
             "is_whole": is_whole,
             "name": pull_client_hello(Buffer(data=got[:length])).server_name if is_whole else None,
-            "text": bytes(byte for _, byte in sorted(self.crypto.items())).hex(),
+            "text": got.hex(),
         }
 
 
