@@ -1,4 +1,4 @@
-//! Environments for Python packages that only tests take, each in the user's cache.
+//! Environments for Python packages that only tests take, in the cache of whoever runs them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +18,7 @@ pub(crate) const PACKAGES: &[(&str, &str)] = &[
 /// The system's own, and not one that a version manager puts in front of it.
 const PYTHON: &str = "/usr/bin/python3";
 
-/// Some packages of PyPI.
+/// Some Python packages, each in one version.
 pub(crate) struct Environment {
     /// What it is for, as a step is called.
     pub(crate) name: &'static str,
