@@ -4,7 +4,8 @@ use crate::abi::{Address, Flow, FlowKey, NoName, Verdict};
 use crate::cursor::zero;
 use crate::http::framing;
 use crate::normalise::is_before;
-use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP};
+use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP, UDP};
+use crate::quic::Version;
 
 /// Units of a client's bytes without the start of a hello or head after which examination ends: 8 KiB,
 /// or 128 segments. A STARTTLS dialogue (SMTP: greeting, EHLO, STARTTLS) needs fewer than ten.
@@ -48,6 +49,12 @@ pub mod mark {
     pub const SYN_TIMESTAMP: u16 = 32;
     /// The client's SYN had a right checksum: this sender fills them in.
     pub const SYN_CHECKSUM: u16 = 64;
+    /// The flow is QUIC: an Initial of it was opened.
+    pub const QUIC: u16 = 1 << 7;
+    /// Its last Initial was of version 2 (RFC 9369).
+    pub const QUIC_V2: u16 = 1 << 11;
+    /// Its last Initial was of a draft version.
+    pub const QUIC_DRAFT: u16 = 1 << 12;
     /// The client was sent a block page: what it sends now is acknowledged, so that it can close.
     pub const PAGED: u16 = 1 << 13;
     /// The stream is DNS and stopped within a message.
@@ -143,7 +150,7 @@ impl Flow {
             marks |= mark::PEER_INITIATED;
         }
         let no_name = if tcp { NoName::NoPayload } else { NoName::NotExamined };
-        let phase = if tcp { Phase::Waiting } else { Phase::Done };
+        let phase = if tcp || packet.protocol == UDP { Phase::Waiting } else { Phase::Done };
         Self {
             to_peer: volume,
             to_lan: volume,
@@ -264,6 +271,40 @@ impl Flow {
             self.pending_timestamp = timestamp;
             self.marks |= marks << mark::PENDING_SHIFT;
         }
+    }
+
+    /// Notes which version of QUIC an Initial of it was of.
+    #[inline(always)]
+    pub const fn note_quic(&mut self, version: Version) {
+        let version = match version {
+            Version::V1 => 0,
+            Version::V2 => mark::QUIC_V2,
+            Version::Draft29 => mark::QUIC_DRAFT,
+        };
+        self.marks = self.marks & !(mark::QUIC_V2 | mark::QUIC_DRAFT) | mark::QUIC | version;
+    }
+
+    /// The version of QUIC its last Initial was of; `None` where it had none.
+    #[must_use]
+    pub const fn quic_version(&self) -> Option<Version> {
+        if self.marks & mark::QUIC == 0 {
+            None
+        } else if self.marks & mark::QUIC_V2 != 0 {
+            Some(Version::V2)
+        } else if self.marks & mark::QUIC_DRAFT != 0 {
+            Some(Version::Draft29)
+        } else {
+            Some(Version::V1)
+        }
+    }
+
+    /// True where a server's packet with this first byte shows that it has the whole hello: keys of Handshake and
+    /// 1-RTT packets are made from it (RFC 9001 section 5).
+    #[inline(always)]
+    pub const fn is_answered_by(&self, first: u8) -> bool {
+        // Version 2 has another number for each type (RFC 9369 section 3.2).
+        let handshake = if self.marks & mark::QUIC_V2 == 0 { 0x20 } else { 0x30 };
+        first & 0x80 == 0 || first & 0x30 == handshake
     }
 
     /// Keeps what a segment of the peer says about the handshake: what it has sent, and what of the

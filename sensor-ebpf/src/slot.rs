@@ -8,6 +8,7 @@
 use crate::abi::FlowKey;
 use crate::cursor::{Window, bound, load_unaligned};
 use crate::http::RequestReader;
+use crate::quic::Connection;
 use crate::tls::{HelloReader, READER_ROOM};
 
 /// Bytes kept. Two segments of a post-quantum hello take half of it.
@@ -94,6 +95,12 @@ pub struct Slot {
     pub ahead: u32,
     /// What was read of them so far, of requests.
     pub requests: RequestReader,
+    /// The connection of QUIC that the stream is of.
+    pub connection: Connection,
+    /// Slot of another connection of the same flow, from 1; 0 of none.
+    pub also: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 // A masked store through the reader stays within the value.
@@ -109,6 +116,7 @@ impl Slot {
         self.kept = next;
         self.done = 0;
         self.ahead = 0;
+        self.also = 0;
     }
 
     /// True where another flow may have it.

@@ -170,6 +170,7 @@ impl Sensor {
         }
         let control = ControlCell::open(&object)?;
         control.drop_anomalies(config.normaliser.dropped());
+        control.limit_quic(config.quic.initials_per_second, config.quic.hold_s);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let status = PolicyStatus {
             version: String::new(),
@@ -390,6 +391,7 @@ fn sizes(config: &Config) -> Sizes {
         names: kernel.names_max,
         domains: kernel.domains_max,
         slots: kernel.handshake_slots,
+        quic: config.quic.read,
         verdict_ring: kernel.verdict_ring_kib * 1024,
         flow_end_ring: kernel.flow_end_ring_kib * 1024,
     }

@@ -113,7 +113,8 @@ pub struct Flow {
     pub lan_tcp_flags: u8,
     /// TCP flags seen from the peer, or-ed.
     pub peer_tcp_flags: u8,
-    /// Payload segments examined without finding the start of a hello or head.
+    /// Of TCP, what was examined without finding the start of a hello or head. Of QUIC, datagrams of the last whole
+    /// hello.
     pub examined: u8,
     /// Resets sent in answer to this blocked flow.
     pub resets: u8,
@@ -150,7 +151,8 @@ pub struct Flow {
     pub end_sent: u8,
     /// Where its requests are framed, one of [`crate::http::framing`].
     pub framing: u8,
-    /// Further [`crate::http::framing::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than will come.
+    /// Of HTTP, further [`crate::http::framing::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than
+    /// will come. Of QUIC, connections whose hellos are kept and not whole.
     pub body_laps: u8,
     /// Sequence number of the first byte of a body or chunk.
     pub body_from: u32,

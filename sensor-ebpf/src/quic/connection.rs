@@ -62,8 +62,8 @@ pub struct Connection {
     pub id: ConnectionId,
     /// A [`Version`].
     version: u32,
-    /// Always 0.
-    reserved: u32,
+    /// Datagrams with pieces of its hello.
+    pub datagrams: u32,
 }
 
 impl Connection {
@@ -74,6 +74,7 @@ impl Connection {
         self.keys = *keys;
         self.id = *id;
         self.version = version as u32;
+        self.datagrams = 0;
     }
 
     /// True where the keys are those of this version. Others are made of the same connection ID: server and client

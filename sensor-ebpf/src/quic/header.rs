@@ -1,6 +1,7 @@
 //! The packets of a datagram, and their long headers (RFC 9000 sections 12.2 and 17.2).
 
 use super::Unread;
+use super::kind::is_gquic;
 use crate::cursor::Window;
 
 /// Bytes of a connection ID in all versions that are read (RFC 9000 section 17.2).
@@ -113,6 +114,12 @@ impl Datagram {
         self.next = 0;
     }
 
+    /// True where no byte is left behind the packets read.
+    #[inline(always)]
+    pub const fn is_over(&self, window: &Window) -> bool {
+        self.next >= window.length
+    }
+
     /// Reads the header of the next packet and goes on behind it.
     #[inline(always)]
     pub fn step(&mut self, window: &Window) -> Result<Packet, Unread> {
@@ -133,6 +140,10 @@ impl Datagram {
         }
         let number = (word >> 24) as u32;
         let version = Version::of(number);
+        if is_gquic(number) {
+            // Up to version 50 its connection IDs are not where those of other versions are.
+            return Err(if at == 0 { Unread::Gquic } else { Unread::Truncated });
+        }
         let Some(behind) = self.connection_ids(window, ids_at) else {
             return Err(if version.is_none() { Unread::NotQuic } else { Unread::Truncated });
         };

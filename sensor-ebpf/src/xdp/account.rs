@@ -59,7 +59,7 @@ impl Row {
     #[inline(always)]
     pub(crate) fn no_name(self, reason: NoName) {
         // The reason may have come through memory: the verifier wants to see the bound again.
-        let index = bound::<31>(reason as u32) as usize;
+        let index = bound::<63>(reason as u32) as usize;
         if index < NO_NAMES {
             // SAFETY: as above; the index was checked just now.
             unsafe { *(&raw mut (*self.0).no_name[0]).add(index) += 1 };

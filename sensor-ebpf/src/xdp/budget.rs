@@ -1,33 +1,68 @@
-//! How much a client is told: who floods must not make the gateway flood.
+//! What one client may cost: who floods must not make the gateway flood, and must leave others their share of it.
 
 use sensor_ebpf::abi::Address;
 
 use crate::clock;
-use crate::maps::BUDGETS;
+use crate::maps::{self, BUDGETS};
 
 /// Time one answer takes out of the budget: 250 a second. A browser makes some ten connections a second.
 const ANSWER_NS: u64 = 4_000_000;
 
 /// Answers at once after a silence: pages with hundreds of blocked names on them, opened together. A
 /// device's worst second is then 760 answers, of which pages are 1.3 KiB each.
-const BURST: u64 = 512;
+const ANSWERS_AT_ONCE: u64 = 512;
 
-/// True where the client may be told something now. Its budget is the time its answers are paid up to (a
-/// token bucket as one number). Of answers at once on several CPUs some may cost nothing.
+/// Initials opened at once after a silence: a page of a hundred servers, each with a hello in three of them.
+/// These are 5 ms of one CPU.
+const INITIALS_AT_ONCE: u64 = 320;
+
+/// Up to when what a client has had is paid (a token bucket as one number), ns of the sensor's clock.
+#[repr(C)]
+pub(crate) struct Budget {
+    answers_ns: u64,
+    initials_ns: u64,
+}
+
+/// True where the client may be told something now.
 #[inline(always)]
 pub(crate) fn grants(client: Address) -> bool {
     let now_ns = clock::now_ns();
-    let Some(paid_ns) = BUDGETS.get_ptr_mut(client) else {
-        // Where it cannot be kept there is no budget to be over.
-        let _kept = BUDGETS.insert(client, now_ns + ANSWER_NS, 0);
-        return true;
+    let Some(budget) = of(&client) else { return true };
+    spend(&mut budget.answers_ns, now_ns, ANSWER_NS, ANSWERS_AT_ONCE)
+}
+
+/// True where an Initial of the client may be opened now.
+#[inline(always)]
+pub(crate) fn grants_initial(client: Address) -> bool {
+    let cost_ns = maps::control().map_or(0, |control| control.quic_initial_ns);
+    let now_ns = clock::now_ns();
+    let Some(budget) = of(&client) else { return true };
+    spend(&mut budget.initials_ns, now_ns, cost_ns, INITIALS_AT_ONCE)
+}
+
+/// The client's budget. Where it cannot be kept there is none to be over.
+#[inline(always)]
+fn of(client: &Address) -> Option<&'static mut Budget> {
+    let budget = if let Some(budget) = BUDGETS.get_ptr_mut(client) {
+        budget
+    } else {
+        let _kept = BUDGETS.insert(client, &Budget { answers_ns: 0, initials_ns: 0 }, 0);
+        BUDGETS.get_ptr_mut(client)?
     };
     // SAFETY: the pointer is a live map value.
-    let paid_ns = unsafe { &mut *paid_ns };
-    let from_ns = if *paid_ns > now_ns { *paid_ns } else { now_ns };
-    if from_ns - now_ns >= ANSWER_NS * BURST {
+    Some(unsafe { &mut *budget })
+}
+
+/// Takes what one of them costs. Of several at once on several CPUs some may cost nothing.
+#[inline(always)]
+fn spend(paid_ns: &mut u64, now_ns: u64, cost_ns: u64, at_once: u64) -> bool {
+    let ahead_ns = paid_ns.saturating_sub(now_ns);
+    let most_ns = cost_ns * (at_once - 1);
+    // What is further ahead than can be was paid at other prices, or by the clock of another capture.
+    let from_ns = if ahead_ns > most_ns + cost_ns { now_ns } else { now_ns + ahead_ns };
+    if from_ns - now_ns > most_ns {
         return false;
     }
-    *paid_ns = from_ns + ANSWER_NS;
+    *paid_ns = from_ns + cost_ns;
     true
 }

@@ -2,7 +2,7 @@
 //! dropped where its flow is blocked. DNS answers go on to a stage of their own.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT};
-use aya_ebpf::helpers::generated::bpf_skb_pull_data;
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use sensor_ebpf::abi::{
     Accounting, Direction, Flow, FlowKey, Happening, Interface, Verdict, Volume,
@@ -10,7 +10,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::dns::is_answer;
 use sensor_ebpf::flow::peer_mark;
-use sensor_ebpf::parse::{Packet, Skip, TCP};
+use sensor_ebpf::parse::{Packet, Skip, TCP, UDP};
 use sensor_ebpf::reset::OWN_RESET_MARK;
 
 use crate::account::{self, Row};
@@ -18,6 +18,7 @@ use crate::clock;
 use crate::dns_reply;
 use crate::flows::{self, Sight};
 use crate::maps::{EGRESS_STAGES, egress_stage};
+use crate::quic_stream;
 
 /// `TC_ACT_UNSPEC`: whoever comes next decides.
 pub(crate) const CONTINUE: i32 = -1;
@@ -130,8 +131,22 @@ fn account_for(
     flows::add(&sight, &packet, volume, Direction::Egress, row, now_ns);
     if packet.protocol == TCP {
         flows::hear_peer(known, &key, &packet);
+    } else if known.slot != 0 && packet.protocol == UDP && packet.payload_length != 0 {
+        hear_server(ctx, known, &key, packet.payload);
     }
     (Accounting::Flow, plan_for(flow, &packet, read))
+}
+
+/// Has a server's QUIC packet end the examination of the hello that it answers.
+#[inline(always)]
+fn hear_server(ctx: &TcContext, flow: &mut Flow, key: &FlowKey, payload: u32) {
+    let mut first = 0_u8;
+    // SAFETY: the context is the one this program was called with, and there is room for the byte.
+    let read =
+        unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), payload, (&raw mut first).cast(), 1) };
+    if read == 0 {
+        quic_stream::hear_server(flow, key, first);
+    }
 }
 
 /// Headers may lie in fragments of the buffer; they are made linear once.

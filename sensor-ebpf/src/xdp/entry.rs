@@ -10,8 +10,9 @@ use sensor_ebpf::cursor::Cursor;
 use sensor_ebpf::dns::is_query;
 use sensor_ebpf::flow::{Phase, mark, peer_mark};
 use sensor_ebpf::http::framing;
-use sensor_ebpf::parse::{FIN, Packet, RST, Skip, TCP};
+use sensor_ebpf::parse::{FIN, Packet, RST, Skip, TCP, UDP};
 use sensor_ebpf::probe::{PROBE_BYTES, Probe};
+use sensor_ebpf::quic;
 
 use crate::account::{self, Row};
 use crate::clock;
@@ -53,7 +54,11 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(sight) = sight(&seen, &mut key) else {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
-        let plan = if is_query(&seen.packet) { Plan::Query } else { Plan::Alone };
+        let plan = match seen.packet.protocol {
+            UDP if is_query(&seen.packet) => Plan::Query,
+            UDP => Plan::Datagram,
+            _ => Plan::Alone,
+        };
         return finish(ctx, &seen, &key, plan);
     };
     row.account(Accounting::Flow, 1, bytes);
@@ -83,6 +88,10 @@ enum Plan {
     Alone,
     /// It is a DNS query.
     Query,
+    /// It is the first of its flow's datagrams.
+    FirstDatagram,
+    /// It is read where it could have an Initial of QUIC.
+    Datagram,
 }
 
 /// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
@@ -145,6 +154,10 @@ fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
         return blocked(seen, flow);
     }
     let phase = flow.phase;
+    if packet.protocol == UDP && sight.from_lan && packet.payload_length != 0 {
+        let is_first = phase == Phase::Waiting as u8;
+        return if is_first { Plan::FirstDatagram } else { Plan::Datagram };
+    }
     if phase == Phase::Done as u8 || packet.protocol != TCP {
         return Plan::Pass;
     }
@@ -213,7 +226,12 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
         seen.row.happened(Happening::BlockedDropped);
         return XDP_DROP;
     }
-    if plan != Plan::Followed && plan != Plan::Query && !could_name(ctx, seen) {
+    let is_read = match plan {
+        Plan::Followed | Plan::Query | Plan::FirstDatagram => true,
+        Plan::Datagram => could_have_initial(ctx, &seen.packet),
+        _ => could_name(ctx, seen),
+    };
+    if !is_read {
         return XDP_PASS;
     }
     examine(ctx, seen, key, plan)
@@ -233,6 +251,17 @@ fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
     let Ok(first) = cursor.header::<PROBE_BYTES>() else { return false };
     let first = [first.u8::<0>(), first.u8::<1>(), first.u8::<2>()];
     Probe::of(first, PROBE_BYTES as u32) != Probe::Neither
+}
+
+/// True where a datagram could have an Initial of QUIC, whatever its flow is.
+#[inline(always)]
+fn could_have_initial(ctx: &XdpContext, packet: &Packet) -> bool {
+    // SAFETY: the kernel keeps `data..data_end` readable for the whole run.
+    let mut cursor = unsafe { Cursor::from_raw(ctx.data(), ctx.data_end()) };
+    // As above.
+    cursor.skip(sensor_ebpf::cursor::bound::<511>(packet.payload) as usize);
+    let Ok(first) = cursor.header::<{ quic::FIRST_BYTES }>() else { return false };
+    quic::could_have_initial(first.u8::<0>(), first.u32::<1>(), packet.destination_port)
 }
 
 /// Goes deeper.
@@ -256,6 +285,9 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
             examination.dns.judged = 0;
             examination.dns.stream = dns::DATAGRAM;
             STAGES.tail_call(ctx, stage::DNS);
+        } else if plan == Plan::FirstDatagram || plan == Plan::Datagram {
+            examination.sight |= sight::FOLLOWED;
+            STAGES.tail_call(ctx, stage::QUIC);
         } else if plan != Plan::Alone {
             examination.sight |= sight::FOLLOWED;
             examination.dns.stream = dns::FRESH;

@@ -32,7 +32,9 @@ mod entry;
 mod events;
 mod flows;
 mod handshake;
+mod held;
 mod hello;
+mod initial;
 mod judge;
 mod lock;
 mod maps;
@@ -41,6 +43,8 @@ mod orders;
 mod page;
 mod payload;
 mod quic;
+mod quic_refused;
+mod quic_stream;
 mod reject;
 mod request_reading;
 mod request_stream;
@@ -131,11 +135,18 @@ pub(crate) fn dns_answer(ctx: XdpContext) -> u32 {
     dns::answer(&ctx)
 }
 
-/// What a client's QUIC Initial would be tail-called with.
+/// Tail-called for a client's datagram that could be QUIC, once for each set of keys that is tried on its Initials.
 #[cfg_attr(feature = "frags", xdp(frags))]
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn quic(ctx: XdpContext) -> u32 {
     quic::run(&ctx)
+}
+
+/// In the place of [`quic`] on a kernel that does not take it.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn quic_refused(ctx: XdpContext) -> u32 {
+    quic_refused::run(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server, or sends it a

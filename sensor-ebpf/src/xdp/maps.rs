@@ -19,6 +19,7 @@ use sensor_ebpf::reset::Order;
 use sensor_ebpf::slot::{Comparison, Coverage, Slot, SlotShare};
 use sensor_ebpf::tls::{HelloReader, OfferHash, READER_ROOM, Scan};
 
+use crate::budget::Budget;
 use crate::quic::Quic;
 
 /// `BPF_F_NO_PREALLOC`: memory grows with use.
@@ -49,6 +50,8 @@ pub(crate) mod stage {
     pub(crate) const DNS_STREAM: u32 = 8;
     /// Reads the requests of a connection.
     pub(crate) const REQUESTS: u32 = 9;
+    /// Reads the Initials of a client's datagram.
+    pub(crate) const QUIC: u32 = 10;
 }
 
 /// The stages behind the fast path.
@@ -139,10 +142,14 @@ pub(crate) static PAGES: HashMap<PageKey, Page> =
 #[map]
 pub(crate) static ORDERS: LruHashMap<FlowKey, Order> = LruHashMap::with_max_entries(1024, 0);
 
-/// Up to when each client's answers are paid, ns of the sensor's clock, see [`crate::budget`]. A client that
-/// is forgotten here starts anew.
+/// What each client has used up, see [`crate::budget`]. A client that is forgotten here starts anew.
 #[map]
-pub(crate) static BUDGETS: LruHashMap<Address, u64> = LruHashMap::with_max_entries(16_384, 0);
+pub(crate) static BUDGETS: LruHashMap<Address, Budget> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Clients and servers that a connection was blocked of, and until when, ns of the sensor's clock. The least
+/// recently used goes first: a minute of a campus has some hundred.
+#[map]
+pub(crate) static HELD: LruHashMap<AnsweredKey, u64> = LruHashMap::with_max_entries(4096, 0);
 
 /// One cell: what user space tells the programs.
 #[map]

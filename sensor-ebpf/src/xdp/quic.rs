@@ -1,46 +1,63 @@
-//! From a client's Initial to a name: its keys, its frames, and the slot that its hello is put together in.
+//! A client's datagram that could be QUIC: what it is, and of its Initials the name. [`initial`] opens one,
+//! and [`quic_stream`] puts the pieces of its hello together.
 //!
-//! A sketch that no stage leads to. Of a datagram the first Initial is read, with the keys of its own connection
-//! ID; connections are not told apart, and nothing is said of what cannot be read.
+//! One Initial is opened a turn, with one set of keys, and a turn is one tail call: a datagram may bring several,
+//! and which keys open one shows by trying.
 
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::programs::XdpContext;
-use sensor_ebpf::abi::Flow;
+use sensor_ebpf::abi::{Flow, NoName, QuicRule};
+use sensor_ebpf::cursor::WINDOW;
+use sensor_ebpf::flow::Phase;
 use sensor_ebpf::quic::{
-    ConnectionId, DATAGRAM_STEPS_MAX, Datagram, FRAME_STEPS_MAX, Frame, FrameReader, KEY_STEPS_MAX,
-    KeySchedule, OPENING_STEPS_MAX, Opened, Opening, Packet, Place,
+    ConnectionId, DATAGRAM_STEPS_MAX, Datagram, FrameReader, KeySchedule, Kind, Opening, Packet,
+    Unread, is_port,
 };
-use sensor_ebpf::slot::{Cover, Slot};
 
 use crate::account::Row;
-use crate::assemble::{claim, cover, differs, read_waiting};
-use crate::handshake::{self, Fate, carry_out, followed};
-use crate::hello::{self, Outcome};
+use crate::budget;
+use crate::handshake::{self, Fate, carry_out, followed, nameless};
+use crate::held;
+use crate::initial::{self, Opened};
+use crate::judge::{group_of, masks_of};
 use crate::maps::{self, Examination, stage};
+use crate::payload;
+use crate::quic_stream::{self, Kept};
 use crate::steps::run_loop;
-use crate::{lock, payload, slots};
 
-/// CRYPTO frames taken of a packet: browsers make some ten, and a frame that says nothing has four bytes.
-const PIECES_MAX: u32 = 64;
-
-/// What an Initial is opened with.
+/// What is known of a datagram between its turns.
 #[repr(C)]
 pub(crate) struct Quic {
-    datagram: Datagram,
-    id: ConnectionId,
-    schedule: KeySchedule,
-    opening: Opening,
-    frames: FrameReader,
-    /// [`GOES_ON`], [`DONE`] or [`REFUSED`].
-    progress: u32,
-    reserved: u32,
+    pub(crate) datagram: Datagram,
+    /// Connection ID of the Initial at hand.
+    pub(crate) id: ConnectionId,
+    /// That of the datagram's first Initial.
+    first_id: ConnectionId,
+    pub(crate) schedule: KeySchedule,
+    pub(crate) opening: Opening,
+    pub(crate) frames: FrameReader,
+    /// The flow's connections.
+    pub(crate) kept: Kept,
+    /// Sets of keys that did not open the Initial at hand.
+    pub(crate) tried: u32,
+    /// Initials found in the datagram.
+    initials: u32,
+    /// 1 where one of them had pieces.
+    pub(crate) counted: u32,
+    /// 1 where a name is in the event.
+    pub(crate) named: u32,
+    /// How far a loop came, see [`crate::initial`].
+    pub(crate) progress: u32,
+    /// Where an Initial without its keys is left: [`sensor_ebpf::abi::NoName`].
+    pub(crate) reason: u32,
 }
 
-const GOES_ON: u32 = 0;
-const DONE: u32 = 1;
-const REFUSED: u32 = 2;
+/// [`Examination::goes_on`] where the next Initial of the datagram is to be found.
+const NEXT: u32 = 3;
+/// [`Examination::goes_on`] where other keys are to be tried.
+const AGAIN: u32 = 4;
 
 #[inline(always)]
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
@@ -48,172 +65,228 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(quic) = maps::quic() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
     handshake::begin(examination);
-    if payload::fill_window(ctx, examination, 0).is_err() || !open(examination, quic) {
+    if payload::fill_window(ctx, examination, 0).is_err() {
         return XDP_PASS;
     }
-    let Some(flow) = followed(examination) else { return XDP_PASS };
-    if !lock::take(&mut flow.lock) {
-        return XDP_PASS;
-    }
-    let fate = take(examination, quic, flow, row);
-    lock::give_up(&mut flow.lock);
-    carry_out::<{ stage::ASSEMBLE }>(ctx, examination, fate, row)
+    let fate = take_turn(examination, quic, row);
+    carry_out::<{ stage::QUIC }>(ctx, examination, fate, row)
 }
 
-struct Context<'a> {
-    examination: &'a mut Examination,
-    quic: &'a mut Quic,
-}
-
-/// Makes the first Initial of the window plain, and walks its frames to the end.
 #[inline(always)]
-fn open(examination: &mut Examination, quic: &mut Quic) -> bool {
+fn take_turn(examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
+    if examination.goes_on == maps::FRESH
+        && let Err(fate) = start(examination, quic, row)
+    {
+        return fate;
+    }
+    if examination.goes_on != AGAIN {
+        match next(examination, quic) {
+            Ok(true) => {}
+            Ok(false) if is_cut(examination) => return oversize(examination, row),
+            Ok(false) => return conclude(quic),
+            // Servers stop at such a packet too, behind others.
+            Err(_) if quic.initials > 0 && !is_cut(examination) => return conclude(quic),
+            Err(unread) => return unreadable(examination, unread, row),
+        }
+        if quic.initials > 0 && !quic.first_id.is(&quic.id) {
+            // Receivers should leave it out (RFC 9000 section 12.2): whether one does is not known.
+            return refused(examination, NoName::Evasion, row);
+        }
+        quic.first_id = quic.id;
+        quic.initials += 1;
+        if !budget::grants_initial(examination.event.key.lan_address) {
+            return refused(examination, NoName::QuicBudget, row);
+        }
+        quic_stream::find(examination, quic);
+        quic.tried = 0;
+    }
+    match initial::open(examination, quic) {
+        Opened::Yes => {}
+        Opened::Other => {
+            quic.tried += 1;
+            examination.goes_on = AGAIN;
+            return Fate::Other;
+        }
+        Opened::No => return unopened(examination, quic, row),
+    }
+    match quic_stream::take(examination, quic, row) {
+        Fate::Pass if quic.datagram.is_over(&examination.window) && !is_cut(examination) => {
+            conclude(quic)
+        }
+        Fate::Pass => {
+            examination.goes_on = NEXT;
+            Fate::Other
+        }
+        fate => fate,
+    }
+}
+
+/// What the datagram is, and whether it is to be read.
+#[inline(always)]
+fn start(examination: &mut Examination, quic: &mut Quic, row: Row) -> Result<(), Fate> {
+    let key = &examination.event.key;
+    let port = key.peer_port;
+    let kind = Kind::of(&examination.window, port);
+    let reason = match kind {
+        Kind::Long => NoName::Named,
+        Kind::Short if held::is_held(key, examination.event.time_ns) => NoName::QuicHeld,
+        Kind::Short => NoName::MidStream,
+        Kind::Gquic => NoName::Gquic,
+        Kind::Dtls => NoName::Dtls,
+        Kind::Other => NoName::NotQuic,
+    };
+    if kind == Kind::Other || kind == Kind::Dtls {
+        return Err(plain(examination, reason, row));
+    }
+    let policy = maps::control().map_or(0, |control| control.policy);
+    let rule = masks_of(group_of(key.lan_address, policy), policy).quic;
+    if rule == QuicRule::Allow as u64 {
+        return Err(plain(examination, NoName::NotExamined, row));
+    }
+    if rule == QuicRule::Drop as u64 && is_port(port) {
+        return Err(nameless(examination, NoName::QuicRefused));
+    }
+    if kind != Kind::Long {
+        return Err(plain(examination, reason, row));
+    }
     quic.datagram.begin();
-    if !stepped(examination, quic, DATAGRAM_STEPS_MAX, packet_step) {
-        return false;
-    }
-    let header = &quic.datagram.header;
-    quic.id.take(header, &examination.window);
-    quic.schedule.begin(&quic.id, header.version());
-    if !stepped(examination, quic, KEY_STEPS_MAX, key_step) {
-        return false;
-    }
-    quic.opening.begin(&quic.datagram.header, 0);
-    if !stepped(examination, quic, OPENING_STEPS_MAX, opening_step) {
-        return false;
-    }
-    // The window is not as it was filled.
-    examination.window_from = payload::NOWHERE;
-    quic.frames.begin(quic.opening.payload_at, quic.opening.payload_end);
-    stepped(examination, quic, FRAME_STEPS_MAX, walk_step)
+    quic.initials = 0;
+    quic.counted = 0;
+    quic.named = 0;
+    Ok(())
 }
 
-/// True where the steps came to an end that is good.
+/// Leaves a flow alone whose first datagram has no Initial, once policy has heard why.
 #[inline(always)]
-fn stepped(
-    examination: &mut Examination,
-    quic: &mut Quic,
-    most: u32,
-    step: unsafe extern "C" fn(u32, *mut c_void) -> i64,
-) -> bool {
-    quic.progress = GOES_ON;
-    run_loop(&mut Context { examination, quic: &mut *quic }, most, step);
-    quic.progress == DONE
+pub(crate) fn plain(examination: &mut Examination, reason: NoName, row: Row) -> Fate {
+    let Some(flow) = followed(examination) else { return Fate::Pass };
+    if flow.phase != Phase::Waiting as u8 || flow.slot != 0 {
+        // What it was at first is what it is.
+        return Fate::Pass;
+    }
+    flow.phase = Phase::Done as u8;
+    if reason == NoName::NotQuic || reason == NoName::NotExamined {
+        flow.no_name = reason as u8;
+        row.no_name(reason);
+        return Fate::Pass;
+    }
+    nameless(examination, reason)
+}
+
+/// Goes on to the next Initial. `false`: there is none.
+#[inline(always)]
+fn next(examination: &mut Examination, quic: &mut Quic) -> Result<bool, Unread> {
+    quic.progress = UNFINISHED;
+    run_loop(
+        &mut Context { examination: &mut *examination, quic: &mut *quic },
+        DATAGRAM_STEPS_MAX,
+        packet_step,
+    );
+    match quic.progress {
+        FOUND => {
+            quic.id.take(&quic.datagram.header, &examination.window);
+            Ok(true)
+        }
+        OVER => Ok(false),
+        NEGOTIATION => Err(Unread::Negotiation),
+        VERSION => Err(Unread::UnknownVersion),
+        GQUIC => Err(Unread::Gquic),
+        TRUNCATED => Err(Unread::Truncated),
+        MALFORMED => Err(Unread::Malformed),
+        _ => Err(Unread::NotQuic),
+    }
+}
+
+// Values of `Quic::progress` while packets are gone through.
+const UNFINISHED: u32 = 0;
+const FOUND: u32 = 1;
+const OVER: u32 = 2;
+const NEGOTIATION: u32 = 3;
+const VERSION: u32 = 4;
+const GQUIC: u32 = 5;
+const TRUNCATED: u32 = 6;
+const MALFORMED: u32 = 7;
+
+pub(crate) struct Context<'a> {
+    pub(crate) examination: &'a mut Examination,
+    pub(crate) quic: &'a mut Quic,
 }
 
 unsafe extern "C" fn packet_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `stepped` passes the context.
+    // SAFETY: only `next` passes the context.
     let Context { examination, quic } = unsafe { &mut *context.cast::<Context<'_>>() };
     quic.progress = match quic.datagram.step(&examination.window) {
         Ok(Packet::Other) => return 0,
-        Ok(Packet::Initial) => DONE,
-        Ok(Packet::Retry | Packet::End) | Err(_) => REFUSED,
+        Ok(Packet::Initial) => FOUND,
+        // A client sends no Retry, and servers stop at it.
+        Ok(Packet::Retry | Packet::End) => OVER,
+        Err(Unread::Negotiation) => NEGOTIATION,
+        Err(Unread::UnknownVersion) => VERSION,
+        Err(Unread::Gquic) => GQUIC,
+        Err(Unread::Truncated) => TRUNCATED,
+        Err(Unread::Malformed) => MALFORMED,
+        Err(_) => UNFINISHED,
     };
     1
 }
 
-unsafe extern "C" fn key_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `stepped` passes the context.
-    let quic = unsafe { &mut *(*context.cast::<Context<'_>>()).quic };
-    if quic.schedule.step() {
-        return 0;
-    }
-    quic.progress = DONE;
-    1
-}
-
-unsafe extern "C" fn opening_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `stepped` passes the context.
-    let Context { examination, quic } = unsafe { &mut *context.cast::<Context<'_>>() };
-    quic.progress = match quic.opening.step(&quic.schedule.keys, &mut examination.window) {
-        Opened::More => return 0,
-        Opened::Done => DONE,
-        Opened::Stop(_) => REFUSED,
-    };
-    1
-}
-
-unsafe extern "C" fn walk_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `stepped` passes the context.
-    let Context { examination, quic } = unsafe { &mut *context.cast::<Context<'_>>() };
-    quic.progress = match quic.frames.step(&examination.window) {
-        Frame::More | Frame::Crypto => return 0,
-        Frame::End => DONE,
-        Frame::Stop(_) => REFUSED,
-    };
-    1
-}
-
-/// Takes the pieces of a plain Initial to the slot of its flow, and reads what is in order.
+/// True where the datagram goes on behind the window: none that starts a connection is so long.
 #[inline(always)]
-fn take(examination: &mut Examination, quic: &mut Quic, flow: &mut Flow, row: Row) -> Fate {
-    let slot = if flow.slot == 0 {
-        let Ok(slot) = claim(examination, flow, 0, 0, row) else { return Fate::Pass };
-        slot.reader.begin_message();
-        slot
-    } else {
-        let event = &examination.event;
-        let slots::Opened::Own(slot) = slots::open(flow.slot, &event.key, event.time_ns) else {
-            return Fate::Pass;
-        };
-        slot
+fn is_cut(examination: &Examination) -> bool {
+    examination.packet.payload_length > WINDOW as u32
+}
+
+#[inline(always)]
+fn oversize(examination: &mut Examination, row: Row) -> Fate {
+    refused(examination, NoName::Oversize, row)
+}
+
+/// What becomes of a datagram with a packet that cannot be told from its header.
+#[inline(always)]
+fn unreadable(examination: &mut Examination, unread: Unread, row: Row) -> Fate {
+    let reason = match unread {
+        Unread::Negotiation => NoName::QuicNegotiation,
+        Unread::UnknownVersion => NoName::QuicVersion,
+        Unread::Gquic => NoName::Gquic,
+        Unread::Truncated if is_cut(examination) => NoName::Oversize,
+        Unread::Truncated => NoName::Truncated,
+        Unread::Malformed => NoName::Malformed,
+        Unread::NotQuic | Unread::WrongKeys | Unread::Oversize => NoName::NotQuic,
     };
-    let was_named = slot.reader.is_named();
-    quic.frames.begin(quic.opening.payload_at, quic.opening.payload_end);
-    let mut context = Pieces { examination: &mut *examination, quic: &mut *quic, slot: &mut *slot };
-    run_loop(&mut context, PIECES_MAX, piece_step);
-    let outcome = read_waiting(examination, slot, Outcome::Paused);
-    if outcome != Outcome::Paused {
-        slot.done = 1;
+    if reason == NoName::NotQuic {
+        return plain(examination, reason, row);
     }
-    let named = slot.reader.is_named() && !was_named;
-    if named {
-        hello::take_name(examination, &slot.reader);
-    }
-    slots::unlock(slot);
-    if named { Fate::Judge } else { Fate::Pass }
+    refused(examination, reason, row)
 }
 
-struct Pieces<'a> {
-    examination: &'a mut Examination,
-    quic: &'a mut Quic,
-    slot: &'a mut Slot,
+/// Leaves to policy what becomes of a datagram that is QUIC, as far as its port or its version tells. On another
+/// port that version may be anything.
+#[inline(always)]
+pub(crate) fn refused(examination: &mut Examination, reason: NoName, row: Row) -> Fate {
+    if !is_port(examination.event.key.peer_port) {
+        return plain(examination, NoName::NotQuic, row);
+    }
+    if held::is_held(&examination.event.key, examination.event.time_ns) {
+        return nameless(examination, NoName::QuicHeld);
+    }
+    nameless(examination, reason)
 }
 
-/// Finds the next CRYPTO frame, compares it and keeps it.
-unsafe extern "C" fn piece_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `take` passes the context.
-    let Pieces { examination, quic, slot } = unsafe { &mut *context.cast::<Pieces<'_>>() };
-    if !stepped(examination, quic, FRAME_STEPS_MAX, next_step) {
-        return 1;
+/// An Initial that no keys open. Beside one with a name it is nothing to a server, as both have one ID. Once the server has answered it may be one of a hello that was judged, whose keys
+/// are forgotten: what it lacks then is a hello.
+#[inline(always)]
+fn unopened(examination: &mut Examination, quic: &Quic, row: Row) -> Fate {
+    let answered = |flow: &Flow| flow.phase == Phase::Answered as u8 && flow.slot == 0;
+    if quic.named != 0 || followed(examination).is_some_and(|flow| answered(flow)) {
+        return conclude(quic);
     }
-    let piece = quic.frames.piece;
-    let place = piece.place(slot);
-    if matches!(place, Place::TooOld | Place::TooFar) {
-        return 1;
-    }
-    let comparison = piece.comparison(slot);
-    let (from, to, at) = (comparison.at, comparison.to, comparison.window_at);
-    if from < to && differs(examination, slot, from, to, at) {
-        return 1;
-    }
-    if let Place::Keep(fresh) = place {
-        let offset = piece.offset + fresh;
-        let count = piece.length - fresh;
-        payload::keep_plain(&examination.window, piece.at + fresh, slot, offset, count);
-        cover(examination, slot, Cover::Wait, offset, piece.end());
-        slot.ahead = slot.ahead.max(piece.end());
-    }
-    0
+    let reason =
+        if quic.reason == NoName::Oversize as u32 { NoName::Oversize } else { NoName::QuicKeys };
+    refused(examination, reason, row)
 }
 
-unsafe extern "C" fn next_step(_: u32, context: *mut c_void) -> i64 {
-    // SAFETY: only `stepped` passes the context.
-    let Context { examination, quic } = unsafe { &mut *context.cast::<Context<'_>>() };
-    quic.progress = match quic.frames.step(&examination.window) {
-        Frame::More => return 0,
-        Frame::Crypto => DONE,
-        Frame::End | Frame::Stop(_) => REFUSED,
-    };
-    1
+/// All Initials of a datagram were read.
+#[inline(always)]
+fn conclude(quic: &Quic) -> Fate {
+    if quic.named != 0 { Fate::Judge } else { Fate::Pass }
 }

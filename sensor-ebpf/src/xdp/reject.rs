@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::XdpContext;
-use sensor_ebpf::abi::{FlowKey, Happening, PageKey};
+use sensor_ebpf::abi::{FlowKey, Happening, NoName, PageKey};
 use sensor_ebpf::cursor::{Cursor, bound};
 use sensor_ebpf::flow::{RESETS_MAX, mark};
 use sensor_ebpf::parse::{Packet, TCP};
@@ -15,7 +15,7 @@ use sensor_ebpf::reset::{
 
 use crate::account::{self, Row};
 use crate::maps::{self, Examination};
-use crate::{budget, flows, orders, page, rewrite};
+use crate::{budget, flows, held, orders, page, rewrite};
 
 /// [`maps::Examination::outcome`]: reset the server with this segment, and have the client told.
 pub(crate) const RESET_BOTH: u32 = 0;
@@ -49,6 +49,11 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Ok(segment) = Packet::parse(cursor, length) else { return XDP_DROP };
     let segment = segment.blurred(interface.reserved[0]);
     if segment.protocol != TCP {
+        if examination.event.no_name == NoName::Named as u8
+            || examination.event.no_name == NoName::Evasion as u8
+        {
+            held::hold(&examination.event.key, examination.event.time_ns);
+        }
         row.happened(Happening::BlockedDropped);
         return XDP_DROP;
     }

@@ -115,6 +115,27 @@ pub(crate) fn free_of(flow: &mut Flow, key: &FlowKey) {
     }
 }
 
+/// Frees a flow's newest slot where what it keeps was read whole; the one before it takes its place.
+#[inline(always)]
+pub(crate) fn free_whole(flow: &mut Flow, key: &FlowKey) {
+    let Some(slot) = locked(flow.slot.wrapping_sub(1)) else { return };
+    if slot.last_ns == 0 || slot.key != *key {
+        flow.slot = 0;
+    } else if slot.done != 0 {
+        flow.slot = slot.also;
+        release(slot);
+        return;
+    }
+    unlock(slot);
+}
+
+/// The slot with this number, to look at while others may write.
+#[inline(always)]
+pub(crate) fn peek(number: u32) -> Option<&'static Slot> {
+    // SAFETY: a live map value; who looks takes what is torn for what is wrong.
+    SLOTS.get_ptr(number.wrapping_sub(1)).map(|slot| unsafe { &*slot })
+}
+
 /// The slot, locked; `None` where it is or where there is none.
 #[inline(always)]
 fn locked(number: u32) -> Option<&'static mut Slot> {

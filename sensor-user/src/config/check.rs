@@ -11,7 +11,7 @@ use super::error::Problems;
 use super::knobs::{self, Knob};
 use super::raw::{RawConfig, RawFlow, RawInterface, RawKernel, RawNormaliser};
 use super::{
-    AttachMode, Config, Control, Flow, Interface, Kernel, Log, LogLevel, Normaliser, Policy,
+    AttachMode, Config, Control, Flow, Interface, Kernel, Log, LogLevel, Normaliser, Policy, Quic,
     Sensor, Side, Store,
 };
 
@@ -37,6 +37,15 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
         interface: interfaces(raw.interface, problems),
         kernel: kernel(raw.kernel, problems),
         normaliser: normaliser(&raw.normaliser, problems),
+        quic: Quic {
+            read: raw.quic.read.unwrap_or(true),
+            initials_per_second: number(
+                raw.quic.initials_per_second.as_ref(),
+                knobs::QUIC_INITIALS,
+                problems,
+            ),
+            hold_s: number(raw.quic.hold_s.as_ref(), knobs::QUIC_HOLD, problems),
+        },
         flow: flow(&raw.flow, problems),
         policy: Policy { file: path(raw.policy.file, "policy.file", POLICY_DEFAULT, problems) },
         store: Store {

@@ -43,6 +43,10 @@ impl Config {
         let observe = self.normaliser.observe.iter().map(|anomaly| anomaly.name());
         let counted = format!("counted, not dropped: some of {}; default none", anomaly_names());
         file.line("observe", toml::Value::from(observe.collect::<Vec<_>>()), counted);
+        file.table("[quic]");
+        file.line("read", self.quic.read, "true or false; default true; with the next start");
+        file.number(knobs::QUIC_INITIALS, self.quic.initials_per_second);
+        file.number(knobs::QUIC_HOLD, self.quic.hold_s);
         file.table("[flow]");
         file.number(knobs::IDLE_TIMEOUT, self.flow.idle_timeout_s);
         file.number(knobs::TCP_IDLE_TIMEOUT, self.flow.tcp_idle_timeout_s);

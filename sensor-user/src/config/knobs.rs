@@ -63,10 +63,16 @@ pub(super) const BLOCKED_HOLD: Knob = knob("flow", "blocked_hold_s", "s", 180, (
 pub(super) const SWEEP_INTERVAL: Knob =
     knob("flow", "sweep_interval_ms", "ms", 1_000, (100, 60_000));
 
+// Below 20 a page of ten servers waits for its budget; 10000 are 150 ms of each second of a CPU for one device.
+pub(super) const QUIC_INITIALS: Knob =
+    knob("quic", "initials_per_second", "Initials per second", 200, (20, 10_000));
+// A browser that was refused comes back within some minutes.
+pub(super) const QUIC_HOLD: Knob = knob("quic", "hold_s", "s", 60, (0, 3_600));
+
 pub(super) const RETENTION: Knob = knob("store", "retention_days", "days", 30, (1, 3_650));
 
 /// All of them, in the order of the file.
-pub(super) const KNOBS: [Knob; 14] = [
+pub(super) const KNOBS: [Knob; 16] = [
     ZONE,
     FLOWS,
     NAMES,
@@ -80,5 +86,7 @@ pub(super) const KNOBS: [Knob; 14] = [
     LINGER,
     BLOCKED_HOLD,
     SWEEP_INTERVAL,
+    QUIC_INITIALS,
+    QUIC_HOLD,
     RETENTION,
 ];

@@ -38,6 +38,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// What is let through while a handshake is read.
     pub normaliser: Normaliser,
+    /// QUIC.
+    pub quic: Quic,
     /// When flows end.
     pub flow: Flow,
     /// What may pass.
@@ -112,6 +114,20 @@ impl Normaliser {
 
 fn names<S: Serializer>(anomalies: &[Anomaly], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(anomalies.iter().map(|anomaly| anomaly.name()))
+}
+
+/// `[quic]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Quic {
+    /// Whether names are read of QUIC. Where not, or where the kernel does not take the stage that does, policy
+    /// decides by the reason `quic-unsupported`; default `true`. Effective with the next start.
+    pub read: bool,
+    /// QUIC Initials that are opened for one device, beyond 320 at once; Initials per second, default 200,
+    /// 20..=10000.
+    pub initials_per_second: u32,
+    /// For how long QUIC without an Initial does not pass between a client and a server behind a block of the two;
+    /// s, default 60, 0..=3600.
+    pub hold_s: u32,
 }
 
 /// `[flow]`

@@ -17,6 +17,7 @@ pub(super) struct RawConfig {
     pub(super) interface: Vec<Spanned<RawInterface>>,
     pub(super) kernel: RawKernel,
     pub(super) normaliser: RawNormaliser,
+    pub(super) quic: RawQuic,
     pub(super) flow: RawFlow,
     pub(super) policy: RawPolicy,
     pub(super) store: RawStore,
@@ -55,6 +56,14 @@ pub(super) struct RawKernel {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawNormaliser {
     pub(super) observe: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawQuic {
+    pub(super) read: Option<bool>,
+    pub(super) initials_per_second: Optional<i64>,
+    pub(super) hold_s: Optional<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -113,6 +113,19 @@ impl ControlCell {
         cell.store(anomalies, Ordering::Release);
     }
 
+    /// Says how much of QUIC is opened for one client, and for how long a pair is held behind a block: Initials a
+    /// second, 0 for any number, and seconds.
+    pub fn limit_quic(&self, initials_per_second: u32, hold_s: u32) {
+        let cost = 1_000_000_000_u64.checked_div(initials_per_second.into()).unwrap_or(0);
+        let hold = u64::from(hold_s) * 1_000_000_000;
+        // SAFETY: the fields are aligned and live as long as the mapping.
+        unsafe {
+            AtomicU64::from_ptr(&raw mut (*self.cell).quic_initial_ns)
+                .store(cost, Ordering::Release);
+            AtomicU64::from_ptr(&raw mut (*self.cell).quic_hold_ns).store(hold, Ordering::Release);
+        }
+    }
+
     /// Has every judged name told, not only blocked and alerted ones.
     pub fn report_all(&self) {
         // SAFETY: the field is aligned and lives as long as the mapping.

@@ -16,7 +16,7 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 18] = [
+const PINNED: [&str; 19] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -31,6 +31,7 @@ const PINNED: [&str; 18] = [
     "PAGES",
     "ORDERS",
     "BUDGETS",
+    "HELD",
     "ANSWERED",
     "CONTROL",
     "VERDICTS",
@@ -38,7 +39,7 @@ const PINNED: [&str; 18] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 11] = [
+const XDP_PROGRAMS: [&str; 12] = [
     "sensor",
     "normalise",
     "handshake",
@@ -50,7 +51,14 @@ const XDP_PROGRAMS: [&str; 11] = [
     "dns_answer",
     "dns_segment",
     "requests",
+    QUIC,
 ];
+
+/// The stage that reads QUIC, the largest program: a kernel may refuse it.
+const QUIC: &str = "quic";
+
+/// What takes its place then.
+const QUIC_REFUSED: &str = "quic_refused";
 
 /// TC programs; the last is a stage of the one before it.
 const TC_PROGRAMS: [&str; 3] = ["client_reset", "egress", "dns_reply"];
@@ -73,6 +81,8 @@ pub struct Sizes {
     pub verdict_ring: u32,
     /// Bytes of the flow-end ring, a power of two.
     pub flow_end_ring: u32,
+    /// Whether QUIC is read, where the kernel takes the stage that does.
+    pub quic: bool,
 }
 
 impl Sizes {
@@ -84,6 +94,7 @@ impl Sizes {
         slots: 1024,
         verdict_ring: 1 << 20,
         flow_end_ring: 4 << 20,
+        quic: true,
     };
 }
 
@@ -123,6 +134,7 @@ pub struct Object {
     pub(super) pins: Option<PathBuf>,
     /// The programs for generic mode, once an interface needs them.
     pub(super) linear: Option<Box<Self>>,
+    quic_refusal: Option<String>,
     sizes: Sizes,
     clock: Clock,
 }
@@ -135,7 +147,8 @@ impl Object {
 
     /// Sized maps that were pinned with another size than asked for now: configuration key and size.
     pub fn kept_sizes(&self) -> Vec<(&'static str, u32)> {
-        let Sizes { flows, names, domains, slots, verdict_ring, flow_end_ring } = self.sizes;
+        let Sizes { flows, names, domains, slots, verdict_ring, flow_end_ring, quic: _ } =
+            self.sizes;
         let asked = [
             ("FLOWS", "kernel.flows_max", flows),
             ("NAMES", "kernel.names_max", names),
@@ -205,7 +218,7 @@ impl Object {
             })
             .map_err(|source| KernelError::Load { what: "maps", source: source.into() })?;
         let pins = pins.map(Path::to_owned);
-        let mut object = Self { ebpf, pins, linear: None, sizes, clock };
+        let mut object = Self { ebpf, pins, linear: None, quic_refusal: None, sizes, clock };
         object.load_programs()?;
         object.wire_stages()?;
         Ok(object)
@@ -231,6 +244,10 @@ impl Object {
 
     fn load_programs(&mut self) -> Result<(), KernelError> {
         for name in XDP_PROGRAMS {
+            if name == QUIC {
+                self.load_quic()?;
+                continue;
+            }
             self.xdp(name)?
                 .load()
                 .map_err(|source| KernelError::Load { what: name, source: source.into() })?;
@@ -243,8 +260,38 @@ impl Object {
         Ok(())
     }
 
+    /// Loads the stage that reads QUIC, or the one that does not.
+    fn load_quic(&mut self) -> Result<(), KernelError> {
+        let refusal = if self.sizes.quic {
+            match self.xdp(QUIC)?.load() {
+                Ok(()) => return Ok(()),
+                Err(source) => refusal(&source),
+            }
+        } else {
+            "not asked for".to_owned()
+        };
+        self.quic_refusal = Some(refusal);
+        self.xdp(QUIC_REFUSED)?
+            .load()
+            .map_err(|source| KernelError::Load { what: QUIC_REFUSED, source: source.into() })
+    }
+
+    /// Why QUIC is not read, where it is not.
+    pub fn quic_refusal(&self) -> Option<&str> {
+        self.quic_refusal.as_deref()
+    }
+
+    /// The programs for XDP that are loaded, in the order of their stages.
+    fn loaded(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let refused = self.quic_refusal.is_some();
+        XDP_PROGRAMS.into_iter().map(move |name| match name {
+            QUIC if refused => QUIC_REFUSED,
+            name => name,
+        })
+    }
+
     fn wire_stages(&mut self) -> Result<(), KernelError> {
-        for (stage, name) in (0_u32..).zip(XDP_PROGRAMS.into_iter().skip(1)) {
+        for (stage, name) in (0_u32..).zip(self.loaded().skip(1)) {
             let fd = owned_fd(name, self.xdp(name)?.fd())?;
             self.wire("STAGES", stage, &fd)?;
         }
@@ -318,7 +365,7 @@ impl Object {
     /// What the verifier said of each program.
     pub fn figures(&mut self) -> Result<Vec<ProgramFigures>, KernelError> {
         let mut figures = Vec::new();
-        for name in XDP_PROGRAMS.into_iter().chain(TC_PROGRAMS) {
+        for name in self.loaded().chain(TC_PROGRAMS) {
             let info = self
                 .ebpf
                 .program(name)
@@ -334,6 +381,23 @@ impl Object {
         Ok(figures)
     }
 }
+
+/// The verifier's last words: all of them would be megabytes.
+fn refusal(error: &ProgramError) -> String {
+    let text = match error {
+        ProgramError::LoadError { verifier_log, io_error } => {
+            let log = verifier_log.to_string();
+            let last = log.lines().rev().take(3).collect::<Vec<_>>();
+            let last = last.into_iter().rev().collect::<Vec<_>>().join("; ");
+            format!("{io_error}: {last}")
+        }
+        other => other.to_string(),
+    };
+    text.chars().take(REFUSAL_MAX).collect()
+}
+
+/// Characters of a refusal that are shown: a few lines of a terminal.
+const REFUSAL_MAX: usize = 400;
 
 fn owned_fd(
     name: &'static str,

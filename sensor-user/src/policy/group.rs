@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
-use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks};
+use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks, NoName, QuicRule};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -42,6 +42,18 @@ pub(crate) struct RawGroup {
     allow: Vec<Spanned<String>>,
     no_name: Option<Spanned<RawNoName>>,
     dns: Option<Spanned<RawDns>>,
+    #[serde(default)]
+    quic: RawQuic,
+}
+
+/// What becomes of QUIC in a policy file.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawQuic {
+    #[default]
+    Inspect,
+    Drop,
+    Allow,
 }
 
 /// What groups are declared with.
@@ -92,6 +104,7 @@ impl Groups {
             let no_name = no_name(source, group, rules)?;
             let masks = no_name.with(masks(source, group, rules)?);
             let masks = GroupMasks { dns: dns_rules(source, group, rules)?, ..masks };
+            let masks = with_quic(masks, group.quic);
             let first = prefixes.len();
             for prefix in &group.prefixes {
                 let network = parse_prefix(source, prefix)?;
@@ -140,6 +153,15 @@ fn dns_rules(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<DnsRu
         None if raw.block.is_empty() => Ok(DnsRules { https_records: 0, canaries: 0, ..rules.dns }),
         None => Ok(rules.dns),
     }
+}
+
+fn with_quic(masks: GroupMasks, rule: RawQuic) -> GroupMasks {
+    let (rule, masks) = match rule {
+        RawQuic::Inspect => (QuicRule::Inspect, masks),
+        RawQuic::Drop => (QuicRule::Drop, NoNameRules::block(masks, NoName::QuicRefused)),
+        RawQuic::Allow => (QuicRule::Allow, masks),
+    };
+    GroupMasks { quic: rule as u64, ..masks }
 }
 
 fn next_id(source: &Source, raw: &RawGroup, groups: &[Group]) -> Result<GroupId, PolicyError> {

@@ -15,7 +15,7 @@ use super::{GroupId, Policy};
 
 /// Reasons that can be judged. The others say that there was nothing to judge yet, are true of most
 /// traffic, or are the sensor's own doing.
-pub const JUDGED: [NoName; 17] = [
+pub const JUDGED: [NoName; 25] = [
     NoName::NoSni,
     NoName::Malformed,
     NoName::MidStream,
@@ -33,11 +33,19 @@ pub const JUDGED: [NoName; 17] = [
     NoName::DnsCompression,
     NoName::Http2,
     NoName::HttpFraming,
+    NoName::QuicVersion,
+    NoName::QuicNegotiation,
+    NoName::QuicKeys,
+    NoName::QuicBudget,
+    NoName::QuicHeld,
+    NoName::QuicUnsupported,
+    NoName::Gquic,
+    NoName::Dtls,
 ];
 
 /// Reasons that are blocked where a policy has no `[no_name]`: what no known browser does by itself,
 /// and what hides a name from the sensor. `rules/policy.toml` says why of each.
-const BLOCKED_BY_DEFAULT: [NoName; 8] = [
+const BLOCKED_BY_DEFAULT: [NoName; 15] = [
     NoName::Oversize,
     NoName::Evasion,
     NoName::SlotShare,
@@ -46,6 +54,14 @@ const BLOCKED_BY_DEFAULT: [NoName; 8] = [
     NoName::ExtensionHeaders,
     NoName::MptcpJoin,
     NoName::HttpFraming,
+    // Browsers go on with TCP, where the name is read.
+    NoName::QuicVersion,
+    NoName::QuicNegotiation,
+    NoName::QuicKeys,
+    NoName::QuicBudget,
+    NoName::QuicHeld,
+    NoName::QuicUnsupported,
+    NoName::Gquic,
 ];
 
 // Each reason is a bit of a mask.
@@ -99,6 +115,11 @@ impl NoNameRules {
     /// A group's own table.
     pub(crate) fn of_group(source: &Source, raw: &Spanned<RawNoName>) -> Result<Self, PolicyError> {
         Self::read(source, raw.get_ref(), Origin::Group(source.place(&raw.span())))
+    }
+
+    /// Blocks a reason that another rule of the group is about.
+    pub(crate) const fn block(masks: GroupMasks, reason: NoName) -> GroupMasks {
+        GroupMasks { block_no_name: masks.block_no_name | bit(reason), ..masks }
     }
 
     /// These rules as masks, beside those of categories.
