@@ -133,20 +133,6 @@ impl ControlCell {
         cell.store(1, Ordering::Release);
     }
 
-    /// Says how much time of a client's budget each of its QUIC Initials takes, ns; 0: there is no budget.
-    pub fn quic_budget(&self, initial_ns: u64) {
-        // SAFETY: the field is aligned and lives as long as the mapping.
-        let cell = unsafe { AtomicU64::from_ptr(&raw mut (*self.cell).quic_initial_ns) };
-        cell.store(initial_ns, Ordering::Release);
-    }
-
-    /// Says for how long QUIC without an Initial is dropped behind a block of the same two, ns; 0: not at all.
-    pub fn quic_hold(&self, hold_ns: u64) {
-        // SAFETY: the field is aligned and lives as long as the mapping.
-        let cell = unsafe { AtomicU64::from_ptr(&raw mut (*self.cell).quic_hold_ns) };
-        cell.store(hold_ns, Ordering::Release);
-    }
-
     /// Sets the clock of a replay.
     pub fn set_replay_clock(&self, now_ns: u64) {
         // SAFETY: the field is aligned and lives as long as the mapping.

@@ -22,7 +22,7 @@ const BLOCKED: &str = "blocked.example";
 /// A name that is not listed.
 const FINE: &str = "fine.example";
 
-/// Reasons that are blocked for every group that blocks anything.
+/// Reasons that are blocked for everybody.
 const BLOCKED_REASONS: [NoName; 13] = [
     NoName::Truncated,
     NoName::Malformed,
@@ -39,7 +39,7 @@ const BLOCKED_REASONS: [NoName; 13] = [
     NoName::Gquic,
 ];
 
-/// A bench at the LAN that blocks one name, and every reason that is blocked where anything is.
+/// A bench at the LAN that blocks one name and these reasons.
 fn enforcing() -> Result<Bench> {
     let mut bench = Bench::new(Side::Lan)?;
     bench.block_both(&[BLOCKED], &BLOCKED_REASONS)?;
