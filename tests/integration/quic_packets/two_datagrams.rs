@@ -4,7 +4,7 @@ use anyhow::Result;
 use sensor_ebpf::abi::{NameSource, NoName, Verdict};
 use sensor_lab::quic::{Content, Initial, from_device};
 
-use super::{BLOCKED, FINE, Place, enforcing, halves, large, passes};
+use super::{BLOCKED, FINE, Place, enforcing, halves, large, passes, small};
 
 #[test]
 fn the_datagram_that_completes_a_blocked_name_does_not_pass() -> Result<()> {
@@ -34,6 +34,29 @@ fn the_datagram_that_completes_a_blocked_name_does_not_pass() -> Result<()> {
             assert_eq!(event.name.as_bytes(), name.as_bytes());
             assert_eq!(event.name_source, NameSource::Quic as u8);
             while bench.verdict().is_some() {}
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn two_initials_of_one_datagram_are_both_read() -> Result<()> {
+    let mut bench = enforcing()?;
+    let mut ports = 40_000..;
+    for cut in [1, 100, 400] {
+        for order in [[0, 1], [1, 0]] {
+            for name in [BLOCKED, FINE] {
+                let halves = halves(&small(name), cut).map(|half| half.packet());
+                let [first, second] = order.map(|number| halves[number].as_slice());
+                let mut payload = [first, second].concat();
+                payload.resize(1200, 0);
+                let port = ports.next().expect("a port");
+                let frame = from_device(false, &payload).from_port(port);
+                let what = format!("{name} cut at {cut}, {order:?}");
+                assert_eq!(passes(&mut bench, &frame)?, name == FINE, "{what}");
+                let flow = bench.flow(&frame).expect("a flow");
+                assert_eq!(flow.no_name, NoName::Named as u8, "{what}");
+            }
         }
     }
     Ok(())
