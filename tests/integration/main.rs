@@ -13,4 +13,5 @@ mod captures;
 mod evasion;
 mod kernel;
 mod live;
+mod quic_packets;
 mod vm;
