@@ -128,6 +128,7 @@ struct Sensor {
     policy: Mutex<PolicyInForce>,
     metrics: Arc<Metrics>,
     kernel_memory: Vec<(&'static str, u64)>,
+    quic_unread: Option<String>,
     /// Held for its programs; they stay loaded while attached in any case.
     _object: Object,
 }
@@ -167,6 +168,9 @@ impl Sensor {
         object.follow_log()?;
         for (knob, size) in object.kept_sizes() {
             warn!(knob, size, "the pinned map keeps its size; `detach` first to change it");
+        }
+        if let Some(reason) = object.quic_refusal() {
+            warn!(reason, "QUIC is not read: policy decides by quic-unsupported");
         }
         let control = ControlCell::open(&object)?;
         control.drop_anomalies(config.normaliser.dropped());
@@ -212,6 +216,7 @@ impl Sensor {
             policy: Mutex::new(in_force),
             metrics,
             kernel_memory,
+            quic_unread: object.quic_refusal().map(str::to_owned),
             _object: object,
         };
         Ok((sensor, pipeline))
@@ -260,6 +265,7 @@ impl Daemon for Sensor {
             names_since: Timestamp::from_microsecond(names::recent_since(now_us))?.to_string(),
             interfaces,
             records: RecordStatus::from(&*self.metrics),
+            quic_unread: self.quic_unread.clone(),
             kernel_memory: self
                 .kernel_memory
                 .iter()

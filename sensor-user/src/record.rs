@@ -228,6 +228,10 @@ pub struct Record {
     /// Encrypted DNS: `dot` over TLS, `doq` over QUIC, by the protocol the hello offers (RFC 7858, RFC 9250)
     /// or by port 853, which says what was meant and proves nothing; `applicationName` (96).
     pub application: Option<String>,
+    /// Version of QUIC of the last hello: `1`, `2` or `draft-29`; Suricata's `quic.version` tells the number.
+    pub quic_version: Option<String>,
+    /// Datagrams that the last whole hello came in, 255 at most.
+    pub quic_datagrams: Option<u8>,
     /// Why the record was written; `flowEndReason` (136).
     #[serde(with = "by_name")]
     pub end_reason: EndReason,
@@ -364,6 +368,8 @@ pub(crate) mod sample {
             ech: Some(true),
             ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".to_owned()),
             application: Some("dot".to_owned()),
+            quic_version: Some("1".to_owned()),
+            quic_datagrams: Some(2),
             end_reason: EndReason::EndOfFlow,
             initiator: Initiator::Lan,
         }
@@ -385,6 +391,8 @@ pub(crate) mod sample {
             ech: None,
             ja4: None,
             application: None,
+            quic_version: None,
+            quic_datagrams: None,
             end_reason: EndReason::IdleTimeout,
             initiator: Initiator::Unknown,
             ..record(sequence)

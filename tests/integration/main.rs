@@ -14,4 +14,5 @@ mod evasion;
 mod kernel;
 mod live;
 mod quic;
+mod quic_packets;
 mod vm;

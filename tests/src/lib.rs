@@ -14,6 +14,7 @@
 //! - [`evaders`]: programs made to get past a sensor.
 //! - [`dns`]: queries and answers, byte by byte; [`resolver`]: dnsmasq, and what it was asked;
 //!   [`signed`]: a zone with signatures.
+//! - [`quic`]: datagrams of QUIC clients, byte by byte.
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
@@ -41,6 +42,12 @@ pub mod lab;
 mod leftover;
 pub mod namespace;
 pub mod process;
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "builders know the lengths of what they build"
+)]
+pub mod quic;
 pub mod resolver;
 #[expect(
     clippy::cast_possible_truncation,

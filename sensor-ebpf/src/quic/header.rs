@@ -35,6 +35,16 @@ pub enum Version {
 }
 
 impl Version {
+    /// The name in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "1",
+            Self::V2 => "2",
+            Self::Draft29 => "draft-29",
+        }
+    }
+
     /// The version with this number on the wire.
     #[inline(always)]
     pub const fn of(number: u32) -> Option<Self> {

@@ -45,11 +45,13 @@ pub const fn is_port(port: u16) -> bool {
     port == https || port == http
 }
 
-/// True where a datagram is to be read whatever its flow is: on a port of QUIC all with a long header, on others
-/// those of a version that is known. A call or a game has such bytes now and then, and is read in vain.
+/// True where a datagram is to be read whatever its flow is: those with a long header of a version that is known,
+/// and on a port of QUIC all with a long header that has the Fixed Bit. Without it RTP starts like that, and
+/// calls come to these ports too (RFC 9443 section 3). A game has such bytes now and then, and is read in vain.
 #[inline(always)]
 pub const fn could_have_initial(first: u8, version: u32, port: u16) -> bool {
-    first & LONG != 0 && (is_port(port) || Version::of(version).is_some())
+    let is_likely = is_port(port) && first & FIXED != 0;
+    first & LONG != 0 && (is_likely || Version::of(version).is_some())
 }
 
 /// True for a version of Google's QUIC: a letter, and three digits of which the first one is 0.
@@ -99,6 +101,8 @@ mod tests {
             (&greased, 443, Kind::Long),
             (&greased, 4433, Kind::Other),
             (&call, 5004, Kind::Other),
+            (&call, 443, Kind::Other),
+            (&[0x83, 0, 0, 0, 1, 8], 443, Kind::Long),
             (&[0x40, 1, 2, 3], 443, Kind::Short),
             (&[0x40, 1, 2, 3], 27_015, Kind::Other),
             (&[0x16, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 1], 443, Kind::Dtls),

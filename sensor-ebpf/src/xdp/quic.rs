@@ -109,10 +109,10 @@ fn take_turn(examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
         }
         Opened::No => return unopened(examination, quic, row),
     }
+    // Before pieces are taken: what is read of them fills the window anew.
+    let is_last = quic.datagram.is_over(&examination.window) && !is_cut(examination);
     match quic_stream::take(examination, quic, row) {
-        Fate::Pass if quic.datagram.is_over(&examination.window) && !is_cut(examination) => {
-            conclude(quic)
-        }
+        Fate::Pass if is_last => conclude(quic),
         Fate::Pass => {
             examination.goes_on = NEXT;
             Fate::Other

@@ -83,6 +83,7 @@ impl Builder {
         let (tls_version, alpn, ja4) = offer
             .map(|Offer { tls_version, alpn, ja4, .. }| (tls_version, alpn, ja4))
             .unwrap_or_default();
+        let quic = if judged.unlogged { None } else { flow.quic_version() };
         let (name, name_source) = match (name, asked) {
             (Some(name), _) => {
                 (Some(name), NameSource::try_from(flow.name_source).unwrap_or(NameSource::None))
@@ -122,6 +123,8 @@ impl Builder {
             group: judged.group,
             tls_version,
             application: application(key, &alpn).map(str::to_owned),
+            quic_version: quic.map(|version| version.name().to_owned()),
+            quic_datagrams: quic.and(Some(flow.examined)).filter(|count| *count != 0),
             alpn,
             ech,
             ja4,

@@ -178,7 +178,7 @@ pub(super) fn device(address: &str, zone: u16) -> String {
     if zone == 0 { address.to_owned() } else { format!("{address} zone {zone}") }
 }
 
-const CSV_HEADER: [&str; 33] = [
+const CSV_HEADER: [&str; 35] = [
     "start",
     "end",
     "device",
@@ -205,6 +205,8 @@ const CSV_HEADER: [&str; 33] = [
     "ech",
     "ja4",
     "application",
+    "quic_version",
+    "quic_datagrams",
     "end_reason",
     "initiator",
     "sensor",
@@ -218,7 +220,7 @@ const CSV_HEADER: [&str; 33] = [
 /// space, and so do application protocols.
 fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
     let optional = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-    let cells: [Cell<'_>; 33] = [
+    let cells: [Cell<'_>; 35] = [
         Cell::Text(&time::full(record.start_us)),
         Cell::Text(&time::full(record.end_us)),
         Cell::Text(&record.device.to_string()),
@@ -245,6 +247,8 @@ fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
         Cell::Text(&record.ech.map(|ech| ech.to_string()).unwrap_or_default()),
         Cell::Text(&optional(&record.ja4)),
         Cell::Text(&optional(&record.application)),
+        Cell::Text(&optional(&record.quic_version)),
+        Cell::Text(&record.quic_datagrams.map(|count| count.to_string()).unwrap_or_default()),
         Cell::Text(record.end_reason.name()),
         Cell::Text(record.initiator.name()),
         Cell::Text(&record.sensor),

@@ -3,6 +3,7 @@
 pub mod flows;
 #[cfg(test)]
 mod hostile;
+mod preflight;
 pub mod status;
 pub mod table;
 pub mod time;
@@ -42,6 +43,7 @@ struct Arguments {
 const EXAMPLES: &str = "\
 Examples:
   campus-sensor check-config                   print the configuration in force
+  campus-sensor preflight                      whether this kernel takes every program
   campus-sensor run                            attach and keep records until told to stop
   campus-sensor status                         what is attached, seen and counted
   campus-sensor flows --since 1h --verdict block
@@ -57,6 +59,8 @@ enum Command {
     Run,
     /// Check the configuration and its policy, and print every value in force
     CheckConfig,
+    /// Check that this machine's kernel takes every program; nothing is attached
+    Preflight,
     /// Show what the running sensor sees, counts and keeps
     Status(status::StatusArgs),
     /// Print the same counts as text for a monitoring system
@@ -106,6 +110,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             return daemon::run(&config);
         }
         Command::CheckConfig => check_config(config, json, &mut out)?,
+        Command::Preflight => preflight::preflight(&load(config)?, json, &mut out)?,
         Command::Status(args) => {
             let config = load(config)?;
             let status: Status = ask(&config, Method::GET, "/v1/status")?;

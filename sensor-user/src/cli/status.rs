@@ -183,6 +183,7 @@ mod tests {
             },
             names_since: "2026-03-10T12:00:00Z".to_owned(),
             interfaces: Vec::new(),
+            quic_unread: None,
             records: RecordStatus::from(&Metrics::default()),
             kernel_memory: BTreeMap::new(),
         };

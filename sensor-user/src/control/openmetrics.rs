@@ -52,6 +52,8 @@ impl Collector for Snapshot {
         gauge(&mut encoder, "policy_names", "Names the policy lists", plain(names))?;
         let refused = "Policies that did not load; the last good one stayed";
         counter(&mut encoder, "policies_refused", refused, plain(policy.refused))?;
+        let quic = u64::from(status.quic_unread.is_none());
+        gauge(&mut encoder, "quic_read", "1 where names are read of QUIC", plain(quic))?;
         let records = &status.records;
         gauge(&mut encoder, "flows", "Flows in the table", plain(records.live_flows))?;
         counter(&mut encoder, "records_made", "Records made", plain(records.made))?;
@@ -254,6 +256,7 @@ mod tests {
                 names: InterfaceNames { since_start, ..InterfaceNames::default() },
             }],
             records: RecordStatus::from(&Metrics::default()),
+            quic_unread: None,
             kernel_memory: [("FLOWS".to_owned(), 4096)].into(),
         };
         let text = text(&status).unwrap();

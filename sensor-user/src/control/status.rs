@@ -29,6 +29,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// Records on their way.
     pub records: RecordStatus,
+    /// Why QUIC is not read, where it is not.
+    pub quic_unread: Option<String>,
     /// Bytes of kernel memory by map, at most.
     pub kernel_memory: BTreeMap<String, u64>,
 }
@@ -166,6 +168,9 @@ impl fmt::Display for Status {
             "policy    {} (generation {}): {} names, {} groups, {} refused",
             policy.version, policy.generation, policy.names, policy.groups, policy.refused
         )?;
+        if let Some(reason) = &self.quic_unread {
+            writeln!(f, "QUIC      NOT READ ({reason}): policy decides by `quic-unsupported`")?;
+        }
         for interface in &self.interfaces {
             let InterfaceStatus { name, side, mode, ingress, egress, names, .. } = interface;
             writeln!(f, "interface {name}: {side}, {mode} mode")?;

@@ -5,7 +5,7 @@
 //!
 //! | part | meaning |
 //! |---|---|
-//! | `t` | TLS over TCP |
+//! | `t` | TLS over TCP; `q` over QUIC, whose clients send `quic_transport_parameters` (RFC 9001 section 8.2) |
 //! | `13` | highest version offered; `00` where it has no digits |
 //! | `d` | there is a `server_name` extension; `i` where there is none |
 //! | `15` | cipher suites, 99 at most |
@@ -46,6 +46,8 @@ pub(super) fn ja4(hello: &StoredHello) -> Option<String> {
     let (cipher_count, extension_count) =
         (ciphers.len().min(COUNT_MAX), extensions.len().min(COUNT_MAX));
     let protocol = protocol(hello)?;
+    let parameters = [extension::QUIC_PARAMETERS, extension::QUIC_PARAMETERS_DRAFT];
+    let transport = if parameters.iter().any(|kind| extensions.contains(kind)) { 'q' } else { 't' };
 
     extensions.retain(|kind| !matches!(*kind, extension::SERVER_NAME | extension::ALPN));
     let mut hashed = hexadecimal(extensions.into_iter());
@@ -54,7 +56,7 @@ pub(super) fn ja4(hello: &StoredHello) -> Option<String> {
     }
     let (ciphers, extensions) = (hash(&hexadecimal(ciphers.into_iter())), hash(&hashed));
     Some(format!(
-        "t{version}{name}{cipher_count:02}{extension_count:02}{protocol}_{ciphers}_{extensions}"
+        "{transport}{version}{name}{cipher_count:02}{extension_count:02}{protocol}_{ciphers}_{extensions}"
     ))
 }
 

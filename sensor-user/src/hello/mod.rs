@@ -16,6 +16,10 @@ mod extension {
     pub(super) const SERVER_NAME: u16 = 0x0000;
     /// `application_layer_protocol_negotiation`.
     pub(super) const ALPN: u16 = 0x0010;
+    /// `quic_transport_parameters`.
+    pub(super) const QUIC_PARAMETERS: u16 = 0x0039;
+    /// The same up to draft-32.
+    pub(super) const QUIC_PARAMETERS_DRAFT: u16 = 0xffa5;
     /// `encrypted_client_hello`.
     pub(super) const ENCRYPTED_HELLO: u16 = 0xfe0d;
     /// Its forerunner `encrypted_server_name`, of drafts up to 2020.

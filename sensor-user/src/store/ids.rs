@@ -65,9 +65,10 @@ pub(super) const INSERT_FLOW: &str = "
     INSERT INTO flows (origin, sequence, flow_id, start_us, end_us, device, device_port, peer,
         peer_port, protocol, interface, packets_to_peer, bytes_to_peer, packets_to_lan,
         bytes_to_lan, name, name_source, no_name, verdict, categories, list, policy, device_group,
-        tls_version, alpn, ech, ja4, application, end_reason, initiator)
+        tls_version, alpn, ech, ja4, application, quic_version, quic_datagrams, end_reason,
+        initiator)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-        ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30)
+        ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)
     ON CONFLICT (origin, sequence) DO NOTHING";
 
 /// Ids known without asking.
@@ -140,6 +141,8 @@ impl Ids {
             record.ech,
             record.ja4.as_deref().map(&mut label).transpose()?,
             record.application.as_deref().map(&mut label).transpose()?,
+            record.quic_version.as_deref().map(&mut label).transpose()?,
+            record.quic_datagrams,
             label(record.end_reason.text())?,
             label(record.initiator.text())?,
         ])?;

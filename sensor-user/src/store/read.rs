@@ -272,6 +272,7 @@ fn visit_day(
              (SELECT text FROM labels WHERE id = f.alpn) AS alpn, f.ech,
              (SELECT text FROM labels WHERE id = f.ja4) AS ja4,
              (SELECT text FROM labels WHERE id = f.application) AS application,
+             (SELECT text FROM labels WHERE id = f.quic_version) AS quic_version, f.quic_datagrams,
              (SELECT text FROM labels WHERE id = f.end_reason) AS end_reason,
              (SELECT text FROM labels WHERE id = f.initiator) AS initiator
          FROM flows AS f

@@ -40,6 +40,8 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         ech: row.get("ech")?,
         ja4: row.get("ja4")?,
         application: row.get("application")?,
+        quic_version: row.get("quic_version")?,
+        quic_datagrams: row.get("quic_datagrams")?,
         end_reason: named(row, "end_reason")?,
         initiator: named(row, "initiator")?,
     })

@@ -78,6 +78,8 @@ CREATE TABLE flows (
     ech INTEGER,
     ja4 INTEGER REFERENCES labels,
     application INTEGER REFERENCES labels,
+    quic_version INTEGER REFERENCES labels,
+    quic_datagrams INTEGER,
     end_reason INTEGER NOT NULL REFERENCES labels,
     initiator INTEGER NOT NULL REFERENCES labels,
     PRIMARY KEY (origin, sequence)
@@ -126,6 +128,8 @@ CREATE VIEW records AS SELECT
     (SELECT text FROM labels WHERE id = flows.alpn) AS alpn, flows.ech,
     (SELECT text FROM labels WHERE id = flows.ja4) AS ja4,
     (SELECT text FROM labels WHERE id = flows.application) AS application,
+    (SELECT text FROM labels WHERE id = flows.quic_version) AS quic_version,
+    flows.quic_datagrams,
     (SELECT text FROM labels WHERE id = flows.end_reason) AS end_reason,
     (SELECT text FROM labels WHERE id = flows.initiator) AS initiator
 FROM flows

@@ -36,17 +36,17 @@ use sensor_user::kernel::test_run::{Outcome, TEST_IFINDEX};
 const CATEGORY: u8 = 5;
 
 /// The programs behind one interface.
-struct Bench {
-    object: Object,
-    control: ControlCell,
+pub(super) struct Bench {
+    pub(super) object: Object,
+    pub(super) control: ControlCell,
     tables: PolicyTables,
     counters: Counters,
-    flows: FlowTable,
+    pub(super) flows: FlowTable,
     rings: Rings,
 }
 
 impl Bench {
-    fn new(side: Side) -> Result<Self> {
+    pub(super) fn new(side: Side) -> Result<Self> {
         Self::with_sizes(side, Sizes::SMALL)
     }
 
@@ -65,16 +65,16 @@ impl Bench {
     }
 
     /// Blocks these names for everybody.
-    fn block(&mut self, names: &[&str]) -> Result<()> {
+    pub(super) fn block(&mut self, names: &[&str]) -> Result<()> {
         self.block_both(names, &[])
     }
 
     /// Blocks flows without a name for these reasons, for everybody.
-    fn block_reasons(&mut self, reasons: &[NoName]) -> Result<()> {
+    pub(super) fn block_reasons(&mut self, reasons: &[NoName]) -> Result<()> {
         self.block_both(&[], reasons)
     }
 
-    fn block_both(&mut self, names: &[&str], reasons: &[NoName]) -> Result<()> {
+    pub(super) fn block_both(&mut self, names: &[&str], reasons: &[NoName]) -> Result<()> {
         let entry = DomainEntry { categories: 1, list: 3, canary: 0, reserved: [0; 5] };
         let domains = names.iter().map(|name| ((*name).to_owned(), entry)).collect();
         let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
@@ -98,19 +98,19 @@ impl Bench {
         Ok(())
     }
 
-    fn run(&mut self, frame: &Frame) -> Result<Outcome> {
+    pub(super) fn run(&mut self, frame: &Frame) -> Result<Outcome> {
         Ok(self.object.run_xdp(&frame.bytes())?)
     }
 
-    fn run_egress(&mut self, frame: &Frame) -> Result<Outcome> {
+    pub(super) fn run_egress(&mut self, frame: &Frame) -> Result<Outcome> {
         Ok(self.object.run_egress(&frame.bytes())?)
     }
 
-    fn flow(&self, frame: &Frame) -> Option<Flow> {
+    pub(super) fn flow(&self, frame: &Frame) -> Option<Flow> {
         self.flows.get(&key(frame))
     }
 
-    fn verdict(&mut self) -> Option<VerdictEvent> {
+    pub(super) fn verdict(&mut self) -> Option<VerdictEvent> {
         self.rings.next_verdict().and_then(|sample| VerdictEvent::decode(&sample))
     }
 
@@ -118,7 +118,7 @@ impl Bench {
         self.rings.next_flow_end().and_then(|sample| FlowEndEvent::decode(&sample))
     }
 
-    fn ingress(&self) -> Result<Totals> {
+    pub(super) fn ingress(&self) -> Result<Totals> {
         Ok(self.counters.totals(0, sensor_ebpf::abi::Direction::Ingress)?)
     }
 

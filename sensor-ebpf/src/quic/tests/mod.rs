@@ -2,6 +2,7 @@
 
 mod connection;
 mod initial;
+mod mutations;
 mod random;
 pub(super) mod samples;
 

@@ -85,6 +85,8 @@ fn what_is_written_is_read() {
         ech: Some(false),
         ja4: None,
         application: None,
+        quic_version: None,
+        quic_datagrams: None,
         ..record(2)
     };
     let records = [extremes, unnamed(1), record(0)];
