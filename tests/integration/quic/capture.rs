@@ -10,6 +10,7 @@ use sensor_lab::namespace::Namespace;
 use sensor_lab::process::{self, Running};
 use serde::Deserialize;
 
+use super::hex;
 use super::http3::{Answer, python};
 
 const READER: &str = include_str!("initials.py");
@@ -37,7 +38,8 @@ pub(super) struct Captured {
 #[derive(Debug, Deserialize)]
 pub(super) struct Connection {
     /// The first destination identifier.
-    pub(super) connection: String,
+    #[serde(rename = "connection")]
+    pub(super) identifier: String,
     /// When the client's datagrams came, in seconds since 1970.
     pub(super) sent: Vec<f64>,
     /// The client's datagrams that have a part of its hello.
@@ -111,7 +113,7 @@ impl Capture {
 impl Captured {
     /// The connection of an answer, if any of it was there.
     pub(super) fn of(&self, answer: &Answer) -> Option<&Connection> {
-        self.connections.iter().find(|one| one.connection == answer.connection)
+        self.connections.iter().find(|one| one.identifier == answer.connection)
     }
 
     /// How often a datagram with this payload was there.
@@ -131,8 +133,4 @@ impl Connection {
     pub(super) fn sent_until(&self, answer: &Answer) -> usize {
         self.sent.iter().filter(|at| **at <= answer.answered_at).count()
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -44,7 +44,8 @@ pub(super) struct Http3Server {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Event {
     /// `hello`, `data` or `request`.
-    pub(super) event: String,
+    #[serde(rename = "event")]
+    pub(super) kind: String,
     #[serde(default)]
     pub(super) name: String,
     /// Of a request: what was agreed on.
@@ -159,7 +160,7 @@ impl Http3Server {
 
     /// Those of one kind.
     pub(super) fn of(&self, kind: &str) -> Result<Vec<Event>> {
-        Ok(self.events()?.into_iter().filter(|event| event.event == kind).collect())
+        Ok(self.events()?.into_iter().filter(|event| event.kind == kind).collect())
     }
 }
 

@@ -4,7 +4,7 @@
 //! - [`loads`]: a client and a server by aioquic; hellos of one datagram and of two. [`held`]: what holds behind
 //!   a block, and while no daemon runs. [`records`]: what is written down.
 //! - [`chromium`]: the same with a browser; [`fallback`]: when it goes on over TCP.
-//! - [`other_udp`]: calls, games and the like.
+//! - [`rules`]: QUIC as such in a group's policy. [`other_udp`]: calls, games and the like.
 //!
 //! Beside the tests: [`http3`] serves and asks, [`capture`] says what clients' Initials told on a wire.
 
@@ -16,8 +16,10 @@ mod http3;
 mod loads;
 mod other_udp;
 mod records;
+mod rules;
 
 use std::env;
+use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use sensor_lab::FULL_VARIABLE;
@@ -141,6 +143,14 @@ fn stored(sensor: &Sensor) -> Result<Vec<Record>> {
     let text = sensor.cli(&["flows", "--limit", "0", "--json"])?;
     let records = text.lines().map(serde_json::from_str);
     records.collect::<Result<_, _>>().context("read the records")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut digits = String::new();
+    for byte in bytes {
+        write!(digits, "{byte:02x}").expect("a String takes all that is written");
+    }
+    digits
 }
 
 /// A figure for whoever runs with `--nocapture`.

@@ -6,7 +6,7 @@ use sensor_lab::process::{self, Running};
 use sensor_lab::sensor::{self, Mode, Sensor, Setup};
 
 use super::capture::Capture;
-use super::{is_full, say, setup};
+use super::{hex, is_full, say, setup};
 
 const ECHO: &str = include_str!("echo.py");
 const SEND: &str = include_str!("send.py");
@@ -38,12 +38,12 @@ const LENGTHS: [usize; 4] = [14, 60, 300, 1200];
 const LENGTHS_FULL: [usize; 9] = [6, 14, 40, 60, 300, 700, 1199, 1200, 1472];
 
 /// A server that sends back what it gets; dropping it ends it.
-struct Echo {
+pub(super) struct Echo {
     _running: Running,
 }
 
 impl Echo {
-    fn start(lab: &Lab) -> Result<Self> {
+    pub(super) fn start(lab: &Lab) -> Result<Self> {
         let log = lab.directory().join("echo.log");
         let mut command = lab.server().python(ECHO);
         command.args(PORTS.map(|port| port.to_string()));
@@ -137,10 +137,6 @@ pub(super) fn send(
     command.arg(family.server().to_string()).arg(port.to_string()).arg(&file);
     let said = process::run(&mut command)?;
     said.lines().map(unhex).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(digits: &str) -> Result<Vec<u8>> {

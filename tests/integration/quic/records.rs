@@ -38,6 +38,8 @@ fn the_record_of_a_flow_says_what_its_hello_did() -> Result<()> {
         let record = record_of(&sensor, open)?;
         is_as_loaded(&record, *load);
         assert_eq!((record.verdict, record.categories.len()), (Verdict::Allow, 0), "{record:?}");
+        let datagrams = if load.hello == Hello::Small { 1 } else { 2 };
+        assert_eq!(record.quic_datagrams, Some(datagrams), "{record:?}");
         assert!(record.packets_to_lan > 0, "{record:?}");
         let record = record_of(&sensor, shut)?;
         is_as_loaded(&record, *load);
@@ -53,6 +55,8 @@ fn is_as_loaded(record: &Record, load: Load) {
     assert_eq!((record.device, record.peer), (load.family.client(), load.family.server()));
     assert_eq!(record.alpn, ["h3"], "{record:?}");
     assert_eq!(record.tls_version.as_deref(), Some("TLS 1.3"), "{record:?}");
+    let version = if load.version == Version::V1 { "1" } else { "2" };
+    assert_eq!(record.quic_version.as_deref(), Some(version), "{record:?}");
 }
 
 /// The first record of a name, once it is stored.
