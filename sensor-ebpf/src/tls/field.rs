@@ -131,7 +131,7 @@ impl HelloReader {
         if field == Field::CompressionLength as u32 {
             if self.message_left == value {
                 // No extensions at all (RFC 5246 section 7.4.1.2).
-                return Step::Found;
+                return self.over();
             }
             return self.then(Field::ExtensionsLength, value, 2);
         }
@@ -247,13 +247,24 @@ impl HelloReader {
     #[inline(always)]
     fn next_extension(&mut self) -> Step {
         if self.extensions_left == 0 {
-            return Step::Found;
+            return self.over();
         }
         if self.extensions_left < EXTENSION_HEADER {
             return MALFORMED;
         }
         self.extensions_left -= EXTENSION_HEADER;
         self.then(Field::ExtensionHeader, self.extension_left, EXTENSION_HEADER)
+    }
+
+    /// Nothing more is read of the hello. In records it is over here; without them its own end alone tells it from
+    /// the message that may follow it.
+    #[inline(always)]
+    fn over(&mut self) -> Step {
+        if self.has_records() || self.message_left == 0 {
+            return Step::Found;
+        }
+        self.gap = self.message_left;
+        Step::More
     }
 
     #[inline(always)]

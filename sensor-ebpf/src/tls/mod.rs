@@ -183,6 +183,12 @@ impl HelloReader {
         self.record_left = u32::MAX;
     }
 
+    /// True where the hello lies in records.
+    #[inline(always)]
+    const fn has_records(&self) -> bool {
+        self.record_left <= RECORD_LENGTH_MAX
+    }
+
     /// Goes on at this offset of a window.
     #[inline(always)]
     pub fn resume(&mut self, at: u32) {
@@ -264,6 +270,10 @@ impl HelloReader {
             self.gap -= passed;
             self.advance(passed);
             run -= passed;
+            if self.message_left == 0 {
+                // The rest of a hello without records.
+                return Step::Found;
+            }
             if run == 0 {
                 return Step::More;
             }

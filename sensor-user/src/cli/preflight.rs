@@ -24,7 +24,7 @@ struct Program<'a> {
 }
 
 /// Loads the programs with small maps, tells what the verifier said, and lets go of them.
-pub fn preflight(config: &Config, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+pub(super) fn preflight(config: &Config, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     check()?;
     let sizes = Sizes { quic: config.quic.read, ..Sizes::SMALL };
     let mut object = Object::load(sizes, Clock::Live, None)?;

@@ -31,9 +31,9 @@ pub struct WhyArgs {
     pub device: Option<IpAddr>,
 }
 
-/// A reason that can be judged, by its name.
+/// A reason that can be explained, by its name.
 fn reason(text: &str) -> Result<NoName, String> {
-    no_name::judged(text).ok_or_else(|| format!("give one of {}", no_name::names().join(", ")))
+    no_name::explained(text).ok_or_else(|| format!("give one of {}", no_name::names().join(", ")))
 }
 
 /// Writes the explanation.

@@ -266,6 +266,7 @@ fn check_new(
 #[cfg(test)]
 mod tests {
     use super::super::fixture::{check_error, load};
+    use super::*;
 
     const GROUPS: &str = r#"
         version = "1"
@@ -315,7 +316,34 @@ mod tests {
     }
 
     #[test]
+    fn quic_is_inspected_unless_the_group_says_otherwise() {
+        let rule = |text: &str| {
+            let groups = format!(
+                "version = \"1\"\ndefault_group = \"staff\"\n[[group]]\nname = \"staff\"\n{text}"
+            );
+            let policy = load(&[("policy.toml", &groups)]).unwrap();
+            let group = policy.group_named("staff").unwrap();
+            let refused = policy.why_no_name(NoName::QuicRefused, group);
+            (policy.masks(group).quic, refused.verdict, refused.because)
+        };
+        let passes = "the group's `quic`: it passes, and is counted".to_owned();
+        let inspected = (QuicRule::Inspect as u64, "undecided", passes.clone());
+        assert_eq!(rule(""), inspected);
+        assert_eq!(rule("quic = \"inspect\""), inspected);
+        assert_eq!(rule("quic = \"allow\""), (QuicRule::Allow as u64, "undecided", passes));
+        let dropped = (QuicRule::Drop as u64, "block", "the group's `quic`".to_owned());
+        assert_eq!(rule("quic = \"drop\""), dropped);
+        // No table of reasons takes it back: it is not one of them.
+        assert_eq!(rule("quic = \"drop\"\nno_name = { block = [], alert = [] }"), dropped);
+    }
+
+    #[test]
     fn faults_of_groups() {
+        check_error(
+            "[[group]]\nname = \"staff\"\nquic = \"deny\"",
+            "policy.toml:5: unknown variant `deny`, expected one of `inspect`, `drop`, `allow`: \
+                rules/README.md shows the grammar",
+        );
         let group = |extra: &str| format!("group = [{{ name = \"staff\", {extra} }}]");
         check_error(
             "group = [{ name = \"staff\" }, { name = \"staff\" }]",

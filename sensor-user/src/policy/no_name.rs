@@ -154,6 +154,11 @@ pub fn judged(name: &str) -> Option<NoName> {
     JUDGED.into_iter().find(|reason| reason.name() == name)
 }
 
+/// The reason of a name, if there is something to explain about it: [`NoName::QuicRefused`] is a rule of its own.
+pub fn explained(name: &str) -> Option<NoName> {
+    judged(name).or((name == NoName::QuicRefused.name()).then_some(NoName::QuicRefused))
+}
+
 /// Names of the reasons that can be judged.
 pub fn names() -> Vec<&'static str> {
     JUDGED.iter().map(|reason| reason.name()).collect()
@@ -195,6 +200,7 @@ impl Policy {
     pub fn why_no_name(&self, reason: NoName, group: GroupId) -> WhyNoName {
         let verdict = self.decide_no_name(reason, group);
         let table = match self.group(group).map(|group| &group.no_name.origin) {
+            _ if reason == NoName::QuicRefused => "the group's `quic`".to_owned(),
             Some(Origin::Group(place)) => format!("[group.no_name] {place}"),
             Some(Origin::Policy(place)) => format!("[no_name] {place}"),
             Some(Origin::Default) => "the default of a policy without [no_name]".to_owned(),
@@ -260,7 +266,8 @@ mod tests {
     #[test]
     fn a_groups_own_table_decides_then_the_policys_then_the_default() {
         let default = "oversize evasion slot-share slot-lost fragment extension-headers mptcp-join \
-                       http-framing";
+                       http-framing quic-version quic-negotiation quic-keys quic-budget \
+                       quic-held quic-unsupported gquic";
         let table = "[no_name]\nblock = [\"slot-full\"]\nalert = [\"no-sni\", \"evasion\"]";
         let nothing = "[no_name]\nblock = []\nalert = []";
         for (table, group, block, alert) in [
@@ -338,7 +345,8 @@ mod tests {
     fn faults_of_reasons() {
         let known = "no-sni, malformed, mid-stream, oversize, evasion, slot-full, slot-share, \
             slot-lost, fragment, extension-headers, mptcp-join, no-query, dns-truncated, \
-            dns-malformed, dns-compression, http2, http-framing";
+            dns-malformed, dns-compression, http2, http-framing, quic-version, quic-negotiation, \
+            quic-keys, quic-budget, quic-held, quic-unsupported, gquic, dtls";
         let group = "\n[[group]]\nname = \"staff\"";
         for wrong in ["not-tls", "truncated", "named", "no-host", "Oversize", ""] {
             check_error(

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use sensor_ebpf::abi::{NameSource, NoName, Verdict};
-use sensor_lab::quic::{Content, Initial, from_device};
+use sensor_lab::frames::Hello;
+use sensor_lab::quic::{Content, Initial, from_device, message};
 
 use super::{BLOCKED, FINE, Place, enforcing, halves, large, passes, small};
 
@@ -58,6 +59,31 @@ fn two_initials_of_one_datagram_are_both_read() -> Result<()> {
                 assert_eq!(flow.no_name, NoName::Named as u8, "{what}");
             }
         }
+    }
+    Ok(())
+}
+
+/// The server may ask for another hello (RFC 8446 section 4.1.4), which follows the first one in its stream.
+#[test]
+fn a_second_hello_begins_where_the_first_one_ends() -> Result<()> {
+    let of = |name| message(&Hello { after: vec![(51, 1263)], ..Hello::of(name) });
+    for (name, is_allowed) in [(FINE, true), (BLOCKED, false)] {
+        let mut bench = enforcing()?;
+        let first = of(FINE);
+        // The last extension goes over from one datagram to the other.
+        for half in halves(&first, 1000) {
+            assert!(passes(&mut bench, &from_device(false, &half.datagram()))?);
+        }
+        let stream = [first.clone(), of(name)].concat();
+        let cut = first.len() + 1000;
+        let mut has_passed = true;
+        for (number, (from, to)) in (2..).zip([(first.len(), cut), (cut, stream.len())]) {
+            let piece = Initial::of(vec![Content::piece(&stream, from, to)]).numbered(number);
+            has_passed &= passes(&mut bench, &from_device(false, &piece.datagram()))?;
+        }
+        assert_eq!(has_passed, is_allowed, "{name}");
+        let flow = bench.flow(&from_device(false, &[])).expect("a flow");
+        assert_eq!(flow.no_name, NoName::Named as u8, "{name}");
     }
     Ok(())
 }

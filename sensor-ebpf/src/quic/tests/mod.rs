@@ -202,6 +202,21 @@ fn opening_a_packet_leaves_the_next_one_as_it_is() {
 }
 
 #[test]
+fn a_hello_is_whole_with_the_last_byte_of_its_last_extension() {
+    let stream =
+        Hello { after: vec![(51, 1263)], ..Hello::of("first.example") }.bytes()[5..].to_vec();
+    for cut in [stream.len() - 1200, 1000, stream.len() - 1] {
+        let mut client = Client::default();
+        let first = Initial::of(0).protect(&crypto(0, &stream[..cut]));
+        assert_eq!(client.take(&first), Ok(Step::Pause), "{cut}");
+        assert_eq!(client.names(), ["first.example"]);
+        let second = Initial::of(1).protect(&crypto(cut, &stream[cut..]));
+        assert_eq!(client.take(&second), Ok(Step::Found), "{cut}");
+        assert_eq!(client.streams[0].slot.next, stream.len() as u32);
+    }
+}
+
+#[test]
 fn behind_a_retry_its_connection_id_makes_the_keys() {
     let retry = bytes(RETRY);
     let window = Window::new(&retry);

@@ -96,7 +96,7 @@ impl Reading {
                 pieces.push(piece);
                 None
             }
-            end => Some(end),
+            end @ (Frame::End | Frame::Stop(_)) => Some(end),
         });
         assert_eq!(reader.pieces as usize, pieces.len());
         self.frames.extend(pieces.iter().map(|piece| (Frame::Crypto, *piece)));
@@ -150,8 +150,7 @@ fn seeds(random: &mut impl FnMut(usize) -> usize) -> Vec<Vec<u8>> {
         message(&Hello { before: vec![(51, 1263)], ..Hello::with_name_last("seed.example") });
     let mut seeds = [CLIENT_INITIAL_V1, CLIENT_INITIAL_V2, RETRY].map(bytes).to_vec();
     for version in Sent::ALL {
-        let mut id = vec![0x1d; random(21)];
-        id.iter_mut().for_each(|byte| *byte = random(256) as u8);
+        let id: Vec<u8> = (0..random(21)).map(|_| random(256) as u8).collect();
         let frames = vec![
             Content::Ping,
             Content::piece(&hello, 900, 1400),
