@@ -13,5 +13,6 @@ mod captures;
 mod evasion;
 mod kernel;
 mod live;
+mod quic;
 mod quic_packets;
 mod vm;

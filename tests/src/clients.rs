@@ -17,6 +17,9 @@ const TLS_CLIENT: &str = include_str!("tls_client.py");
 /// Names a Python that has `curl_cffi`, which sends the hellos of browsers; `cargo xtask` sets it.
 pub const IMITATOR_VARIABLE: &str = "CAMPUS_SENSOR_IMITATOR";
 
+/// Names a Python that has `aioquic`, which speaks HTTP/3; `cargo xtask` sets it.
+pub const HTTP3_VARIABLE: &str = "CAMPUS_SENSOR_HTTP3";
+
 /// curl's exit codes that matter here.
 const CURL_TIMEOUT: i64 = 28;
 

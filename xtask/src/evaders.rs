@@ -8,30 +8,26 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use sensor_lab::evaders::{DPIBREAK_VARIABLE, DPYPROXY_VARIABLE};
 
+use crate::python::{self, Environment};
 use crate::setup::{cache, ensure_packages, output, run_logged};
 use crate::ui::Steps;
 
-/// Package, and the program wanted from it.
-const PACKAGES: &[(&str, &str)] = &[
-    // dpibreak takes it where nftables has no queues.
-    ("iptables", "iptables"),
-    ("python3", "python3"),
-    // Its programs have Python's version in their names.
-    ("python3-venv", "python3"),
-];
+/// dpibreak takes it where nftables has no queues.
+const IPTABLES: (&str, &str) = ("iptables", "iptables");
 
-/// The system's own, and not one that a version manager puts in front of it.
-const PYTHON: &str = "/usr/bin/python3";
 const DPIBREAK: &str = "dpibreak";
 const DPIBREAK_VERSION: &str = "0.6.2";
-const DPYPROXY: &str = "dpyproxy";
-const DPYPROXY_VERSION: &str = "3.0.2";
+const DPYPROXY: Environment = Environment {
+    name: "dpyproxy",
+    requirements: &["dpyproxy==3.0.2"],
+    proof: &["-I", "-m", "dpyproxy", "--version"],
+};
 
 /// Installs what is missing, which takes no network when nothing is. Returns what the tests' environment
 /// must say.
 pub(crate) fn ensure() -> Result<[(&'static str, PathBuf); 2]> {
-    ensure_packages(PACKAGES)?;
-    Ok([(DPIBREAK_VARIABLE, ensure_dpibreak()?), (DPYPROXY_VARIABLE, ensure_dpyproxy()?)])
+    ensure_packages(&[python::PACKAGES, &[IPTABLES]].concat())?;
+    Ok([(DPIBREAK_VARIABLE, ensure_dpibreak()?), (DPYPROXY_VARIABLE, DPYPROXY.ensure()?)])
 }
 
 fn ensure_dpibreak() -> Result<PathBuf> {
@@ -52,25 +48,6 @@ fn ensure_dpibreak() -> Result<PathBuf> {
     succeeds(&program, &["--help"])
         .then_some(program)
         .context("dpibreak was built but does not run")
-}
-
-/// A Python that has it.
-fn ensure_dpyproxy() -> Result<PathBuf> {
-    let root = cache()?.join(format!("{DPYPROXY}-{DPYPROXY_VERSION}"));
-    let python = root.join("bin/python3");
-    let version = ["-I", "-m", DPYPROXY, "--version"];
-    if succeeds(&python, &version) {
-        return Ok(python);
-    }
-    let mut steps = Steps::new(2);
-    let mut make = Command::new(PYTHON);
-    make.args(["-m", "venv", "--clear"]).arg(&root);
-    run_logged(&mut make, "make an environment for Python packages", &mut steps)?;
-    let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--disable-pip-version-check"]);
-    install.arg(format!("{DPYPROXY}=={DPYPROXY_VERSION}"));
-    run_logged(&mut install, &format!("install {DPYPROXY} in it"), &mut steps)?;
-    succeeds(&python, &version).then_some(python).context("dpyproxy was installed but does not run")
 }
 
 fn succeeds(program: &Path, args: &[&str]) -> bool {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
-use sensor_lab::clients::IMITATOR_VARIABLE;
+use sensor_lab::clients::{HTTP3_VARIABLE, IMITATOR_VARIABLE};
 use sensor_lab::lab::is_root;
 use sensor_lab::sensor::BINARY_VARIABLE;
 
 use crate::setup::{Need, Toolchain, ensure};
-use crate::{browsers, cargo, evaders, ui};
+use crate::{browsers, cargo, evaders, http3, ui};
 
 /// Tells the tests to leave nothing out.
 use sensor_lab::FULL_VARIABLE;
@@ -40,6 +40,8 @@ pub(crate) enum Suite {
     Browsers,
     /// Clients that try to get past the sensor, packet by packet; root.
     Evasion,
+    /// HTTP/3, by Chromium too, and other UDP through the gateway; root.
+    Quic,
 }
 
 impl Suite {
@@ -50,13 +52,14 @@ impl Suite {
             Self::Live => "live",
             Self::Browsers => "browsers",
             Self::Evasion => "evasion",
+            Self::Quic => "quic",
         }
     }
 
     fn needs_root(self) -> bool {
         match self {
             Self::Host => false,
-            Self::Kernel | Self::Live | Self::Browsers | Self::Evasion => true,
+            Self::Kernel | Self::Live | Self::Browsers | Self::Evasion | Self::Quic => true,
         }
     }
 
@@ -74,8 +77,9 @@ impl Suite {
             Self::Kernel => integration("kernel::"),
             Self::Live => integration("live::"),
             // What the browsers' hellos looked like is worth a line when nothing fails, too.
-            Self::Browsers => {
-                let mut commands = integration("browsers::");
+            Self::Browsers | Self::Quic => {
+                let is_quic = self == Self::Quic;
+                let mut commands = integration(if is_quic { "quic::" } else { "browsers::" });
                 for command in &mut commands {
                     command.push("--nocapture");
                 }
@@ -125,8 +129,8 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
              cargo xtask test host"
         );
     }
-    let in_lab =
-        [Suite::Live, Suite::Browsers, Suite::Evasion].iter().any(|suite| suites.contains(suite));
+    let in_lab = [Suite::Live, Suite::Browsers, Suite::Evasion, Suite::Quic];
+    let in_lab = in_lab.iter().any(|suite| suites.contains(suite));
     let need = if in_lab { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;
     let mut variables = Vec::new();
@@ -138,6 +142,10 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
     }
     if suites.contains(&Suite::Evasion) {
         variables.extend(evaders::ensure()?);
+    }
+    if suites.contains(&Suite::Quic) {
+        browsers::ensure_chromium()?;
+        variables.push((HTTP3_VARIABLE, http3::ensure()?));
     }
     let run = |&suite| run_suite(suite, &toolchain, &variables, full);
     let reports = suites.iter().map(run).collect::<Result<Vec<_>>>()?;

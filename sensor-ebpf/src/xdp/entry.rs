@@ -227,9 +227,10 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
         return XDP_DROP;
     }
     let is_read = match plan {
+        Plan::Pass | Plan::Drop | Plan::Answer => false,
         Plan::Followed | Plan::Query | Plan::FirstDatagram => true,
         Plan::Datagram => could_have_initial(ctx, &seen.packet),
-        _ => could_name(ctx, seen),
+        Plan::FollowedRequest | Plan::Alone => could_name(ctx, seen),
     };
     if !is_read {
         return XDP_PASS;

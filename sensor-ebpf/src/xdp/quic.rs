@@ -111,14 +111,15 @@ fn take_turn(examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
     }
     // Before pieces are taken: what is read of them fills the window anew.
     let is_last = quic.datagram.is_over(&examination.window) && !is_cut(examination);
-    match quic_stream::take(examination, quic, row) {
-        Fate::Pass if is_last => conclude(quic),
-        Fate::Pass => {
-            examination.goes_on = NEXT;
-            Fate::Other
-        }
-        fate => fate,
+    let fate = quic_stream::take(examination, quic, row);
+    if fate != Fate::Pass {
+        return fate;
     }
+    if is_last {
+        return conclude(quic);
+    }
+    examination.goes_on = NEXT;
+    Fate::Other
 }
 
 /// What the datagram is, and whether it is to be read.

@@ -384,17 +384,19 @@ impl Object {
 
 /// The verifier's last words: all of them would be megabytes.
 fn refusal(error: &ProgramError) -> String {
-    let text = match error {
-        ProgramError::LoadError { verifier_log, io_error } => {
-            let log = verifier_log.to_string();
-            let last = log.lines().rev().take(3).collect::<Vec<_>>();
-            let last = last.into_iter().rev().collect::<Vec<_>>().join("; ");
-            format!("{io_error}: {last}")
-        }
-        other => other.to_string(),
+    let text = if let ProgramError::LoadError { verifier_log, io_error } = error {
+        let log = verifier_log.to_string();
+        let mut last: Vec<_> = log.lines().rev().take(REFUSAL_LINES).collect();
+        last.reverse();
+        format!("{io_error}: {}", last.join("; "))
+    } else {
+        error.to_string()
     };
     text.chars().take(REFUSAL_MAX).collect()
 }
+
+/// Lines of a refusal that are shown: the last one is a count, the one before it says why.
+const REFUSAL_LINES: usize = 3;
 
 /// Characters of a refusal that are shown: a few lines of a terminal.
 const REFUSAL_MAX: usize = 400;

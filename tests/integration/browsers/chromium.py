@@ -1,7 +1,7 @@
 """Loads pages in one Chromium, one after the other, and says what it showed: one JSON line a page.
 
-Arguments: a directory for its home, the authority's certificate, names, loaded over TLS, or with "http://"
-in front of them. "text" is what the page shows,
+Arguments: "tcp", "quic" or "both", by which it asks; a directory for its home, the authority's certificate, names,
+loaded over TLS, or with "http://" in front of them. "text" is what the page shows,
 "error" the browser's word for why it could not be loaded. Talks the DevTools protocol over two pipes.
 """
 
@@ -10,9 +10,14 @@ import os
 import subprocess
 import sys
 
-home, authority, *names = sys.argv[1:]
+over, home, authority, *names = sys.argv[1:]
 FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run
-    --disable-background-networking --disable-component-update --disable-quic --remote-debugging-pipe"""
+    --disable-background-networking --disable-component-update --remote-debugging-pipe"""
+TRANSPORTS = {
+    "tcp": ["--disable-quic"],
+    "quic": ["--enable-quic", "--origin-to-force-quic-on=" + ",".join(f"{name}:443" for name in names)],
+    "both": ["--enable-quic"],
+}
 # Once a name has its addresses, its HTTPS record is waited for by milliseconds: too few for a busy machine.
 WAIT = "UseDnsHttpsSvcb:UseDnsHttpsSvcbInsecureExtraTimeMin/5s/UseDnsHttpsSvcbInsecureExtraTimeMax/5s"
 
@@ -38,6 +43,7 @@ class Browser:
 
         log = open(f"{home}/chromium.log", "w")
         command = ["chromium", *FLAGS.split(), f"--enable-features={WAIT}"]
+        command += TRANSPORTS[over]
         command += [f"--user-data-dir={home}/profile", "about:blank"]
         environment = os.environ | {"HOME": home, "TMPDIR": home}
         subprocess.Popen(

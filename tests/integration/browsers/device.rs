@@ -29,8 +29,13 @@ const LOAD: Duration = Duration::from_secs(10);
 
 /// What loads pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Browser {
+pub(crate) enum Browser {
+    /// Over TCP alone.
     Chromium,
+    /// Over QUIC alone.
+    ChromiumOverQuic,
+    /// As people have it: over TCP, and over QUIC where a site's HTTPS record says that it has it.
+    ChromiumOverBoth,
     Firefox,
     /// `curl_cffi`, with the hello of the browser named.
     Imitation(&'static str),
@@ -38,18 +43,20 @@ pub(super) enum Browser {
 
 /// What became of a page.
 #[derive(Clone, Debug)]
-pub(super) struct Loaded {
-    pub(super) name: String,
+pub(crate) struct Loaded {
+    pub(crate) name: String,
     /// What the browser shows.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Why it could not be loaded; empty if it was.
-    pub(super) error: String,
+    pub(crate) error: String,
 }
 
 impl Browser {
     fn driver(self) -> Result<(PathBuf, &'static str)> {
         Ok(match self {
-            Self::Chromium => (PYTHON.into(), include_str!("chromium.py")),
+            Self::Chromium | Self::ChromiumOverQuic | Self::ChromiumOverBoth => {
+                (PYTHON.into(), include_str!("chromium.py"))
+            }
             Self::Firefox => (PYTHON.into(), include_str!("firefox.py")),
             Self::Imitation(_) => {
                 let python = env::var_os(IMITATOR_VARIABLE).with_context(|| {
@@ -65,13 +72,13 @@ impl Browser {
     /// Loads `https://<name>/` for each name, one after the other, in one browser that was never started
     /// before. Two names in turn are reached by IPv4 and two by IPv6. Chromium takes names with `http://` in
     /// front of them, too.
-    pub(super) fn load(self, lab: &Lab, web: &WebServer, names: &[String]) -> Result<Vec<Loaded>> {
+    pub(crate) fn load(self, lab: &Lab, web: &WebServer, names: &[String]) -> Result<Vec<Loaded>> {
         self.load_with(lab, web, names, &hosts_of(names)?)
     }
 
     /// The same with names that only the resolver at 127.0.0.1 knows. Chromium then asks it for addresses and
     /// HTTPS records by itself: names of the hosts file it asks nobody for.
-    pub(super) fn load_resolved(
+    pub(crate) fn load_resolved(
         self,
         lab: &Lab,
         web: &WebServer,
@@ -99,7 +106,10 @@ impl Browser {
             .arg(python)
             .args(["-I", "-c", text]);
         match self {
-            Self::Chromium | Self::Firefox => browser.arg(home.path()),
+            Self::Chromium => browser.arg("tcp").arg(home.path()),
+            Self::ChromiumOverQuic => browser.arg("quic").arg(home.path()),
+            Self::ChromiumOverBoth => browser.arg("both").arg(home.path()),
+            Self::Firefox => browser.arg(home.path()),
             Self::Imitation(whom) => browser.arg(whom),
         };
         browser.arg(web.authority()).args(names);

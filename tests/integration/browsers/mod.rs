@@ -7,7 +7,7 @@
 //! [`device`] runs a browser and says what it shows, [`hellos`] what its hellos looked like on the wire.
 
 mod block_page;
-mod device;
+pub(super) mod device;
 mod ech;
 mod fingerprints;
 mod hellos;
