@@ -10,7 +10,7 @@ use clap::Args;
 use crate::measure::measure;
 use crate::scenarios::{self, BASELINE, Scenario};
 use crate::stand::Stand;
-use crate::statistics::Row;
+use crate::statistics::{Compared, Row};
 use crate::table::table;
 use crate::{cpu, glob};
 
@@ -29,7 +29,11 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut all = scenarios::all();
-    all.retain(|scenario| is_baseline(scenario) || glob::matches(&options.only, scenario.name));
+    let peers: Vec<_> = chosen(&all, &options.only).filter_map(|scenario| scenario.peer).collect();
+    all.retain(|scenario| {
+        let is_peer = peers.iter().any(|peer| peer.name == scenario.name);
+        is_peer || is_baseline(scenario) || glob::matches(&options.only, scenario.name)
+    });
     let matched = all.iter().any(|scenario| glob::matches(&options.only, scenario.name));
     ensure!(matched, "no scenario matches {}; without --only all are measured", options.only);
     let mut stand = Stand::load()?;
@@ -39,13 +43,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let rows: Vec<_> = all
         .iter()
         .zip(&figures)
-        .map(|(scenario, rounds)| Row::new(scenario.name, rounds, BASELINE, baseline))
+        .map(|(scenario, rounds)| Row {
+            peer: compared(scenario, rounds, &all, &figures),
+            ..Row::new(scenario.name, rounds, BASELINE, baseline)
+        })
         .collect();
     if let Some(path) = &options.json {
         let json = serde_json::to_vec_pretty(&rows)?;
         fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
     }
     print(&all, &rows, options.rounds, cpu).context("print the figures")
+}
+
+fn chosen<'a>(all: &'a [Scenario], only: &str) -> impl Iterator<Item = &'a Scenario> {
+    all.iter().filter(move |scenario| glob::matches(only, scenario.name))
+}
+
+/// What a scenario costs beside its peer.
+fn compared(
+    scenario: &Scenario,
+    rounds: &[f64],
+    all: &[Scenario],
+    figures: &[Vec<f64>],
+) -> Option<Compared> {
+    let peer = scenario.peer?;
+    let at = all.iter().position(|other| other.name == peer.name)?;
+    Some(Compared::new(peer, rounds, figures.get(at)?))
 }
 
 fn is_baseline(scenario: &Scenario) -> bool {

@@ -3,6 +3,7 @@
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
+//! - [`peer`] does in user space what a kernel stage does;
 //! - [`cpu`], [`statistics`], [`glob`] and [`table`] are the tools.
 
 mod bench;
@@ -11,6 +12,7 @@ mod frames;
 mod glob;
 mod measure;
 mod payloads;
+mod peer;
 mod scenarios;
 mod stack;
 mod stand;

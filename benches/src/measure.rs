@@ -14,7 +14,8 @@ use sensor_user::kernel::object::Sizes;
 use sensor_user::kernel::test_run::action;
 
 use crate::cpu;
-use crate::scenarios::{Course, OneFlow, Scenario, SplitHellos, State};
+use crate::peer::Sealed;
+use crate::scenarios::{Course, Initials, OneFlow, Scenario, SplitHellos, State};
 use crate::stand::{Stand, UNLISTED, key_of};
 
 /// Packets before a measurement, to have caches and predictors as they are on a busy link.
@@ -48,6 +49,8 @@ pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) 
             blocked_hellos(stand, open, hello, packets).map(|net| net + baseline_ns)
         }
         Course::Answer { query, answer } => answers(stand, query, answer, packets),
+        Course::Initials(course) => initials(stand, course, packets).map(|net| net + baseline_ns),
+        Course::OpenedInUserSpace(sealed) => opened_in_user_space(sealed, packets),
         Course::SplitHellos(course) => {
             split_hellos(stand, course, packets).map(|net| net + baseline_ns)
         }
@@ -79,7 +82,7 @@ fn one_flow(stand: &mut Stand, course: &OneFlow, packets: u32) -> Result<f64> {
     let key = key_of(&course.frame)?;
     let before = stand.flows.get(&key).context("the flow was not made")?;
     let (action, happening) = match course.state {
-        State::Unexamined | State::Done | State::Judged(_) => (action::PASS, None),
+        State::Unexamined | State::Done | State::Known | State::Judged(_) => (action::PASS, None),
         State::Dropped => (action::DROP, Some(Happening::BlockedDropped)),
     };
     let accounting = Some(Accounting::Flow);
@@ -103,6 +106,10 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
                 && flow.peer_marks & peer_mark::ACKNOWLEDGED != 0
                 && flow.examined == 0
                 && !judged_now
+        }
+        State::Known => {
+            let is_quic = flow.phase == Phase::Named as u8 && flow.quic_version().is_some();
+            is_quic && is_named(stand, flow) && !judged_now
         }
         State::Judged(source) => {
             let is_armed = flow.marks & ARMED == ARMED;
@@ -261,6 +268,64 @@ fn has_slot(stand: &Stand, flow: &Flow, course: &SplitHellos) -> bool {
         flow.phase == Phase::Waiting as u8 && flow.no_name == NoName::Truncated as u8
     };
     flow.slot != 0 && flow.marks & ARMED == ARMED && flow.to_peer.packets == packets && read
+}
+
+/// What the sensor adds to the mutator. The same flows begin anew each time.
+fn initials(stand: &mut Stand, course: &Initials, packets: u32) -> Result<f64> {
+    let mut mutator = Lab::load()?;
+    mutator.mutate_into(&mut stand.object)?;
+    stand.flows.clear()?;
+    initial_batch(stand, &mut mutator, course)?;
+    let (mut with, mut without) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..packets / SPLIT_HELLOS {
+        let (with_sensor, alone) = initial_batch(stand, &mut mutator, course)?;
+        with += with_sensor;
+        without += alone;
+    }
+    let measured = packets / SPLIT_HELLOS * SPLIT_HELLOS;
+    Ok(per_packet(with, measured) - per_packet(without, measured))
+}
+
+/// One datagram of each flow: time with the sensor, and without it. All slots are free behind it.
+fn initial_batch(
+    stand: &mut Stand,
+    mutator: &mut Lab,
+    course: &Initials,
+) -> Result<(Duration, Duration)> {
+    for frame in &course.story {
+        mutator.turn_to(0)?;
+        all_pass(mutator, frame)?;
+    }
+    mutator.turn_to(0)?;
+    let before = stand.totals()?;
+    let (with, result) = timed(|| all_pass(mutator, &course.datagram));
+    result?;
+    let happening = (!course.story.is_empty()).then_some(Happening::HelloAssembled);
+    expect(&before, &stand.totals()?, SPLIT_HELLOS, Some(Accounting::Flow), happening)?;
+    let (without, result) = timed(|| all_pass(&mut stand.alone, &course.datagram));
+    result?;
+    for frame in &course.rest {
+        mutator.turn_to(0)?;
+        all_pass(mutator, frame)?;
+    }
+    let answered = stand.answer_all()?;
+    ensure!(answered.len() == SPLIT_HELLOS as usize, "there are {} flows", answered.len());
+    for flow in &answered {
+        let is_read = flow.name_source == NameSource::Quic as u8 && is_named(stand, flow);
+        let is_over = flow.phase == Phase::Answered as u8 && flow.slot == 0;
+        ensure!(is_read && is_over && flow.hello != 0, "the flow is {flow:?}");
+    }
+    stand.flows.clear()?;
+    Ok((with, without))
+}
+
+/// By CPU time too, on the same CPU.
+fn opened_in_user_space(sealed: &Sealed, packets: u32) -> Result<f64> {
+    let open = |times: u32| (0..times).try_for_each(|_| sealed.open());
+    open(WARM_UP)?;
+    let (time, result) = timed(|| open(packets));
+    result?;
+    Ok(per_packet(time, packets))
 }
 
 /// Answers to the flow's last query, whose addresses are kept anew each time.

@@ -1,6 +1,7 @@
 //! First segments as browsers send them.
 
 use sensor_lab::frames::{Hello, in_records};
+use sensor_lab::quic::{Content, DATAGRAM_MIN, Initial, short};
 
 /// Bytes of a browser's hello with its record header: padded to this (RFC 7685).
 const HELLO_BYTES: usize = 517;
@@ -52,6 +53,34 @@ pub(crate) fn hello_in_one_byte_records(name: &str) -> Vec<u8> {
         *length = room % 4;
     }
     in_records(&of(before), &[1; MESSAGE])
+}
+
+/// Bytes of the connection IDs of browsers, and of short headers then.
+pub(crate) const CONNECTION_ID: [u8; 8] = *b"\x83\x94\xc8\xf0\x3e\x51\x57\x08";
+
+/// A client's Initial of 1,200 bytes with a hello of 512.
+pub(crate) fn initial(name: &str) -> Vec<u8> {
+    let hello = client_hello(name, NamePlace::Last).split_off(5);
+    initial_of(vec![Content::whole(&hello)], 0)
+}
+
+/// The two Initials of a hello with a post-quantum key share; the name is in the second.
+pub(crate) fn initials_of_two(name: &str) -> [Vec<u8>; 2] {
+    /// What fits beside headers and tag.
+    const FIRST: usize = 1100;
+    let hello = post_quantum_hello(name).split_off(5);
+    let piece = |from, to| vec![Content::piece(&hello, from, to)];
+    [initial_of(piece(0, FIRST), 0), initial_of(piece(FIRST, hello.len()), 1)]
+}
+
+fn initial_of(frames: Vec<Content>, number: u32) -> Vec<u8> {
+    let initial = Initial { source: Vec::new(), ..Initial::of(frames) };
+    initial.numbered(number).to_connection(&CONNECTION_ID).padded_to(DATAGRAM_MIN)
+}
+
+/// A packet of a connection that is up.
+pub(crate) fn short_header_packet() -> Vec<u8> {
+    short(&CONNECTION_ID, DATAGRAM_MIN)
 }
 
 /// A page request of a browser, about 450 bytes: Host follows the request line.

@@ -9,6 +9,7 @@ use sensor_user::kernel::test_run::action;
 
 use crate::frames::{self, Path};
 use crate::payloads::{self, NamePlace};
+use crate::peer::Sealed;
 use crate::stand::{BLOCKED, UNLISTED};
 
 /// Packets a round of a path of some ten ns.
@@ -27,7 +28,21 @@ pub(crate) struct Scenario {
     /// Packets measured in a round.
     pub(crate) packets: u32,
     pub(crate) course: Course,
+    /// The scenario it is compared with beside the baseline.
+    pub(crate) peer: Option<Peer>,
 }
+
+/// Another scenario that does the same work by other means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
+    /// How many times its cost a packet should have at most.
+    pub(crate) target: f64,
+}
+
+/// What reading an Initial in the kernel costs is held against a library in user space, which has the machine's
+/// instructions for AES and SHA-256.
+const INITIAL_IN_USER_SPACE: Peer = Peer { name: "quic-user-space", target: 2.5 };
 
 /// How a scenario's packets reach the programs, and where they must go.
 pub(crate) enum Course {
@@ -47,6 +62,19 @@ pub(crate) enum Course {
     SplitHellos(SplitHellos),
     /// A resolver's answer to the device's query, at egress.
     Answer { query: Vec<u8>, answer: Vec<u8> },
+    /// Each packet is an Initial of another flow of QUIC.
+    Initials(Initials),
+    /// The same Initial, opened by a library in user space.
+    OpenedInUserSpace(Sealed),
+}
+
+/// A datagram of many flows of QUIC.
+pub(crate) struct Initials {
+    /// Datagrams of each flow before it, all of which pass.
+    pub(crate) story: Vec<Vec<u8>>,
+    pub(crate) datagram: Vec<u8>,
+    /// Datagrams behind it, up to the end of the hello: then the server's answer frees the flow's slot.
+    pub(crate) rest: Vec<Vec<u8>>,
 }
 
 /// A segment of many flows.
@@ -75,6 +103,8 @@ pub(crate) enum State {
     Unexamined,
     /// Nothing more is looked at: the unlisted name was read, and the server has answered.
     Done,
+    /// Named by its QUIC Initial; what comes now is not read.
+    Known,
     /// Every packet is read and judged by a name of this kind; it passes.
     Judged(NameSource),
     /// Every packet is dropped.
@@ -83,7 +113,7 @@ pub(crate) enum State {
 
 /// Every scenario, the baseline first.
 pub(crate) fn all() -> Vec<Scenario> {
-    [known(), first_packets(), hellos(), requests(), queries(), blocked()]
+    [known(), first_packets(), hellos(), requests(), queries(), quic(), blocked()]
         .into_iter()
         .flatten()
         .collect()
@@ -220,6 +250,62 @@ fn queries() -> Vec<Scenario> {
     ]
 }
 
+/// QUIC.
+fn quic() -> Vec<Scenario> {
+    let [first, second] =
+        payloads::initials_of_two(UNLISTED).map(|it| frames::datagram(v4(443), &it));
+    let whole = payloads::initial(UNLISTED);
+    let initial = frames::datagram(v4(443), &whole);
+    let known = frames::datagram(v4(443), &payloads::short_header_packet());
+    vec![
+        scenario(
+            INITIAL_IN_USER_SPACE.name,
+            SLOW,
+            Course::OpenedInUserSpace(Sealed::new(whole)),
+            "an Initial of 1,200 bytes: keys, header protection, payload and tag by a library",
+        ),
+        Scenario {
+            peer: Some(INITIAL_IN_USER_SPACE),
+            ..scenario(
+                "quic-initial",
+                SLOW,
+                Course::Initials(Initials {
+                    story: vec![],
+                    datagram: initial.clone(),
+                    rest: vec![],
+                }),
+                "another flow's Initial of 1,200 bytes, unlisted name; net of the mutator",
+            )
+        },
+        scenario(
+            "quic-first-of-two",
+            SLOW,
+            Course::Initials(Initials {
+                story: vec![],
+                datagram: first.clone(),
+                rest: vec![second.clone()],
+            }),
+            "the first of two, with 1,100 bytes of a hello of 1.8 KB; net of the mutator",
+        ),
+        scenario(
+            "quic-second-of-two",
+            SLOW,
+            Course::Initials(Initials { story: vec![first], datagram: second, rest: vec![] }),
+            "the second of them, with an unlisted name; net of the mutator",
+        ),
+        scenario(
+            "quic-known",
+            FAST,
+            Course::OneFlow(OneFlow {
+                story: vec![(initial, action::PASS)],
+                frame: known,
+                state: State::Known,
+            }),
+            "1,200 bytes of a flow of QUIC that is named",
+        ),
+    ]
+}
+
 /// What policy blocks.
 fn blocked() -> Vec<Scenario> {
     let data = frames::segment(v4(443), 0, &application_data());
@@ -248,7 +334,7 @@ const fn scenario(
     course: Course,
     about: &'static str,
 ) -> Scenario {
-    Scenario { name, about, packets, course }
+    Scenario { name, about, packets, course, peer: None }
 }
 
 /// A record of 1,000 bytes.

@@ -1,5 +1,7 @@
 //! The sensor on its test stand: loaded, watching the interface test frames come from, with a policy.
 
+use std::net::SocketAddr;
+
 use anyhow::{Result, ensure};
 use sensor_ebpf::abi::{Direction, DomainEntry, Flow, FlowKey, GroupMasks, Side};
 use sensor_ebpf::cursor::Cursor;
@@ -12,7 +14,10 @@ use sensor_user::kernel::flows::FlowTable;
 use sensor_user::kernel::lab::Lab;
 use sensor_user::kernel::object::{Clock, Object, Sizes};
 use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
-use sensor_user::kernel::test_run::TEST_IFINDEX;
+use sensor_user::kernel::test_run::{TEST_IFINDEX, action};
+
+use crate::frames::{self, Path};
+use crate::payloads;
 
 /// A name no list has: all its suffixes are looked up.
 pub(crate) const UNLISTED: &str = "media.images.example.com";
@@ -78,6 +83,23 @@ impl Stand {
         let mut flows = Vec::new();
         self.flows.scan(|_key, flow| flows.push(*flow))?;
         Ok(flows)
+    }
+
+    /// Has the server of every flow answer by a QUIC packet with a short header; the flows behind that.
+    pub(crate) fn answer_all(&mut self) -> Result<Vec<Flow>> {
+        let mut keys = Vec::new();
+        self.flows.scan(|key, _flow| keys.push(*key))?;
+        let answer = payloads::short_header_packet();
+        for key in keys {
+            let path = Path {
+                source: SocketAddr::new(key.peer_address.into(), key.peer_port),
+                destination: SocketAddr::new(key.lan_address.into(), key.lan_port),
+                vlan: None,
+            };
+            let outcome = self.object.run_egress(&frames::datagram(path, &answer))?;
+            ensure!(outcome.action == action::CONTINUE, "an answer did not pass");
+        }
+        self.all_flows()
     }
 
     /// Takes the waiting verdicts; how many there were.
