@@ -13,7 +13,7 @@ const ANSWER_NS: u64 = 4_000_000;
 const ANSWERS_AT_ONCE: u64 = 512;
 
 /// Initials opened at once after a silence: a page of a hundred servers, each with a hello in three of them.
-/// These are 5 ms of one CPU.
+/// These are 10 ms of one CPU.
 const INITIALS_AT_ONCE: u64 = 320;
 
 /// Up to when what a client has had is paid (a token bucket as one number), ns of the sensor's clock.

@@ -63,7 +63,7 @@ pub(super) const BLOCKED_HOLD: Knob = knob("flow", "blocked_hold_s", "s", 180, (
 pub(super) const SWEEP_INTERVAL: Knob =
     knob("flow", "sweep_interval_ms", "ms", 1_000, (100, 60_000));
 
-// Below 20 a page of ten servers waits for its budget; 10000 are 150 ms of each second of a CPU for one device.
+// Below 20 a page of ten servers waits for its budget; 10000 are 300 ms of each second of a CPU for one device.
 pub(super) const QUIC_INITIALS: Knob =
     knob("quic", "initials_per_second", "Initials per second", 200, (20, 10_000));
 // A browser that was refused comes back within some minutes.

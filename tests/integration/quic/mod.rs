@@ -4,13 +4,14 @@
 //! - [`loads`]: a client and a server by aioquic; hellos of one datagram and of two. [`held`]: what holds behind
 //!   a block, and while no daemon runs. [`records`]: what is written down.
 //! - [`chromium`]: the same with a browser; [`fallback`]: when it goes on over TCP.
-//! - [`rules`]: QUIC as such in a group's policy. [`other_udp`]: calls, games and the like.
+//! - [`flood`]: more Initials than a device may send. [`rules`]: QUIC as such in a group's policy. [`other_udp`]: calls, games and the like.
 //!
 //! Beside the tests: [`http3`] serves and asks, [`capture`] says what clients' Initials told on a wire.
 
 mod capture;
 mod chromium;
 mod fallback;
+mod flood;
 mod held;
 mod http3;
 mod loads;

@@ -37,12 +37,17 @@ fn the_record_of_a_flow_says_what_its_hello_did() -> Result<()> {
     for (load, (open, shut)) in loads.iter().zip(allowed.iter().zip(&blocked)) {
         let record = record_of(&sensor, open)?;
         is_as_loaded(&record, *load);
+        is_told_whole(&record);
         assert_eq!((record.verdict, record.categories.len()), (Verdict::Allow, 0), "{record:?}");
         let datagrams = if load.hello == Hello::Small { 1 } else { 2 };
         assert_eq!(record.quic_datagrams, Some(datagrams), "{record:?}");
         assert!(record.packets_to_lan > 0, "{record:?}");
         let record = record_of(&sensor, shut)?;
         is_as_loaded(&record, *load);
+        // With the name first, the rest of the hello is not waited for.
+        if load.hello != Hello::Long {
+            is_told_whole(&record);
+        }
         assert_eq!((record.verdict, record.categories.len()), (Verdict::Block, 1), "{record:?}");
         assert_eq!(record.list.as_deref(), Some("casinos"), "{record:?}");
     }
@@ -53,10 +58,15 @@ fn is_as_loaded(record: &Record, load: Load) {
     assert_eq!(record.name_source, NameSource::Quic, "{record:?}");
     assert_eq!((record.protocol, record.peer_port), (UDP, PORT), "{record:?}");
     assert_eq!((record.device, record.peer), (load.family.client(), load.family.server()));
-    assert_eq!(record.alpn, ["h3"], "{record:?}");
-    assert_eq!(record.tls_version.as_deref(), Some("TLS 1.3"), "{record:?}");
     let version = if load.version == Version::V1 { "1" } else { "2" };
     assert_eq!(record.quic_version.as_deref(), Some(version), "{record:?}");
+}
+
+fn is_told_whole(record: &Record) {
+    assert_eq!(record.alpn, ["h3"], "{record:?}");
+    assert_eq!(record.tls_version.as_deref(), Some("TLS 1.3"), "{record:?}");
+    let ja4 = record.ja4.as_deref().unwrap_or_default();
+    assert!(ja4.starts_with("q13d"), "{record:?}");
 }
 
 /// The first record of a name, once it is stored.
