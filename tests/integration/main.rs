@@ -14,5 +14,4 @@ mod evasion;
 mod kernel;
 mod live;
 mod quic;
-mod quic_packets;
 mod vm;

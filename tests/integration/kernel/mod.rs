@@ -10,6 +10,7 @@ mod link;
 mod malformed;
 mod pages;
 mod parity;
+mod quic;
 mod records;
 mod requests;
 mod resets;

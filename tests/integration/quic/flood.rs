@@ -61,9 +61,9 @@ fn who_floods_costs_others_nothing() -> Result<()> {
     let Flood { sent, took } = flood;
     say(&format!("{sent} Initials in {took:?}, {over} over budget; 5 of 5 pages of others loaded"));
     // What one device may have: 320 at once, 200 a second.
-    let granted = 320.0 + 200.0 * (took.as_secs_f64() + 1.0);
+    let granted = 320 + 200 * (took.as_secs() + 2);
     assert!(over <= sent, "{over} of {sent}");
-    assert!((sent - over) as f64 <= granted, "{} of {sent} were opened", sent - over);
+    assert!(sent - over <= granted, "{} of {sent} were opened", sent - over);
     assert!(ingress.conserved, "{ingress:?}");
     Ok(())
 }
@@ -87,8 +87,8 @@ impl Flood {
             }
             socket.send(initial).context("send an Initial")?;
             sent += 1;
-            if sent % u64::from(BURST) == 0 {
-                let due = start + Duration::from_secs_f64(sent as f64 / f64::from(RATE));
+            if sent.is_multiple_of(u64::from(BURST)) {
+                let due = start + Duration::from_micros(sent * 1_000_000 / u64::from(RATE));
                 thread::sleep(due.saturating_duration_since(Instant::now()));
             }
         }

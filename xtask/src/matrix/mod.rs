@@ -46,7 +46,7 @@ const EMULATED: [&str; 5] = [
 
 /// What of the kernel suite runs there in CI: verdicts, parity with the library, and what leans most on
 /// verifier and helpers. Verifying the programs for each test takes an emulated machine ten seconds.
-const CHECKED: [&str; 12] = [
+const CHECKED: [&str; 14] = [
     "kernel::verdicts::",
     "kernel::parity::",
     "kernel::dns_parity::",
@@ -55,6 +55,8 @@ const CHECKED: [&str; 12] = [
     "kernel::requests::",
     "kernel::pages::",
     "kernel::dns_replies::",
+    "kernel::quic::standards::",
+    "kernel::quic::two_datagrams::",
     "vm::",
     EMULATED[2],
     EMULATED[3],

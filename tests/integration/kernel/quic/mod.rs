@@ -15,7 +15,7 @@ use sensor_lab::frames::{Frame, Hello};
 use sensor_lab::quic::{Content, Initial, message};
 use sensor_user::kernel::test_run::action;
 
-use super::kernel::Bench;
+use super::Bench;
 
 /// The name that is blocked for everybody.
 const BLOCKED: &str = "blocked.example";

@@ -6,7 +6,7 @@ use sensor_ebpf::abi::{NoName, Verdict, VerdictEvent};
 use sensor_lab::frames::{Frame, Hello};
 use sensor_lab::quic::{Content, Initial, from_device, message, varint_of};
 
-use super::super::kernel::Random;
+use super::super::Random;
 use super::{BLOCKED, BLOCKED_REASONS, FINE, enforcing, passes, reason_of, small};
 
 /// The largest integer (RFC 9000 section 16).

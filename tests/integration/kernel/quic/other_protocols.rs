@@ -5,7 +5,7 @@ use sensor_ebpf::abi::NoName;
 use sensor_lab::frames::Frame;
 use sensor_lab::quic::{from_device, short};
 
-use super::super::kernel::Random;
+use super::super::Random;
 use super::{BLOCKED_REASONS, enforcing, reason_of};
 
 /// Datagrams of noise of a short run, and of one with nothing left out.

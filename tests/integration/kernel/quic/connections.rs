@@ -6,7 +6,7 @@ use sensor_lab::frames::Frame;
 use sensor_lab::quic::samples::{RETRY, bytes};
 use sensor_lab::quic::{Content, Initial, Kind, Version, from_device, other};
 
-use super::super::kernel::Bench;
+use super::super::Bench;
 use super::{BLOCKED, FINE, Place, enforcing, halves, large, passes, small};
 
 /// Where the hello is cut.

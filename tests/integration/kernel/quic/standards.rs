@@ -6,7 +6,7 @@ use sensor_lab::frames::Frame;
 use sensor_lab::quic::samples::{CLIENT_INITIAL_V1, CLIENT_INITIAL_V2, NAME, bytes};
 use sensor_lab::quic::{Initial, Version, from_device};
 
-use super::super::kernel::Bench;
+use super::super::Bench;
 use super::{BLOCKED, FINE, enforcing, passes, small};
 use sensor_lab::quic::Content;
 

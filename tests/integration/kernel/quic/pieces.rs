@@ -9,7 +9,7 @@ use sensor_lab::quic::{
     Content, DATAGRAM_MIN, Initial, Kind, Version, from_device, message, other, varint,
 };
 
-use super::super::kernel::Random;
+use super::super::Random;
 use super::{FINE, enforcing, passes};
 
 /// Hellos of a short run, and of one with nothing left out.

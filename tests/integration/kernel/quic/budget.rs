@@ -7,7 +7,7 @@ use sensor_ebpf::abi::{NoName, Verdict};
 use sensor_lab::frames::Frame;
 use sensor_lab::quic::{Content, Initial, from_device, short};
 
-use super::super::kernel::{Bench, Random};
+use super::super::{Bench, Random};
 use super::{BLOCKED, FINE, enforcing, passes, reason_of, small};
 
 const SECOND_NS: u64 = 1_000_000_000;
