@@ -156,7 +156,7 @@ fn gets_a_page(site: &Site) -> Result<()> {
 
 /// Neither end has a connection left in any state, or gets rid of it at once. TIME-WAIT is how a closed one
 /// rests.
-fn nothing_is_half_open(lab: &Lab) -> Result<()> {
+pub(super) fn nothing_is_half_open(lab: &Lab) -> Result<()> {
     for (end, namespace) in [("client", lab.client()), ("server", lab.server())] {
         let mut left = Vec::new();
         let none = process::wait_until("the end of all connections", SOON / 4, || {

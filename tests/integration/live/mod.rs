@@ -1,6 +1,6 @@
 //! The sensor between real clients and servers. Needs root; every packet stays in the lab's namespaces.
 //!
-//! - [`blocking`], [`block_page`]: what both ends of a blocked connection see, and how soon.
+//! - [`blocking`], [`block_page`], [`bridge`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
 //! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
@@ -16,6 +16,7 @@ mod accounting;
 mod asymmetric;
 mod block_page;
 mod blocking;
+mod bridge;
 mod corrupt;
 mod crash;
 mod dns;
