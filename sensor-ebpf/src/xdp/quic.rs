@@ -46,6 +46,8 @@ pub(crate) struct Quic {
     initials: u32,
     /// 1 where one of them had pieces.
     pub(crate) counted: u32,
+    /// 1 where nothing follows the Initial at hand.
+    is_last: u32,
     /// 1 where a name is in the event.
     pub(crate) named: u32,
     /// How far a loop came, see [`crate::initial`].
@@ -110,12 +112,14 @@ fn take_turn(examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
         Opened::No => return unopened(examination, quic, row),
     }
     // Before pieces are taken: what is read of them fills the window anew.
+    // Kept in memory, where the verifier forgets it: else it walks all that follows twice.
     let is_last = quic.datagram.is_over(&examination.window) && !is_cut(examination);
+    quic.is_last = u32::from(is_last);
     let fate = quic_stream::take(examination, quic, row);
     if fate != Fate::Pass {
         return fate;
     }
-    if is_last {
+    if quic.is_last != 0 {
         return conclude(quic);
     }
     examination.goes_on = NEXT;
