@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use sensor_lab::lab::{HOST_INTERFACE, Lab};
@@ -17,6 +19,8 @@ const READER: &str = include_str!("initials.py");
 
 /// As long as any frame here.
 const FRAME_BYTES: &str = "2048";
+/// Nothing is written for so long when tcpdump has written what it has.
+const QUIET: Duration = Duration::from_millis(100);
 /// Room for what comes while tcpdump gets no processor.
 const BUFFER_KIB: &str = "16384";
 
@@ -92,7 +96,22 @@ impl Capture {
         Ok(Self { tcpdump, file, log })
     }
 
+    /// Waits until tcpdump has written what it has: when it is ended it forgets the rest.
+    fn settle(&self) -> Result<()> {
+        let mut length = None;
+        process::wait_until("tcpdump has written all", process::SHORT, || {
+            let before =
+                length.replace(fs::metadata(&self.file).context("look at the capture")?.len());
+            if before != length {
+                thread::sleep(QUIET);
+                return Ok(None);
+            }
+            Ok(Some(()))
+        })
+    }
+
     pub(super) fn finish(self) -> Result<Captured> {
+        self.settle()?;
         self.tcpdump.stop(process::SHORT)?;
         let said = fs::read_to_string(&self.log).context("read tcpdump's log")?;
         ensure!(said.contains("\n0 packets dropped by kernel"), "not all was captured: {said}");

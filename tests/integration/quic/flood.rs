@@ -60,10 +60,13 @@ fn who_floods_costs_others_nothing() -> Result<()> {
     let over = ingress.no_name.get(NoName::QuicBudget.name()).copied().unwrap_or_default();
     let Flood { sent, took } = flood;
     say(&format!("{sent} Initials in {took:?}, {over} over budget; 5 of 5 pages of others loaded"));
-    // What one device may have: 320 at once, 200 a second.
-    let granted = 320 + 200 * (took.as_secs() + 2);
-    assert!(over <= sent, "{over} of {sent}");
-    assert!(sent - over <= granted, "{} of {sent} were opened", sent - over);
+    // What one device may have, 320 at once and 200 a second; and datagrams of the others.
+    let others = 500;
+    let granted = 320 + 200 * (took.as_secs() + 2) + others;
+    // The wire may have lost some of them before the gateway.
+    let opened = ingress.packets.checked_sub(over).context("more over budget than came")?;
+    assert!(opened <= granted, "{opened} of {sent} were opened");
+    assert!(over > sent / 2, "{over} of {sent} over budget");
     assert!(ingress.conserved, "{ingress:?}");
     Ok(())
 }
