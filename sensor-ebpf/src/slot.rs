@@ -65,6 +65,12 @@ impl SlotShare {
 const INDEX_MASK: u32 = SLOT_BYTES as u32 - 1;
 const WORDS: u32 = SLOT_BYTES as u32 / 64;
 
+/// [`Slot::done`] of a stream that was read: it stays to compare with what is sent again.
+pub const WHOLE: u32 = 1;
+
+/// [`Slot::done`] of a connection of QUIC that is blocked: nothing more of it passes.
+pub const REFUSED: u32 = 2;
+
 /// One handshake under examination.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -79,7 +85,7 @@ pub struct Slot {
     pub key: FlowKey,
     /// 1 while a program works on it.
     pub lock: u32,
-    /// 1 where the reader is done: the slot stays to compare with what is sent again.
+    /// 0 while the reader is at work, then [`WHOLE`] or [`REFUSED`].
     pub done: u32,
     /// When it was claimed, ns of the sensor's clock.
     pub first_ns: u64,

@@ -152,7 +152,7 @@ pub struct Flow {
     /// Where its requests are framed, one of [`crate::http::framing`].
     pub framing: u8,
     /// Of HTTP, further [`crate::http::framing::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than
-    /// will come. Of QUIC, connections whose hellos are kept and not whole.
+    /// will come. Of QUIC, connections whose hellos are not whole, or blocked.
     pub body_laps: u8,
     /// Sequence number of the first byte of a body or chunk.
     pub body_from: u32,

@@ -92,6 +92,8 @@ enum Plan {
     FirstDatagram,
     /// It is read where it could have an Initial of QUIC.
     Datagram,
+    /// The same on a blocked flow, and else dropped.
+    BlockedDatagram,
 }
 
 /// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
@@ -188,6 +190,10 @@ fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
 #[inline(always)]
 fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
     let packet = &seen.packet;
+    if packet.protocol == UDP {
+        // Ports come again: another connection's hello is judged by its own name.
+        return Plan::BlockedDatagram;
+    }
     // A connection that would come after it may be asked for: its data waits for the answer.
     if packet.opens_connection() && packet.payload_length == 0 {
         return Plan::Pass;
@@ -226,8 +232,13 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
         seen.row.happened(Happening::BlockedDropped);
         return XDP_DROP;
     }
+    if plan == Plan::BlockedDatagram && !could_have_initial(ctx, &seen.packet) {
+        seen.row.happened(Happening::BlockedDropped);
+        return XDP_DROP;
+    }
     let is_read = match plan {
         Plan::Pass | Plan::Drop | Plan::Answer => false,
+        Plan::BlockedDatagram => true,
         Plan::Followed | Plan::Query | Plan::FirstDatagram => true,
         Plan::Datagram => could_have_initial(ctx, &seen.packet),
         Plan::FollowedRequest | Plan::Alone => could_name(ctx, seen),
@@ -279,6 +290,7 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     examination.event.time_ns = seen.now_ns;
     examination.event.from_peer = u8::from(plan == Plan::Alone);
     examination.is_further_name = 0;
+    examination.connection = 0;
     examination.goes_on = maps::FRESH;
     // SAFETY: same context; on failure control comes back.
     unsafe {
@@ -286,8 +298,14 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
             examination.dns.judged = 0;
             examination.dns.stream = dns::DATAGRAM;
             STAGES.tail_call(ctx, stage::DNS);
-        } else if plan == Plan::FirstDatagram || plan == Plan::Datagram {
+        } else if plan == Plan::FirstDatagram
+            || plan == Plan::Datagram
+            || plan == Plan::BlockedDatagram
+        {
             examination.sight |= sight::FOLLOWED;
+            if plan == Plan::BlockedDatagram {
+                examination.sight |= sight::BLOCKED;
+            }
             STAGES.tail_call(ctx, stage::QUIC);
         } else if plan != Plan::Alone {
             examination.sight |= sight::FOLLOWED;

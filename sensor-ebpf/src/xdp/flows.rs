@@ -1,6 +1,6 @@
 //! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
 
-use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Volume};
+use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
@@ -96,6 +96,20 @@ pub(crate) fn replace(sight: &Sight<'_>, new: Flow, hook: Direction, row: Row, n
     if !told {
         (flow.to_peer, flow.to_lan, flow.first_ns) = volumes;
     }
+}
+
+/// Tells the end of a blocked datagram flow, and starts one in its place that goes on with what is kept of its hello.
+#[inline(always)]
+pub(crate) fn begin_again(flow: &mut Flow, key: &FlowKey, row: Row, now_ns: u64) {
+    let hook = Direction::Ingress;
+    let told = tell_end(key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
+    if told {
+        flow.to_peer = Volume { packets: 0, bytes: 0 };
+        flow.to_lan = Volume { packets: 0, bytes: 0 };
+        flow.first_ns = now_ns;
+        flow.end_sent = 0;
+    }
+    flow.verdict = Verdict::Undecided as u8;
 }
 
 /// Keeps what the peer's segment says about the handshake. Once it has answered, the slot is free.

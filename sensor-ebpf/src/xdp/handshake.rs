@@ -31,6 +31,8 @@ pub(crate) enum Fate {
     Other,
     /// It is for the stage that reads requests.
     Request,
+    /// It belongs to a blocked flow, and is dropped.
+    Drop,
 }
 
 /// Where a segment lies in a client's stream: offsets from the first byte under examination.
@@ -108,6 +110,10 @@ pub(crate) fn carry_out<const OTHER: u32>(
     match fate {
         Fate::Leave(anomaly) if leave_out(examination, anomaly, row) => return XDP_DROP,
         Fate::Pass | Fate::Leave(_) => return XDP_PASS,
+        Fate::Drop => {
+            row.happened(Happening::BlockedDropped);
+            return XDP_DROP;
+        }
         // SAFETY: same context; on failure control comes back.
         Fate::Judge => unsafe { STAGES.tail_call(ctx, stage::JUDGE) },
         // SAFETY: as above.

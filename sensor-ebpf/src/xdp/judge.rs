@@ -98,12 +98,15 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
         row.no_name(reason);
         decide_nameless(reason, &masks)
     };
+    let was_blocked = examination.sight & sight::BLOCKED != 0;
+    // On a blocked flow only another name gets through.
+    let verdict = if was_blocked && reason != NoName::Named { Verdict::Block } else { verdict };
     let event = &mut examination.event;
     event.abi = ABI_VERSION;
     event.policy = policy;
     event.group = group as u16;
     event.verdict = verdict as u8;
-    keep_verdict(examination, verdict);
+    keep_verdict(examination, verdict, row);
 
     #[cfg(not(feature = "trace"))]
     let _ = ctx;
@@ -118,7 +121,8 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
         policy
     );
     let every = control.report_all != 0 && reason == NoName::Named;
-    let told = verdict == Verdict::Block || verdict == Verdict::Alert || every;
+    let is_new = verdict == Verdict::Block && !was_blocked;
+    let told = is_new || verdict == Verdict::Alert || every;
     if told && events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);
     }
@@ -201,15 +205,25 @@ fn store_name(examination: &Examination, row: Row) {
     }
 }
 
-/// Keeps the verdict in the flow. A block stands for the flow's life.
+/// Keeps the verdict in the flow. A block stands for the flow's life; that of a datagram flow ends with the hello of
+/// another connection on the same ports.
 #[inline(always)]
-fn keep_verdict(examination: &Examination, verdict: Verdict) {
+fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
     let event = &examination.event;
     let Some(flow) = flows::find(&event.key) else { return };
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
+    if verdict == Verdict::Block
+        && examination.sight & sight::TAP == 0
+        && slots::refuse(examination.connection, &event.key)
+    {
+        flow.body_laps += 1;
+    }
     if flow.verdict == Verdict::Block as u8 {
-        return;
+        if verdict == Verdict::Block || examination.sight & sight::BLOCKED == 0 {
+            return;
+        }
+        flows::begin_again(flow, &event.key, row, event.time_ns);
     }
     if examination.is_further_name != 0 && verdict != Verdict::Block {
         // The first name of a head is the one that counts (RFC 9112 section 3.2.2).
@@ -238,7 +252,7 @@ fn keep_verdict(examination: &Examination, verdict: Verdict) {
     if examination.sight & (sight::DNS | sight::HTTP) == 0 {
         flow.phase = Phase::Named as u8;
     }
-    if verdict == Verdict::Block {
+    if verdict == Verdict::Block && examination.connection == 0 {
         // Nothing of it is read again.
         slots::free_of(flow, &event.key);
     }

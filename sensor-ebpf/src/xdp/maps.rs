@@ -187,6 +187,8 @@ pub(crate) struct Examination {
     pub(crate) server_next: u32,
     /// How a reader ended, see [`crate::hello::Outcome`]; or what to do, see [`crate::reject`].
     pub(crate) outcome: u32,
+    /// Number of the slot that has the hello in this datagram; 0 of none, and of segments.
+    pub(crate) connection: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
     /// Names in `told`, and reasons for none.
@@ -306,6 +308,8 @@ pub(crate) mod sight {
     pub(crate) const DNS: u32 = 8;
     /// What is judged was read of requests: the verdict leaves the flow's phase as it is.
     pub(crate) const HTTP: u32 = 16;
+    /// The flow is blocked: only a hello of another connection gets through.
+    pub(crate) const BLOCKED: u32 = 32;
 }
 
 /// One a CPU: XDP programs do not nest.

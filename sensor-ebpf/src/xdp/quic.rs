@@ -22,7 +22,7 @@ use crate::handshake::{self, Fate, carry_out, followed, nameless};
 use crate::held;
 use crate::initial::{self, Opened};
 use crate::judge::{group_of, masks_of};
-use crate::maps::{self, Examination, stage};
+use crate::maps::{self, Examination, sight, stage};
 use crate::payload;
 use crate::quic_stream::{self, Kept};
 use crate::steps::run_loop;
@@ -70,8 +70,19 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     if payload::fill_window(ctx, examination, 0).is_err() {
         return XDP_PASS;
     }
+    if examination.goes_on == maps::FRESH {
+        quic.counted = 0;
+    }
     let fate = take_turn(examination, quic, row);
+    let fate = if quic.counted == 0 { without_hello(examination, fate) } else { fate };
     carry_out::<{ stage::QUIC }>(ctx, examination, fate, row)
+}
+
+/// On a blocked flow nothing passes but what has a hello in it.
+#[inline(always)]
+pub(crate) fn without_hello(examination: &Examination, fate: Fate) -> Fate {
+    let is_blocked = examination.sight & sight::BLOCKED != 0;
+    if is_blocked && fate == Fate::Pass { Fate::Drop } else { fate }
 }
 
 #[inline(always)]
@@ -156,7 +167,6 @@ fn start(examination: &mut Examination, quic: &mut Quic, row: Row) -> Result<(),
     }
     quic.datagram.begin();
     quic.initials = 0;
-    quic.counted = 0;
     quic.named = 0;
     Ok(())
 }

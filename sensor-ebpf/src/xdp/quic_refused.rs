@@ -25,5 +25,6 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         Kind::Dtls => quic::plain(examination, NoName::Dtls, row),
         Kind::Other => quic::plain(examination, NoName::NotQuic, row),
     };
+    let fate = quic::without_hello(examination, fate);
     carry_out::<{ stage::QUIC }>(ctx, examination, fate, row)
 }

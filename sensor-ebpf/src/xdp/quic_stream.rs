@@ -7,7 +7,7 @@ use sensor_ebpf::abi::{Anomaly, Flow, FlowKey, Happening, NameSource, NoName};
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::flow::Phase;
 use sensor_ebpf::quic::Place;
-use sensor_ebpf::slot::{Cover, Slot};
+use sensor_ebpf::slot::{Cover, REFUSED, Slot, WHOLE};
 use sensor_ebpf::tls::STREAM_MAX;
 
 use crate::account::Row;
@@ -38,7 +38,7 @@ pub(crate) struct Kept {
     pub(crate) with_id: u32,
     /// Slots found.
     count: u32,
-    /// Those of them whose hello is not whole.
+    /// Those of them whose hello is not whole, or which are blocked: whatever comes of them must be known as theirs.
     halves: u32,
     /// Number of the next slot.
     next: u32,
@@ -71,7 +71,7 @@ unsafe extern "C" fn find_step(at: u32, context: *mut c_void) -> i64 {
     {
         quic.kept.with_id = number;
     }
-    if slot.done == 0 {
+    if slot.done != WHOLE {
         quic.kept.halves += 1;
     }
     quic.kept.next = slot.also;
@@ -130,7 +130,6 @@ fn take_alone(examination: &mut Examination, quic: &mut Quic, flow: &mut Flow, r
     let number = if quic.kept.with_id == 0 { used } else { quic.kept.with_id };
     if u32::from(flow.body_laps) > quic.kept.halves {
         // Half a hello was given up for another flow, and this could be the rest of it.
-        flow.body_laps = quic.kept.halves as u8;
         return nameless(examination, NoName::SlotLost);
     }
     let slot = match open(examination, quic, flow, number, row) {
@@ -138,6 +137,10 @@ fn take_alone(examination: &mut Examination, quic: &mut Quic, flow: &mut Flow, r
         Ok(None) => return Fate::Pass,
         Err(fate) => return fate,
     };
+    if slot.done == REFUSED {
+        slots::unlock(slot);
+        return Fate::Drop;
+    }
     slot.connection.opened(quic.opening.number);
     let was_done = slot.done != 0;
     let fate = read(examination, quic, flow, slot, row);
@@ -145,7 +148,7 @@ fn take_alone(examination: &mut Examination, quic: &mut Quic, flow: &mut Flow, r
     if was_done && !is_done {
         flow.body_laps += 1;
     } else if is_done && !was_done {
-        flow.body_laps -= 1;
+        flow.body_laps = flow.body_laps.saturating_sub(1);
     }
     slots::unlock(slot);
     fate
@@ -169,7 +172,10 @@ fn open(
     if number != 0 {
         let event = &examination.event;
         return match slots::open(number, &event.key, event.time_ns) {
-            Opened::Own(slot) => Ok(Some(slot)),
+            Opened::Own(slot) => {
+                examination.connection = number;
+                Ok(Some(slot))
+            }
             Opened::Busy => Err(Fate::Leave(Anomaly::SlotBusy)),
             Opened::Lost => Err(nameless(examination, NoName::SlotLost)),
         };
@@ -185,6 +191,7 @@ fn open(
         Ok(slot) => slot,
         Err(reason) => return Err(nameless(examination, reason)),
     };
+    examination.connection = flow.slot;
     slot.also = if quic.kept.count == 0 { 0 } else { before };
     slot.reader.begin_message();
     slot.connection.begin(&quic.id, quic.datagram.header.version(), &quic.schedule.keys);
@@ -247,7 +254,7 @@ fn read(
     }
     match outcome {
         Outcome::Paused if slot.next > STREAM_MAX && !named => {
-            slot.done = 1;
+            slot.done = WHOLE;
             return nameless(examination, NoName::Oversize);
         }
         Outcome::Paused => {
@@ -264,7 +271,7 @@ fn read(
         Outcome::Stopped(_) => {}
     }
     // Kept until the server answers, to compare with what is sent again.
-    slot.done = 1;
+    slot.done = WHOLE;
     flow.examined = slot.connection.datagrams.min(u32::from(u8::MAX)) as u8;
     if named {
         return Fate::Pass;

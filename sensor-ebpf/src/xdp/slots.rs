@@ -1,7 +1,7 @@
 //! The slots: claiming one for a flow, working on it alone, giving it back.
 
 use sensor_ebpf::abi::{Address, Flow, FlowKey, NoName};
-use sensor_ebpf::slot::{SLOT_PROBES, SLOTS_FOR_WHOLE, Slot, SlotShare};
+use sensor_ebpf::slot::{REFUSED, SLOT_PROBES, SLOTS_FOR_WHOLE, Slot, SlotShare, WHOLE};
 
 use crate::account::Row;
 use crate::lock;
@@ -54,7 +54,7 @@ pub(crate) fn claim(
                 // Half a hello, and then silence.
                 row.no_name(NoName::Truncated);
             }
-            give_back(&slot.key.lan_address);
+            give_back(slot);
         }
         take_one(&key.lan_address);
         slot.first_ns = now_ns;
@@ -95,7 +95,7 @@ pub(crate) fn unlock(slot: &mut Slot) {
 /// Ends the work on a slot and frees it.
 #[inline(always)]
 pub(crate) fn release(slot: &mut Slot) {
-    give_back(&slot.key.lan_address);
+    give_back(slot);
     slot.last_ns = 0;
     unlock(slot);
 }
@@ -121,12 +121,27 @@ pub(crate) fn free_whole(flow: &mut Flow, key: &FlowKey) {
     let Some(slot) = locked(flow.slot.wrapping_sub(1)) else { return };
     if slot.last_ns == 0 || slot.key != *key {
         flow.slot = 0;
-    } else if slot.done != 0 {
+    } else if slot.done == WHOLE {
         flow.slot = slot.also;
         release(slot);
         return;
     }
     unlock(slot);
+}
+
+/// Keeps a flow's connection as one that is blocked. `true`: it had its hello whole before.
+#[inline(always)]
+pub(crate) fn refuse(number: u32, key: &FlowKey) -> bool {
+    let Some(slot) = locked(number.wrapping_sub(1)) else { return false };
+    let is_own = slot.last_ns != 0 && slot.key == *key;
+    let was_whole = is_own && slot.done == WHOLE;
+    if is_own && slot.done != REFUSED {
+        // A device has many blocked connections, and no other is to wait for them.
+        give_back(slot);
+        slot.done = REFUSED;
+    }
+    unlock(slot);
+    was_whole
 }
 
 /// The slot with this number, to look at while others may write.
@@ -167,9 +182,11 @@ fn take_one(client: &Address) {
     }
 }
 
+/// Gives a slot back to its device's share, once.
 #[inline(always)]
-fn give_back(client: &Address) {
-    if let Some(share) = share(client)
+fn give_back(slot: &Slot) {
+    if slot.done != REFUSED
+        && let Some(share) = share(&slot.key.lan_address)
         && share.held > 0
     {
         add(&mut share.held, u32::MAX);

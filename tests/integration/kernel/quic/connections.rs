@@ -4,7 +4,7 @@ use anyhow::Result;
 use sensor_ebpf::abi::{NameSource, Verdict};
 use sensor_lab::frames::Frame;
 use sensor_lab::quic::samples::{RETRY, bytes};
-use sensor_lab::quic::{Content, Initial, Kind, Version, from_device, other};
+use sensor_lab::quic::{Content, Initial, Kind, Version, from_device, other, short};
 
 use super::super::Bench;
 use super::{BLOCKED, FINE, Place, enforcing, halves, large, passes, small};
@@ -118,6 +118,43 @@ fn the_first_connection_id_makes_the_keys_when_the_server_has_chosen_another() -
             assert_eq!(passes(&mut bench, &frame(&second))?, is_allowed, "{name}");
             let verdict = if is_allowed { Verdict::Allow } else { Verdict::Block };
             assert_eq!(verdict_of(&bench), verdict as u8, "{name}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn another_connection_on_the_ports_of_a_blocked_one_is_judged_by_its_own_name() -> Result<()> {
+    let mut bench = enforcing()?;
+    let blocked = Initial::of(vec![Content::whole(&small(BLOCKED))]);
+    assert!(!passes(&mut bench, &frame(&blocked))?);
+    let fine = Initial::of(vec![Content::whole(&small(FINE))]).to_connection(b"a later one");
+    let protected = from_device(false, &short(b"a later one", 60));
+    assert!(!passes(&mut bench, &protected)?, "before its hello");
+    assert!(passes(&mut bench, &frame(&fine))?);
+    assert_eq!(verdict_of(&bench), Verdict::Allow as u8);
+    assert!(passes(&mut bench, &protected)?, "behind it");
+    // The blocked one gets nowhere, and takes nothing with it until its name comes again.
+    assert!(!passes(&mut bench, &frame(&blocked))?);
+    assert!(passes(&mut bench, &protected)?);
+    assert!(bench.ingress()?.is_conserved());
+    Ok(())
+}
+
+#[test]
+fn no_piece_of_a_blocked_hello_passes_behind_an_allowed_one() -> Result<()> {
+    for order in [[0, 1], [1, 0]] {
+        let mut bench = enforcing()?;
+        let pieces = halves(&large(BLOCKED, Place::Last), CUT);
+        assert!(passes(&mut bench, &frame(&pieces[order[0]]))?);
+        assert!(!passes(&mut bench, &frame(&pieces[order[1]]))?);
+        for id in [&b"an allowed one"[..], b"and another"] {
+            let fine = Initial::of(vec![Content::whole(&small(FINE))]).to_connection(id);
+            assert!(passes(&mut bench, &frame(&fine))?);
+            assert_eq!(verdict_of(&bench), Verdict::Allow as u8);
+            for piece in [order[1], order[0], order[1]] {
+                assert!(!passes(&mut bench, &frame(&pieces[piece]))?, "{order:?} {piece}");
+            }
         }
     }
     Ok(())
