@@ -8,8 +8,8 @@ use crate::python::{self, Environment};
 use crate::setup::ensure_packages;
 
 /// Package, and the program wanted from it.
-const CHROMIUM: &[(&str, &str)] = &[("chromium", "chromium"), ("libnss3-tools", "certutil")];
-const FIREFOX: &[(&str, &str)] = &[("firefox-esr", "firefox-esr")];
+const BROWSERS: &[(&str, &str)] =
+    &[("chromium", "chromium"), ("firefox-esr", "firefox-esr"), ("libnss3-tools", "certutil")];
 
 const IMITATOR: Environment = Environment {
     name: "curl_cffi",
@@ -19,11 +19,11 @@ const IMITATOR: Environment = Environment {
 
 /// Installs what is missing, which takes no network when nothing is. Returns the Python that has the imitator.
 pub(crate) fn ensure() -> Result<PathBuf> {
-    ensure_packages(&[CHROMIUM, FIREFOX, python::PACKAGES].concat())?;
+    ensure_packages(&[BROWSERS, python::PACKAGES].concat())?;
     IMITATOR.ensure()
 }
 
-/// Chromium alone, and what tells it whom to trust.
-pub(crate) fn ensure_chromium() -> Result<()> {
-    ensure_packages(CHROMIUM)
+/// The browsers alone, and what tells them whom to trust.
+pub(crate) fn ensure_browsers() -> Result<()> {
+    ensure_packages(BROWSERS)
 }

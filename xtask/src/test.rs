@@ -40,7 +40,7 @@ pub(crate) enum Suite {
     Browsers,
     /// Clients that try to get past the sensor, packet by packet; root.
     Evasion,
-    /// HTTP/3, by Chromium too, and other UDP through the gateway; root.
+    /// HTTP/3, by browsers too, and other UDP through the gateway; root.
     Quic,
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
         variables.extend(evaders::ensure()?);
     }
     if suites.contains(&Suite::Quic) {
-        browsers::ensure_chromium()?;
+        browsers::ensure_browsers()?;
         variables.push((HTTP3_VARIABLE, http3::ensure()?));
     }
     let run = |&suite| run_suite(suite, &toolchain, &variables, full);

@@ -37,6 +37,8 @@ pub(crate) enum Browser {
     /// As people have it: over TCP, and over QUIC where a site's HTTPS record says that it has it.
     ChromiumOverBoth,
     Firefox,
+    /// Over QUIC, and over TCP where nothing comes of it.
+    FirefoxOverQuic,
     /// `curl_cffi`, with the hello of the browser named.
     Imitation(&'static str),
 }
@@ -57,7 +59,7 @@ impl Browser {
             Self::Chromium | Self::ChromiumOverQuic | Self::ChromiumOverBoth => {
                 (PYTHON.into(), include_str!("chromium.py"))
             }
-            Self::Firefox => (PYTHON.into(), include_str!("firefox.py")),
+            Self::Firefox | Self::FirefoxOverQuic => (PYTHON.into(), include_str!("firefox.py")),
             Self::Imitation(_) => {
                 let python = env::var_os(IMITATOR_VARIABLE).with_context(|| {
                     format!(
@@ -109,7 +111,8 @@ impl Browser {
             Self::Chromium => browser.arg("tcp").arg(home.path()),
             Self::ChromiumOverQuic => browser.arg("quic").arg(home.path()),
             Self::ChromiumOverBoth => browser.arg("both").arg(home.path()),
-            Self::Firefox => browser.arg(home.path()),
+            Self::Firefox => browser.arg("tcp").arg(home.path()),
+            Self::FirefoxOverQuic => browser.arg("quic").arg(home.path()),
             Self::Imitation(whom) => browser.arg(whom),
         };
         browser.arg(web.authority()).args(names);

@@ -1,7 +1,7 @@
 """Loads pages in one Firefox, one after the other, and says what it showed: one JSON line a page.
 
-Arguments: a directory for its home, the authority's certificate, names. "text" is what the page shows,
-"error" the browser's word for why it could not be loaded. Talks Marionette, which Firefox is tested with.
+Arguments: "tcp" or "quic", a directory for its home, the authority's certificate, names. By QUIC it goes where it
+was told that a name has HTTP/3, and over TCP if nothing comes of it. "text" is what the page shows, "error" the browser's word for why it could not be loaded. Talks Marionette, which Firefox is tested with.
 """
 
 import json
@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 
-home, authority, *names = sys.argv[1:]
+transport, home, authority, *names = sys.argv[1:]
 profile = f"{home}/profile"
 START_S = 40
+PATIENCE_MS = 8000
 PREFERENCES = {
     "marionette.port": 0,
-    "network.http.http3.enable": False,
+    "network.http.http3.enable": transport == "quic",
     # It would ask for these by itself, and there is no network but the lab's.
     "network.captive-portal-service.enabled": False,
     "network.connectivity-service.enabled": False,
@@ -24,6 +25,14 @@ PREFERENCES = {
     "datareporting.policy.dataSubmissionEnabled": False,
     "services.settings.server": "data:,",
 }
+if transport == "quic":
+    PREFERENCES |= {
+        "network.http.http3.alt-svc-mapping-for-testing": ",".join(f"{name};h3=:443" for name in names),
+        # The lab's authority is nobody's but the lab's.
+        "network.http.http3.disable_when_third_party_roots_found": False,
+        # It does not try TCP beside it before so many milliseconds.
+        "network.http.http3.backup_timer_delay": 4000,
+    }
 
 
 def prepare():
@@ -47,6 +56,9 @@ class Browser:
         self.read()
         strict = {"alwaysMatch": {"acceptInsecureCerts": False}}
         self.ask("WebDriver:NewSession", {"capabilities": strict})
+        if transport == "quic":
+            # It waits half a minute for an answer.
+            self.ask("WebDriver:SetTimeouts", {"pageLoad": PATIENCE_MS})
 
     def connect(self):
         limit = time.monotonic() + START_S

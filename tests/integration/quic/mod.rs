@@ -3,7 +3,7 @@
 //!
 //! - [`loads`]: a client and a server by aioquic; hellos of one datagram and of two. [`held`]: what holds behind
 //!   a block, and while no daemon runs. [`records`]: what is written down.
-//! - [`chromium`]: the same with a browser; [`fallback`]: when it goes on over TCP.
+//! - [`chromium`], [`firefox`]: the same with browsers; [`fallback`]: when it goes on over TCP.
 //! - [`flood`]: more Initials than a device may send. [`rules`]: QUIC as such in a group's policy. [`other_udp`]: calls, games and the like.
 //!
 //! Beside the tests: [`http3`] serves and asks, [`capture`] says what clients' Initials told on a wire.
@@ -11,6 +11,7 @@
 mod capture;
 mod chromium;
 mod fallback;
+mod firefox;
 mod flood;
 mod held;
 mod http3;
