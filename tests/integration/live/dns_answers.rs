@@ -39,10 +39,10 @@ fn a_flow_without_a_name_has_the_one_that_was_asked_for() -> Result<()> {
     for (family, kind) in [(Family::V4, "A"), (Family::V6, "AAAA")] {
         site.dig(family, ALLOWED, kind, &[])?;
         for (transport, protocol, port, application, reason) in [
-            ("udp", udp, CLOSED + 1, None, NoName::NotExamined),
+            ("udp", udp, CLOSED + 1, None, NoName::NotQuic),
             ("tcp", tcp, CLOSED, None, NoName::NoPayload),
             ("tcp", tcp, ENCRYPTED_DNS, Some("dot"), NoName::NoPayload),
-            ("udp", udp, ENCRYPTED_DNS, Some("doq"), NoName::NotExamined),
+            ("udp", udp, ENCRYPTED_DNS, Some("doq"), NoName::NotQuic),
         ] {
             call(&site, transport, family, port)?;
             let record = flow_to(&site, protocol, family, port)?;
@@ -64,7 +64,7 @@ fn a_protected_name_is_not_told_by_its_address() -> Result<()> {
     site.dig(Family::V4, HELPLINE, "A", &[])?;
     call(&site, "udp", Family::V4, CLOSED)?;
     let record = record(&site.sensor, "the flow to the helpline", |one| one.peer_port == CLOSED)?;
-    assert_eq!((&record.name, record.no_name), (&None, NoName::NotExamined));
+    assert_eq!((&record.name, record.no_name), (&None, NoName::NotQuic));
     assert!(record.peer.is_unspecified(), "{record:?}");
     assert!(records(&site.sensor)?.iter().all(|one| one.name.as_deref() != Some(HELPLINE)));
     let log = fs::read_to_string(site.sensor.directory().join("sensor.log"))?;
