@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::hex;
 use super::http3::{Answer, python};
+use super::other_udp::unhex;
 
 const READER: &str = include_str!("initials.py");
 
@@ -59,6 +60,8 @@ pub(super) struct Connection {
     pub(super) name: Option<String>,
     /// The hello as far as it came without a gap, in hexadecimal digits.
     text: String,
+    /// The client's datagrams that made it whole, in hexadecimal digits.
+    hellos: Vec<String>,
 }
 
 /// A datagram of no connection that began in the capture.
@@ -143,6 +146,11 @@ impl Captured {
 }
 
 impl Connection {
+    /// The client's datagrams that made its hello whole, in the order they came.
+    pub(super) fn hellos(&self) -> Result<Vec<Vec<u8>>> {
+        self.hellos.iter().map(|digits| unhex(digits)).collect()
+    }
+
     /// True where a server can read a name in what came of the hello.
     pub(super) fn tells(&self, name: &str) -> bool {
         self.text.contains(&hex(name.as_bytes()))

@@ -49,6 +49,7 @@ class Connection:
         self.keys = CryptoPair()
         self.keys.setup_initial(identifier, is_client=False, version=self.header.version)
         self.crypto, self.initials, self.repeated, self.unread = {}, 0, 0, 0
+        self.hellos = []
 
     def answer(self, payload):
         """One datagram of the server's. Of several Retries a client takes the first."""
@@ -62,7 +63,7 @@ class Connection:
 
     def take(self, payload):
         """One datagram of the client's."""
-        has_crypto, at = False, 0
+        has_crypto, at, was_whole = False, 0, self.is_whole()
         while at < len(payload) and payload[at] & 0x80:
             buffer = Buffer(data=payload[at:])
             try:
@@ -79,6 +80,8 @@ class Connection:
                     self.unread += 1
             at += header.packet_length
         self.initials += has_crypto
+        if has_crypto and not was_whole:
+            self.hellos.append(payload.hex())
 
     def take_frames(self, frames):
         has_crypto = False
@@ -104,9 +107,13 @@ class Connection:
             got.append(self.crypto[len(got)])
         return bytes(got), 4 + int.from_bytes(got[1:4], "big") if len(got) >= 4 else None
 
+    def is_whole(self):
+        got, length = self.hello()
+        return length is not None and len(got) >= length
+
     def told(self):
         got, length = self.hello()
-        is_whole = length is not None and len(got) >= length
+        is_whole = self.is_whole()
         return {
             "connection": self.header.destination_cid.hex(),
             "version": self.header.version,
@@ -118,6 +125,7 @@ class Connection:
             "is_whole": is_whole,
             "name": pull_client_hello(Buffer(data=got[:length])).server_name if is_whole else None,
             "text": got.hex(),
+            "hellos": self.hellos,
         }
 
 

@@ -3,7 +3,7 @@
 //!
 //! - [`loads`]: a client and a server by aioquic; hellos of one datagram and of two. [`held`]: what holds behind
 //!   a block, and while no daemon runs. [`records`]: what is written down.
-//! - [`chromium`], [`firefox`]: the same with browsers; [`fallback`]: when it goes on over TCP.
+//! - [`chromium`], [`firefox`]: the same with browsers, [`orders`]: their hellos the other way round; [`fallback`]: when it goes on over TCP.
 //! - [`flood`]: more Initials than a device may send. [`rules`]: QUIC as such in a group's policy. [`other_udp`]: calls, games and the like.
 //!
 //! Beside the tests: [`http3`] serves and asks, [`capture`] says what clients' Initials told on a wire.
@@ -16,6 +16,7 @@ mod flood;
 mod held;
 mod http3;
 mod loads;
+mod orders;
 mod other_udp;
 mod records;
 mod rules;

@@ -140,7 +140,7 @@ pub(super) fn send(
     said.lines().map(unhex).collect()
 }
 
-fn unhex(digits: &str) -> Result<Vec<u8>> {
+pub(super) fn unhex(digits: &str) -> Result<Vec<u8>> {
     ensure!(digits.len().is_multiple_of(2), "half a byte in {digits:?}");
     let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).context("read a datagram");
     (0..digits.len()).step_by(2).map(byte).collect()
