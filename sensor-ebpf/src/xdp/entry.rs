@@ -238,8 +238,7 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     }
     let is_read = match plan {
         Plan::Pass | Plan::Drop | Plan::Answer => false,
-        Plan::BlockedDatagram => true,
-        Plan::Followed | Plan::Query | Plan::FirstDatagram => true,
+        Plan::Followed | Plan::Query | Plan::FirstDatagram | Plan::BlockedDatagram => true,
         Plan::Datagram => could_have_initial(ctx, &seen.packet),
         Plan::FollowedRequest | Plan::Alone => could_name(ctx, seen),
     };

@@ -108,11 +108,9 @@ impl Browser {
             .arg(python)
             .args(["-I", "-c", text]);
         match self {
-            Self::Chromium => browser.arg("tcp").arg(home.path()),
-            Self::ChromiumOverQuic => browser.arg("quic").arg(home.path()),
+            Self::Chromium | Self::Firefox => browser.arg("tcp").arg(home.path()),
+            Self::ChromiumOverQuic | Self::FirefoxOverQuic => browser.arg("quic").arg(home.path()),
             Self::ChromiumOverBoth => browser.arg("both").arg(home.path()),
-            Self::Firefox => browser.arg("tcp").arg(home.path()),
-            Self::FirefoxOverQuic => browser.arg("quic").arg(home.path()),
             Self::Imitation(whom) => browser.arg(whom),
         };
         browser.arg(web.authority()).args(names);
