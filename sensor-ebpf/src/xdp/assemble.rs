@@ -9,7 +9,7 @@ use sensor_ebpf::abi::{Anomaly, Flow, Happening, NoName};
 use sensor_ebpf::cursor::WINDOW;
 use sensor_ebpf::flow::{Phase, mark};
 use sensor_ebpf::probe::Probe;
-use sensor_ebpf::slot::{COVERAGE_STEPS_MAX, Comparison, Cover, Coverage, SLOT_BYTES, Slot};
+use sensor_ebpf::slot::{COVERAGE_STEPS_MAX, Comparison, Cover, Coverage, SLOT_BYTES, Slot, WHOLE};
 use sensor_ebpf::tls::{HelloReader, STREAM_MAX};
 
 use crate::account::Row;
@@ -368,14 +368,14 @@ fn conclude(
             row.happened(Happening::HelloAssembled);
             hello::store_offer(examination, &mut slot.reader, flow, row);
             // Kept until the server answers, to compare with what is sent again.
-            slot.done = 1;
+            slot.done = WHOLE;
             if !slot.reader.is_named() {
                 return Taken::Nameless(NoName::NoSni);
             }
         }
         Outcome::Stopped(NoName::NotTls) => return Taken::Plain,
         Outcome::Stopped(reason) if !slot.reader.is_named() => return Taken::Nameless(reason),
-        Outcome::Stopped(_) => slot.done = 1,
+        Outcome::Stopped(_) => slot.done = WHOLE,
         Outcome::Paused => {
             if slot.next > STREAM_MAX && !slot.reader.is_named() {
                 return Taken::Nameless(NoName::Oversize);
