@@ -164,6 +164,40 @@ pub enum Fault {
         /// The category.
         category: String,
     },
+    /// A time zone that the machine does not know.
+    #[error(
+        "`{0}` is no time zone here: write an IANA name such as Europe/London; package tzdata has them"
+    )]
+    TimeZone(String),
+    /// Schedules, and no zone they are in.
+    #[error("schedules need a zone: write time_zone = \"Europe/London\" above the first table")]
+    NoTimeZone,
+    /// A text that is no day, date or span of them.
+    #[error("`{text}` is no {what}: write {form}")]
+    NoSpan {
+        /// What was written.
+        text: String,
+        /// What was expected.
+        what: &'static str,
+        /// How one is written.
+        form: &'static str,
+    },
+    /// A key of a schedule with nothing in it.
+    #[error("`{key}` is empty: write when, or leave it out, which means always")]
+    Empty {
+        /// The key.
+        key: &'static str,
+    },
+    /// A change that changes nothing.
+    #[error(
+        "group `{group}` names no category during `{schedule}`: name some in block, alert, allow or pass"
+    )]
+    NothingDuring {
+        /// The group.
+        group: String,
+        /// The schedule.
+        schedule: String,
+    },
     /// A reason that is none, or one nothing can be decided by.
     #[error("`{id}` is no reason to judge a flow without a name by: write one of {known}")]
     UnknownReason {

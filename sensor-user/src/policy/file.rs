@@ -12,6 +12,7 @@ use super::error::{Fault, PolicyError, shown};
 use super::group::{Groups, RawGroup, Rules};
 use super::name;
 use super::no_name::{NoNameRules, RawNoName};
+use super::schedule::{Calendar, RawSchedule};
 use super::source::Source;
 
 /// Bytes of an id: it is a label value in metrics and a column in records.
@@ -36,6 +37,9 @@ struct RawPolicy {
     category: Vec<RawCategory>,
     #[serde(default)]
     list: Vec<RawList>,
+    time_zone: Option<Spanned<String>>,
+    #[serde(default)]
+    schedule: Vec<RawSchedule>,
     group: Vec<RawGroup>,
     no_name: Option<Spanned<RawNoName>>,
     dns: Option<Spanned<RawDns>>,
@@ -68,6 +72,7 @@ struct RawRule {
 pub(crate) struct PolicyFile {
     pub(crate) version: String,
     pub(crate) categories: Categories,
+    pub(crate) calendar: Calendar,
     pub(crate) groups: Groups,
     pub(crate) answer: Answer,
     pub(crate) lists: Vec<ListDeclaration>,
@@ -102,8 +107,10 @@ impl PolicyFile {
         check_version(&source, &raw.version)?;
         let categories = read_categories(&source, &raw)?;
         let lists = check_lists(&source, &raw.list, &categories)?;
+        let calendar = Calendar::declare(&source, raw.time_zone.as_ref(), &raw.schedule)?;
         let rules = Rules {
             categories: &categories,
+            calendar: &calendar,
             protected: protected_mask(&lists),
             no_name: NoNameRules::of_policy(&source, raw.no_name.as_ref())?,
             dns: dns::of_policy(&source, raw.dns.as_ref())?,
@@ -114,7 +121,7 @@ impl PolicyFile {
         let (version, raw_page) = (raw.version.into_inner(), raw.block_page.as_ref());
         let answer = Answer::read(&source, raw_page)?;
         block_page::check(&source, raw_page, &answer, &version, &categories, &groups)?;
-        Ok(Self { version, categories, groups, answer, lists, allow, block })
+        Ok(Self { version, categories, calendar, groups, answer, lists, allow, block })
     }
 }
 
@@ -247,7 +254,7 @@ mod tests {
         check(
             "blok = 1",
             "policy.toml:3: unknown field `blok`, expected one of `version`, `default_group`, \
-                `preset`, `category`, `list`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`: rules/README.md shows the grammar",
+                `preset`, `category`, `list`, `time_zone`, `schedule`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`: rules/README.md shows the grammar",
         );
         check(
             "[[block]]\nname = \"a.example\"",

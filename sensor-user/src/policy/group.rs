@@ -9,9 +9,11 @@ use toml::Spanned;
 
 use super::category::{Categories, LOCAL_ALLOW, LOCAL_BLOCK};
 use super::dns::{self, RawDns};
+use super::during::{self, During, RawDuring};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
 use super::no_name::{NoNameRules, RawNoName};
+use super::schedule::{Active, Calendar};
 use super::source::Source;
 
 /// Prefixes of one policy: one a subnet of a large site, and small enough to be scanned.
@@ -44,6 +46,15 @@ pub(crate) struct RawGroup {
     dns: Option<Spanned<RawDns>>,
     #[serde(default)]
     quic: RawQuic,
+    #[serde(default)]
+    during: Vec<RawDuring>,
+}
+
+impl RawGroup {
+    /// Whether it ever blocks a category.
+    fn blocks(&self) -> bool {
+        !self.block.is_empty() || self.during.iter().any(RawDuring::blocks)
+    }
 }
 
 /// What becomes of QUIC in a policy file.
@@ -59,6 +70,7 @@ enum RawQuic {
 /// What groups are declared with.
 pub(crate) struct Rules<'policy> {
     pub(crate) categories: &'policy Categories,
+    pub(crate) calendar: &'policy Calendar,
     /// Categories of the protected lists.
     pub(crate) protected: u64,
     /// For groups that block a category and have no table of their own.
@@ -70,6 +82,10 @@ pub(crate) struct Rules<'policy> {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) name: String,
+    /// What holds while no schedule is on.
+    base: GroupMasks,
+    during: Vec<During>,
+    /// What holds now, see [`Groups::turn`].
     pub(crate) masks: GroupMasks,
     pub(crate) no_name: NoNameRules,
     pub(crate) prefixes: Vec<IpNet>,
@@ -81,6 +97,18 @@ pub(crate) struct Groups {
     groups: Vec<Group>,
     /// Longest first, so that the first that contains an address is the longest that does.
     prefixes: Vec<(IpNet, GroupId)>,
+}
+
+impl Group {
+    /// Categories it blocks at any time.
+    pub(crate) fn ever_blocked(&self) -> u64 {
+        self.during.iter().fold(self.base.block, |mask, during| mask | during.block())
+    }
+
+    /// The same of those it tells of.
+    pub(crate) fn ever_told(&self) -> u64 {
+        self.during.iter().fold(self.base.alert, |mask, during| mask | during.alert())
+    }
 }
 
 impl Groups {
@@ -95,6 +123,8 @@ impl Groups {
         let mut prefixes: Vec<(IpNet, GroupId)> = Vec::new();
         groups.push(Group {
             name: DEFAULT_GROUP.to_owned(),
+            base: GroupMasks::default(),
+            during: Vec::new(),
             masks: GroupMasks::default(),
             no_name: NoNameRules::NONE,
             prefixes: Vec::new(),
@@ -113,22 +143,32 @@ impl Groups {
             }
             let own = prefixes.iter().skip(first).map(|(network, _)| *network).collect();
             let name = group.name.get_ref().clone();
-            groups.push(Group { name, masks, no_name, prefixes: own });
+            let during =
+                group.during.iter().map(|during| During::read(source, during, &name, rules));
+            let during = during.collect::<Result<Vec<_>, _>>()?;
+            groups.push(Group { name, base: masks, during, masks, no_name, prefixes: own });
         }
         let named = |group: &&Group| group.name == *default_group.get_ref();
-        let Some(Group { masks, no_name, .. }) = groups.iter().skip(1).find(named) else {
+        let Some(Group { base, during, no_name, .. }) = groups.iter().skip(1).find(named) else {
             let known: Vec<_> = groups.iter().skip(1).map(|group| group.name.as_str()).collect();
             let (id, known) = (shown(default_group.get_ref()), known.join(", "));
             let fault = Fault::Unknown { what: "group", id, known };
             return Err(source.fail(&default_group.span(), fault));
         };
-        let (masks, no_name) = (*masks, no_name.clone());
+        let (base, during, no_name) = (*base, during.clone(), no_name.clone());
         if let Some(default) = groups.first_mut() {
-            default.masks = masks;
+            (default.base, default.during, default.masks) = (base, during, base);
             default.no_name = no_name;
         }
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
         Ok(Self { groups, prefixes })
+    }
+
+    /// Puts the masks in force that hold while these schedules are on.
+    pub(crate) fn turn(&mut self, active: Active) {
+        for group in &mut self.groups {
+            group.masks = during::with(group.base, &group.during, active);
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
@@ -150,7 +190,7 @@ impl Groups {
 fn dns_rules(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<DnsRules, PolicyError> {
     match &raw.dns {
         Some(own) => dns::read(source, own),
-        None if raw.block.is_empty() => Ok(DnsRules { https_records: 0, canaries: 0, ..rules.dns }),
+        None if !raw.blocks() => Ok(DnsRules { https_records: 0, canaries: 0, ..rules.dns }),
         None => Ok(rules.dns),
     }
 }
@@ -186,7 +226,7 @@ fn next_id(source: &Source, raw: &RawGroup, groups: &[Group]) -> Result<GroupId,
 fn no_name(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<NoNameRules, PolicyError> {
     match &raw.no_name {
         Some(own) => NoNameRules::of_group(source, own),
-        None if raw.block.is_empty() => Ok(NoNameRules::NONE),
+        None if !raw.blocks() => Ok(NoNameRules::NONE),
         None => Ok(rules.no_name.clone()),
     }
 }

@@ -1,7 +1,7 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
 //! `file` reads `policy.toml` and its preset, `list` the lists it names, `compile` joins them to
-//! one entry a name, `no_name` says what becomes of flows without one, `dns` how queries are answered,
+//! one entry a name, `schedule` and `during` say when a group's rules are others, `no_name` what becomes of flows without one, `dns` how queries are answered,
 //! `block_page` what a browser is shown; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
 //! last good one when this one has a fault.
@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use sensor_ebpf::abi::{DomainEntry, GroupMasks, PORTS_MAX};
 
@@ -18,6 +19,7 @@ mod category;
 mod compile;
 mod decide;
 mod dns;
+mod during;
 mod error;
 mod file;
 pub mod generations;
@@ -26,6 +28,7 @@ mod list;
 pub mod name;
 pub mod no_name;
 mod port;
+mod schedule;
 mod source;
 mod warning;
 mod why;
@@ -36,6 +39,7 @@ use self::compile::{Interest, Names, Table};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
 use self::group::{Group, Groups};
 use self::list::{Header, Sources};
+use self::schedule::{Active, Calendar};
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
 pub use self::compile::NAMES_MAX;
@@ -44,6 +48,7 @@ pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
 pub use self::port::Port;
+pub use self::schedule::SCHEDULES_MAX;
 pub use self::warning::{WARNINGS_MAX, Warning, Warnings};
 pub use self::why::{Finding, Why, Witness};
 
@@ -77,6 +82,8 @@ pub struct List {
 pub struct Policy {
     version: String,
     categories: Categories,
+    calendar: Calendar,
+    active: Active,
     groups: Groups,
     answer: Answer,
     lists: Vec<List>,
@@ -88,8 +95,14 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a policy file, its preset and its lists. Relative paths start at the file's folder.
+    /// Reads a policy file, its preset and its lists, with the rules that hold now. Relative paths start at the
+    /// file's folder.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
+        Self::load_at(path, Timestamp::now())
+    }
+
+    /// The same with the rules that hold at a moment.
+    pub fn load_at(path: &Path, at: Timestamp) -> Result<Self, PolicyError> {
         let file = PolicyFile::read(path)?;
         let protected = protected_mask(&file.lists);
         let mut names = Names::default();
@@ -109,8 +122,8 @@ impl Policy {
         }
         let mut interest = Interest { block: 0, alert: 0, protected };
         for (_, group) in file.groups.iter() {
-            interest.block |= group.masks.block;
-            interest.alert |= group.masks.alert;
+            interest.block |= group.ever_blocked();
+            interest.alert |= group.ever_told();
         }
         let (table, warnings) = names.compile(&lists, interest);
         let ports = table.iter().filter(|(name, _)| is_port(name)).count();
@@ -120,10 +133,12 @@ impl Policy {
                 Fault::TooMany { what: "ports in all lists", max: PORTS_MAX as usize, remedy };
             return Err(PolicyError::of_file(path, fault));
         }
-        let PolicyFile { version, categories, groups, answer, allow, block, .. } = file;
-        Ok(Self {
+        let PolicyFile { version, categories, calendar, groups, answer, allow, block, .. } = file;
+        let mut policy = Self {
             version,
             categories,
+            calendar,
+            active: Active::default(),
             groups,
             answer,
             lists,
@@ -132,7 +147,29 @@ impl Policy {
             table,
             protected,
             warnings,
-        })
+        };
+        policy.turn(at);
+        Ok(policy)
+    }
+
+    /// Puts the rules in force that hold at a moment. True where they differ from those that did.
+    pub fn turn(&mut self, at: Timestamp) -> bool {
+        let active = self.calendar.on(at);
+        let turns = active != self.active;
+        self.active = active;
+        self.groups.turn(active);
+        turns
+    }
+
+    /// The moment a text says: with an offset, or local to the policy's time zone.
+    pub fn moment(&self, text: &str) -> Option<Timestamp> {
+        let local = |text: &str| self.calendar.moment(text.parse().ok()?);
+        text.parse().ok().or_else(|| local(text))
+    }
+
+    /// Ids of the schedules that are on.
+    pub fn schedules_on(&self) -> Vec<&str> {
+        self.calendar.names(self.active)
     }
 
     /// The version the policy file states.

@@ -27,6 +27,8 @@ pub struct Why {
     pub group: String,
     /// Version of the policy.
     pub policy: String,
+    /// Ids of the schedules that are on.
+    pub schedules_on: Vec<String>,
     /// Whether records leave the name out.
     pub unlogged: bool,
     /// Where DNS queries for the name ask for a canary: whether it is said not to exist.
@@ -101,6 +103,7 @@ impl Policy {
             name: name.into_owned(),
             group: self.group_name(group).to_owned(),
             policy: self.version.clone(),
+            schedules_on: owned(self.schedules_on()),
             unlogged,
             canary,
             because,
@@ -188,6 +191,9 @@ impl fmt::Display for Why {
         writeln!(f, "{}: {}", self.name, self.verdict)?;
         writeln!(f, "  group      {}", self.group)?;
         writeln!(f, "  policy     {}", self.policy)?;
+        if !self.schedules_on.is_empty() {
+            writeln!(f, "  during     {}", self.schedules_on.join(", "))?;
+        }
         match &self.because {
             Some(finding) => finding.write(f, "because")?,
             None => writeln!(f, "  because    neither it nor anything above it is listed")?,
