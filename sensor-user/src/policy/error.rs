@@ -164,6 +164,15 @@ pub enum Fault {
         /// The category.
         category: String,
     },
+    /// An exception that nobody answers for.
+    #[error("the exception for `{0}` has no owner: say who answers for it")]
+    NoOwner(String),
+    /// An exception for nobody.
+    #[error("the exception for `{0}` has no group: name those that may visit it")]
+    NoGroup(String),
+    /// An exception that never holds.
+    #[error("the exception for `{0}` ends before it begins: write a later date")]
+    EndsBeforeStart(String),
     /// A time zone that the machine does not know.
     #[error(
         "`{0}` is no time zone here: write an IANA name such as Europe/London; package tzdata has them"

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -9,6 +10,7 @@ use super::block_page::{self, Answer, RawBlockPage};
 use super::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, RawCategory, RawPreset};
 use super::dns::{self, RawDns};
 use super::error::{Fault, PolicyError, shown};
+use super::exception::{EXCEPTION_ID, Exceptions, RawException};
 use super::group::{Groups, RawGroup, Rules};
 use super::name;
 use super::no_name::{NoNameRules, RawNoName};
@@ -48,6 +50,8 @@ struct RawPolicy {
     allow: Vec<RawRule>,
     #[serde(default)]
     block: Vec<RawRule>,
+    #[serde(default)]
+    exception: Vec<RawException>,
 }
 
 #[derive(Deserialize)]
@@ -78,6 +82,7 @@ pub(crate) struct PolicyFile {
     pub(crate) lists: Vec<ListDeclaration>,
     pub(crate) allow: Vec<LocalRule>,
     pub(crate) block: Vec<LocalRule>,
+    pub(crate) exceptions: Exceptions,
 }
 
 /// A list as the policy file declares it.
@@ -100,8 +105,8 @@ pub(crate) struct LocalRule {
 }
 
 impl PolicyFile {
-    /// Reads and checks a policy file and its preset.
-    pub(crate) fn read(path: &Path) -> Result<Self, PolicyError> {
+    /// Reads and checks a policy file and its preset, as of a moment.
+    pub(crate) fn read(path: &Path, at: Timestamp) -> Result<Self, PolicyError> {
         let source = Source::read(path).map_err(|fault| PolicyError::of_file(path, fault))?;
         let raw: RawPolicy = source.parse()?;
         check_version(&source, &raw.version)?;
@@ -118,10 +123,12 @@ impl PolicyFile {
         let groups = Groups::declare(&source, &raw.group, &raw.default_group, &rules)?;
         let allow = check_rules(&source, &raw.allow, "allow rule")?;
         let block = check_rules(&source, &raw.block, "block rule")?;
+        let today = calendar.date(at);
+        let exceptions = Exceptions::declare(&source, &raw.exception, &categories, &groups, today)?;
         let (version, raw_page) = (raw.version.into_inner(), raw.block_page.as_ref());
         let answer = Answer::read(&source, raw_page)?;
         block_page::check(&source, raw_page, &answer, &version, &categories, &groups)?;
-        Ok(Self { version, categories, calendar, groups, answer, lists, allow, block })
+        Ok(Self { version, categories, calendar, groups, answer, lists, allow, block, exceptions })
     }
 }
 
@@ -170,7 +177,7 @@ fn check_lists(
         let id = list.id.get_ref().clone();
         let fail = |fault| Err(source.fail(&list.id.span(), fault));
         check_id(source, &list.id)?;
-        if [LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, NO_LIST_ID].contains(&&*id) {
+        if [LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, EXCEPTION_ID, NO_LIST_ID].contains(&&*id) {
             return fail(Fault::Reserved { what: "list", id });
         }
         if lists.iter().any(|other| other.id == id) {
@@ -254,7 +261,7 @@ mod tests {
         check(
             "blok = 1",
             "policy.toml:3: unknown field `blok`, expected one of `version`, `default_group`, \
-                `preset`, `category`, `list`, `time_zone`, `schedule`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`: rules/README.md shows the grammar",
+                `preset`, `category`, `list`, `time_zone`, `schedule`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`, `exception`: rules/README.md shows the grammar",
         );
         check(
             "[[block]]\nname = \"a.example\"",

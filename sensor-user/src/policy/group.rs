@@ -95,6 +95,8 @@ pub(crate) struct Group {
 #[derive(Debug)]
 pub(crate) struct Groups {
     groups: Vec<Group>,
+    /// The declared group whose rules the default group has.
+    default: GroupId,
     /// Longest first, so that the first that contains an address is the longest that does.
     prefixes: Vec<(IpNet, GroupId)>,
 }
@@ -148,27 +150,47 @@ impl Groups {
             let during = during.collect::<Result<Vec<_>, _>>()?;
             groups.push(Group { name, base: masks, during, masks, no_name, prefixes: own });
         }
-        let named = |group: &&Group| group.name == *default_group.get_ref();
-        let Some(Group { base, during, no_name, .. }) = groups.iter().skip(1).find(named) else {
+        let named = |group: &Group| group.name == *default_group.get_ref();
+        let Some(default) = groups.iter().skip(1).position(named) else {
             let known: Vec<_> = groups.iter().skip(1).map(|group| group.name.as_str()).collect();
             let (id, known) = (shown(default_group.get_ref()), known.join(", "));
             let fault = Fault::Unknown { what: "group", id, known };
             return Err(source.fail(&default_group.span(), fault));
         };
-        let (base, during, no_name) = (*base, during.clone(), no_name.clone());
-        if let Some(default) = groups.first_mut() {
-            (default.base, default.during, default.masks) = (base, during, base);
-            default.no_name = no_name;
+        if let [first, declared @ ..] = &mut groups[..]
+            && let Some(group) = declared.get(default)
+        {
+            (first.base, first.during, first.masks) =
+                (group.base, group.during.clone(), group.base);
+            first.no_name = group.no_name.clone();
         }
+        let default = GroupId(u16::try_from(default + 1).unwrap_or_default());
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
-        Ok(Self { groups, prefixes })
+        Ok(Self { groups, default, prefixes })
     }
 
-    /// Puts the masks in force that hold while these schedules are on.
-    pub(crate) fn turn(&mut self, active: Active) {
-        for group in &mut self.groups {
+    /// Puts the masks in force that hold while these schedules are on; `allowed` are further bits a group allows.
+    pub(crate) fn turn(&mut self, active: Active, allowed: impl Fn(GroupId) -> u64) {
+        let default = self.default;
+        for (id, group) in (0..).map(GroupId).zip(&mut self.groups) {
             group.masks = during::with(group.base, &group.during, active);
+            group.masks.allow |= allowed(if id == GroupId::default() { default } else { id });
         }
+    }
+
+    /// What holds of each group.
+    pub(crate) fn masks(&self) -> Vec<GroupMasks> {
+        self.groups.iter().map(|group| group.masks).collect()
+    }
+
+    /// The group of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<GroupId> {
+        self.iter().find(|(_, group)| group.name == name).map(|(id, _)| id)
+    }
+
+    /// Names of all groups that a policy declares.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.groups.iter().skip(1).map(|group| group.name.as_str()).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {

@@ -21,6 +21,7 @@ mod decide;
 mod dns;
 mod during;
 mod error;
+mod exception;
 mod file;
 pub mod generations;
 mod group;
@@ -36,6 +37,7 @@ mod why;
 use self::block_page::Answer;
 use self::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID};
 use self::compile::{Interest, Names, Table};
+use self::exception::{EXCEPTION_ID, Exceptions};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
 use self::group::{Group, Groups};
 use self::list::{Header, Sources};
@@ -58,6 +60,9 @@ const NO_LIST: u16 = 0;
 const ALLOW_LIST: u16 = 1;
 /// Index of the local block rules.
 const BLOCK_LIST: u16 = 2;
+
+/// Index of the first list of exceptions; each window has one.
+const EXCEPTION_LISTS: usize = 3;
 
 /// A list that was read.
 #[derive(Clone, Debug)]
@@ -83,7 +88,9 @@ pub struct Policy {
     version: String,
     categories: Categories,
     calendar: Calendar,
-    active: Active,
+    exceptions: Exceptions,
+    /// What is on, and the date, for which the groups' masks are.
+    now: (Active, Date),
     groups: Groups,
     answer: Answer,
     lists: Vec<List>,
@@ -103,7 +110,7 @@ impl Policy {
 
     /// The same with the rules that hold at a moment.
     pub fn load_at(path: &Path, at: Timestamp) -> Result<Self, PolicyError> {
-        let file = PolicyFile::read(path)?;
+        let file = PolicyFile::read(path, at)?;
         let protected = protected_mask(&file.lists);
         let mut names = Names::default();
         let mut lists = vec![
@@ -117,15 +124,31 @@ impl Policy {
                 added.map_err(|fault| PolicyError::at_line(path, rule.line, fault))?;
             }
         }
-        for (index, declaration) in (BLOCK_LIST + 1..).zip(file.lists) {
+        for window in &file.exceptions.windows {
+            lists.push(pseudo_list(EXCEPTION_ID, path, window.bit, &[]));
+        }
+        for exception in &file.exceptions.granted {
+            let index = EXCEPTION_LISTS + exception.window;
+            if let Some(list) = lists.get_mut(index) {
+                list.names += 1;
+            }
+            let added = names.add(&exception.name, index as u16, exception.line);
+            added.map_err(|fault| PolicyError::at_line(path, exception.line, fault))?;
+        }
+        let first = lists.len() as u16;
+        for (index, declaration) in (first..).zip(file.lists) {
             lists.push(read_list(path, index, declaration, &mut names)?);
         }
-        let mut interest = Interest { block: 0, alert: 0, protected };
+        let mut interest =
+            Interest { block: 0, alert: 0, protected, excepted: file.exceptions.mask() };
         for (_, group) in file.groups.iter() {
             interest.block |= group.ever_blocked();
             interest.alert |= group.ever_told();
         }
-        let (table, warnings) = names.compile(&lists, interest);
+        let (table, mut warnings) = names.compile(&lists, interest);
+        for (line, name) in &file.exceptions.over {
+            warnings.push(Warning::ExceptionOver { name: name.clone(), line: *line });
+        }
         let ports = table.iter().filter(|(name, _)| is_port(name)).count();
         if ports > PORTS_MAX as usize {
             let remedy = "list those that devices of yours use";
@@ -133,12 +156,23 @@ impl Policy {
                 Fault::TooMany { what: "ports in all lists", max: PORTS_MAX as usize, remedy };
             return Err(PolicyError::of_file(path, fault));
         }
-        let PolicyFile { version, categories, calendar, groups, answer, allow, block, .. } = file;
+        let PolicyFile {
+            version,
+            categories,
+            calendar,
+            groups,
+            answer,
+            allow,
+            block,
+            exceptions,
+            ..
+        } = file;
         let mut policy = Self {
             version,
             categories,
             calendar,
-            active: Active::default(),
+            exceptions,
+            now: (Active::default(), Date::MIN),
             groups,
             answer,
             lists,
@@ -154,11 +188,17 @@ impl Policy {
 
     /// Puts the rules in force that hold at a moment. True where they differ from those that did.
     pub fn turn(&mut self, at: Timestamp) -> bool {
-        let active = self.calendar.on(at);
-        let turns = active != self.active;
-        self.active = active;
-        self.groups.turn(active);
-        turns
+        let now = (self.calendar.on(at), self.calendar.date(at));
+        if now == self.now {
+            return false;
+        }
+        let was_on = self.now.0;
+        self.now = now;
+        let before = self.groups.masks();
+        let (active, date) = now;
+        let Self { groups, exceptions, .. } = self;
+        groups.turn(active, |group| exceptions.open_to(group, date));
+        active != was_on || self.groups.masks() != before
     }
 
     /// The moment a text says: with an offset, or local to the policy's time zone.
@@ -169,7 +209,7 @@ impl Policy {
 
     /// Ids of the schedules that are on.
     pub fn schedules_on(&self) -> Vec<&str> {
-        self.calendar.names(self.active)
+        self.calendar.names(self.now.0)
     }
 
     /// The version the policy file states.
@@ -450,8 +490,8 @@ mod tests {
             readme.split(&*start).nth(number).unwrap().split("```").next().unwrap().to_owned()
         };
         let policy = fixture::load(&[
-            ("policy.toml", &example("toml", 1)),
-            ("college.toml", &example("toml", 2)),
+            ("policy.toml", &(example("toml", 1) + &example("toml", 2))),
+            ("college.toml", &example("toml", 3)),
             ("piracy.txt", &example("text", 1)),
             ("helplines.txt", "help.example"),
         ])
@@ -468,6 +508,13 @@ mod tests {
         }
         assert!(names.contains(&"xn--filme-fr-alle-2ob.example"), "{names:?}");
         assert_eq!(policy.warnings().shown, []);
+        let categories = ["piracy", "social-media", "translation"]
+            .map(|id| format!("[[category]]\nid = \"{id}\"\ntitle = \"\"\ncovers = \"\"\n"));
+        let start = "version = \"1\"\ndefault_group = \"student\"\n";
+        let schedules = [start, &example("toml", 4), &categories.concat()].concat();
+        let mut policy = fixture::load(&[("policy.toml", &schedules)]).unwrap();
+        policy.turn(policy.moment("2026-11-23T09:30").unwrap());
+        assert_eq!(policy.schedules_on(), ["lessons"]);
     }
 
     #[test]

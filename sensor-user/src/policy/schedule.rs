@@ -145,6 +145,11 @@ impl Calendar {
         on.map(|(_, schedule)| schedule.id.as_str()).collect()
     }
 
+    /// The local date of a moment.
+    pub(crate) fn date(&self, at: Timestamp) -> Date {
+        self.zone.to_datetime(at).date()
+    }
+
     /// The moment of a local time. Of one that comes twice the first, of one that is left out the one behind it.
     pub(crate) fn moment(&self, local: DateTime) -> Option<Timestamp> {
         self.zone.to_timestamp(local).ok()

@@ -19,6 +19,13 @@ pub enum Warning {
     AllowedAndBlocked(String),
     /// An entry covers a whole top-level domain.
     TopLevelDomain(String),
+    /// An exception that has run out.
+    ExceptionOver {
+        /// Its name.
+        name: String,
+        /// Its line in the policy file.
+        line: u32,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -32,6 +39,9 @@ impl fmt::Display for Warning {
             }
             Self::TopLevelDomain(name) => {
                 write!(f, "`{name}` is a top-level domain: everything under it is covered")
+            }
+            Self::ExceptionOver { name, line } => {
+                write!(f, "the exception for `{name}` in line {line} has run out: remove it")
             }
         }
     }

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::compile::Row;
 use super::decide::Listed;
-use super::file::LocalRule;
 use super::name::{self, NameError};
 use super::port::Port;
 use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy};
@@ -168,7 +167,7 @@ impl Policy {
             dated: dated.map(|date| date.to_string()),
             age_days: dated.and_then(|date| date.until(today).ok()).map(|span| span.get_days()),
             source: list.and_then(|list| list.sources.of(row.line)).map(str::to_owned),
-            reason: self.rule(row.list, name).map(|rule| rule.reason.clone()),
+            reason: self.reason(row, name).map(str::to_owned),
         }
     }
 
@@ -176,13 +175,14 @@ impl Policy {
         self.lists.get(usize::from(row.list)).map_or(0, |list| list.mask)
     }
 
-    fn rule(&self, list: u16, name: &str) -> Option<&LocalRule> {
-        let rules = match list {
+    /// What the author of a local rule or exception said.
+    fn reason(&self, row: &Row, name: &str) -> Option<&str> {
+        let rules = match row.list {
             ALLOW_LIST => &self.allow,
             BLOCK_LIST => &self.block,
-            _ => return None,
+            _ => return self.exceptions.reason_at(row.line, name),
         };
-        rules.iter().find(|rule| &*rule.name == name)
+        rules.iter().find(|rule| &*rule.name == name).map(|rule| &*rule.reason)
     }
 }
 
