@@ -36,7 +36,7 @@ pub(crate) struct Exception {
     pub(crate) reason: String,
     pub(crate) line: u32,
     /// Number of its window.
-    pub(crate) window: usize,
+    pub(crate) window: u16,
 }
 
 /// Who may visit what is excepted under one bit, and on what days.
@@ -107,19 +107,19 @@ impl Exceptions {
         from: Option<Date>,
         until: Date,
         categories: &Categories,
-    ) -> Result<usize, Fault> {
+    ) -> Result<u16, Fault> {
         let same =
             |window: &Window| (&window.groups, window.from, window.until) == (&groups, from, until);
-        if let Some(known) = self.windows.iter().position(same) {
-            return Ok(known);
+        if let Some((number, _)) = (0..).zip(&self.windows).find(|(_, window)| same(window)) {
+            return Ok(number);
         }
         let free = categories.free_bits();
-        let Some(bit) = free.get(self.windows.len()).copied() else {
+        let Some((number, bit)) = (0..).zip(&free).nth(self.windows.len()) else {
             let remedy = "give exceptions of one purpose the same groups and dates";
             return Err(Fault::TooMany { what: "kinds of exceptions", max: free.len(), remedy });
         };
-        self.windows.push(Window { bit, groups, from, until });
-        Ok(self.windows.len() - 1)
+        self.windows.push(Window { bit: *bit, groups, from, until });
+        Ok(number)
     }
 
     /// What was said of the exception in this line.

@@ -94,7 +94,7 @@ pub(crate) struct Group {
 /// All groups, the default group first.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    groups: Vec<Group>,
+    all: Vec<Group>,
     /// The declared group whose rules the default group has.
     default: GroupId,
     /// Longest first, so that the first that contains an address is the longest that does.
@@ -166,13 +166,13 @@ impl Groups {
         }
         let default = GroupId(u16::try_from(default + 1).unwrap_or_default());
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
-        Ok(Self { groups, default, prefixes })
+        Ok(Self { all: groups, default, prefixes })
     }
 
     /// Puts the masks in force that hold while these schedules are on; `allowed` are further bits a group allows.
     pub(crate) fn turn(&mut self, active: Active, allowed: impl Fn(GroupId) -> u64) {
         let default = self.default;
-        for (id, group) in (0..).map(GroupId).zip(&mut self.groups) {
+        for (id, group) in (0..).map(GroupId).zip(&mut self.all) {
             group.masks = during::with(group.base, &group.during, active);
             group.masks.allow |= allowed(if id == GroupId::default() { default } else { id });
         }
@@ -180,7 +180,7 @@ impl Groups {
 
     /// What holds of each group.
     pub(crate) fn masks(&self) -> Vec<GroupMasks> {
-        self.groups.iter().map(|group| group.masks).collect()
+        self.all.iter().map(|group| group.masks).collect()
     }
 
     /// The group of a name.
@@ -190,15 +190,15 @@ impl Groups {
 
     /// Names of all groups that a policy declares.
     pub(crate) fn names(&self) -> Vec<&str> {
-        self.groups.iter().skip(1).map(|group| group.name.as_str()).collect()
+        self.all.iter().skip(1).map(|group| group.name.as_str()).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
-        (0..).map(GroupId).zip(&self.groups)
+        (0..).map(GroupId).zip(&self.all)
     }
 
     pub(crate) fn get(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(usize::from(id.0))
+        self.all.get(usize::from(id.0))
     }
 
     /// The group of the longest prefix that has the address.

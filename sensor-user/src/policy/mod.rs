@@ -62,7 +62,7 @@ const ALLOW_LIST: u16 = 1;
 const BLOCK_LIST: u16 = 2;
 
 /// Index of the first list of exceptions; each window has one.
-const EXCEPTION_LISTS: usize = 3;
+const EXCEPTION_LISTS: u16 = BLOCK_LIST + 1;
 
 /// A list that was read.
 #[derive(Clone, Debug)]
@@ -129,13 +129,14 @@ impl Policy {
         }
         for exception in &file.exceptions.granted {
             let index = EXCEPTION_LISTS + exception.window;
-            if let Some(list) = lists.get_mut(index) {
+            if let Some(list) = lists.get_mut(usize::from(index)) {
                 list.names += 1;
             }
-            let added = names.add(&exception.name, index as u16, exception.line);
+            let added = names.add(&exception.name, index, exception.line);
             added.map_err(|fault| PolicyError::at_line(path, exception.line, fault))?;
         }
-        let first = lists.len() as u16;
+        let windows = file.exceptions.windows.len();
+        let first = EXCEPTION_LISTS + u16::try_from(windows).unwrap_or_default();
         for (index, declaration) in (first..).zip(file.lists) {
             lists.push(read_list(path, index, declaration, &mut names)?);
         }
