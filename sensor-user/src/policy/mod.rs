@@ -39,6 +39,7 @@ use self::list::{Header, Sources};
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
 pub use self::compile::NAMES_MAX;
 pub use self::decide::{Decision, Listed};
+pub(crate) use self::error::shown;
 pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
