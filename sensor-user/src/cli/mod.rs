@@ -184,6 +184,11 @@ fn check_config(path: &Path, json: bool, out: &mut impl Write) -> anyhow::Result
     }
     let (version, names) = (policy.version(), policy.entry_count());
     writeln!(out, "# policy {version}: {names} names, {} warnings", policy.warnings().count)?;
+    for list in policy.lists() {
+        if let Some(summary) = list.summary() {
+            writeln!(out, "#   list {}: {summary}", list.id)?;
+        }
+    }
     for warning in &policy.warnings().shown {
         writeln!(out, "#   {warning}")?;
     }

@@ -153,6 +153,17 @@ impl Report {
         })
     }
 
+    /// The report in a line: `hosts, 3 names of 9 lines; left out: 2 address, 1 url`.
+    pub fn summary(&self) -> String {
+        let total = self.total();
+        let left_out = total.iter().filter(|(reason, _)| reason.is_left_out());
+        let left_out: Vec<String> =
+            left_out.map(|(reason, count)| format!("{count} {}", reason.name())).collect();
+        let left_out = if left_out.is_empty() { "nothing".to_owned() } else { left_out.join(", ") };
+        let (format, taken, lines) = (self.format.name(), total.taken(), total.lines);
+        format!("{format}, {taken} names of {lines} lines; left out: {left_out}")
+    }
+
     /// Refuses a list that is mostly not understood, and one without a name: half a list blocks half
     /// of what its author meant, and an error page blocks nothing.
     pub fn check(&self) -> Result<(), ListError> {

@@ -1,6 +1,6 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
-//! `file` reads `policy.toml` and its preset, `list` the lists it names, `compile` joins them to
+//! `file` reads `policy.toml` and its preset, `list` and `import` the lists it names, `compile` joins them to
 //! one entry a name, `no_name` says what becomes of flows without one, `dns` how queries are answered,
 //! `block_page` what a browser is shown; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
@@ -22,6 +22,7 @@ mod error;
 mod file;
 pub mod generations;
 mod group;
+mod import;
 mod list;
 pub mod name;
 pub mod no_name;
@@ -35,6 +36,7 @@ use self::compile::{Interest, Names, Table};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
 use self::group::{Group, Groups};
 use self::list::{Header, Sources};
+use crate::lists::Report;
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
 pub use self::compile::NAMES_MAX;
@@ -68,6 +70,8 @@ pub struct List {
     pub dated: Option<Date>,
     /// Names read, doubles included.
     pub names: u32,
+    /// What became of the lines of a list of another format; none for one name a line.
+    pub report: Option<Report>,
     sources: Sources,
 }
 
@@ -111,7 +115,8 @@ impl Policy {
             interest.block |= group.masks.block;
             interest.alert |= group.masks.alert;
         }
-        let (table, warnings) = names.compile(&lists, interest);
+        let (table, mut warnings) = names.compile(&lists, interest);
+        import::warn(&lists, &mut warnings);
         let PolicyFile { version, categories, groups, answer, allow, block, .. } = file;
         Ok(Self {
             version,
@@ -211,6 +216,7 @@ fn pseudo_list(id: &str, policy: &Path, mask: u64, rules: &[LocalRule]) -> List 
         protected: false,
         dated: None,
         names: u32::try_from(rules.len()).unwrap_or(u32::MAX),
+        report: None,
         sources: Sources::default(),
     }
 }
@@ -221,7 +227,10 @@ fn read_list(
     declaration: ListDeclaration,
     names: &mut Names,
 ) -> Result<List, PolicyError> {
-    let ListDeclaration { id, path, line, categories: mask, protected } = declaration;
+    if let Some(format) = declaration.format {
+        return import::read_list(policy, index, declaration, format, names);
+    }
+    let ListDeclaration { id, path, line, categories: mask, protected, .. } = declaration;
     let opened = source::open(&path, list::LIST_BYTES_MAX)
         .map_err(|fault| PolicyError::at_line(policy, line, fault))?;
     let mut count = 0;
@@ -229,7 +238,7 @@ fn read_list(
         count += 1;
         names.add(name, index, line)
     })?;
-    Ok(List { id, file: path, mask, protected, dated, names: count, sources })
+    Ok(List { id, file: path, mask, protected, dated, names: count, report: None, sources })
 }
 
 #[cfg(test)]

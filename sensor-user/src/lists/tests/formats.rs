@@ -374,6 +374,25 @@ fn the_same_names_in_every_format_are_the_same_set_and_the_format_is_guessed() {
 }
 
 #[test]
+fn the_lines_in_the_readme_are_read_as_it_says() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let section = readme.split("## Lists of other formats").nth(1).unwrap();
+    for format in Format::ALL.into_iter().filter(|format| *format != Format::Sha256Hex) {
+        let row = section.split(&format!("| `{}` | `", format.name())).nth(1).unwrap();
+        let line = row.split("` |").next().unwrap().replace("\\|", "|");
+        let inspected = if format == Format::Ut1 { Format::Domains } else { format };
+        let names = read(line.as_bytes(), inspected).unwrap().names;
+        assert!(names.iter().any(|(name, _)| name == "ads.example"), "{line}");
+    }
+    for reason in Reason::ALL.into_iter().filter(|reason| reason.is_left_out()) {
+        let name = reason.name();
+        let grouped = name.starts_with("invalid-") || name.ends_with("-too-long");
+        assert!(grouped || section.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
 fn nonsense_is_refused_with_what_it_looks_like() {
     assert_eq!(
         refusal(b"# x\n\na.example\n0.0.0.0 b.example\n0.0.0.0 c.example\n", Format::Domains),
