@@ -152,7 +152,7 @@ impl ListFault {
 
 fn likely_remedy(likely: Option<Format>) -> String {
     likely.map_or_else(
-        || "it looks like no format that is known, see what was downloaded".to_owned(),
+        || "write the format it is in, or see what was downloaded".to_owned(),
         |format| format!("it looks like {0}, write format = \"{0}\"", format.name()),
     )
 }

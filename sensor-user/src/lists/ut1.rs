@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use tar::{Archive, Entry, EntryType, PaxExtensions};
@@ -161,6 +161,8 @@ fn read_archive(
             collection.member(kind, &path, entry, take)?;
         }
     }
+    // To its end, where gzip tells whether all of it is as it was packed.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(fail_io)?;
     let Collection { member: chosen, known, files, .. } = collection;
     if files.is_empty() || (member.is_none() && known.len() > 1) {
         choose(member, &known).map_err(fail)?;

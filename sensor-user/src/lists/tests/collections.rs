@@ -242,4 +242,10 @@ fn archives_are_bounded() {
     for cut in [600, 1500, 2100] {
         assert!(read(&whole[..cut], Some("games")).is_err(), "cut at {cut}");
     }
+    let mut packed = gzip(&whole);
+    assert!(read(&packed[..packed.len() - 1], Some("games")).is_err(), "cut in its trailer");
+    let checksum = packed.len() - 8;
+    packed[checksum] ^= 1;
+    let error = read(&packed, Some("games")).err().unwrap();
+    assert!(error.contains("checksum"), "{error}");
 }

@@ -402,7 +402,7 @@ fn nonsense_is_refused_with_what_it_looks_like() {
     assert_eq!(
         refusal(b"<!DOCTYPE html>\n<p>Not\x1b[31m found</p>\n", Format::Hosts),
         "list:1: 2 of 2 lines make no sense as hosts, `<!DOCTYPE html>` is the first: \
-            it looks like no format that is known, see what was downloaded"
+            write the format it is in, or see what was downloaded"
     );
     assert_eq!(
         refusal(b"# nothing\n", Format::Hosts),
