@@ -94,10 +94,15 @@ impl Zone {
             intake.count(if is_blank { Reason::Blank } else { Reason::Comment }, line);
             return Ok(());
         }
-        let words = words.get(..count).unwrap_or_default();
-        let texts: Vec<&str> = words.iter().map_while(|word| str::from_utf8(word).ok()).collect();
-        match &*texts {
-            texts if texts.len() < count => intake.count(Reason::NotUtf8, line),
+        let mut texts = [""; WORDS_MAX];
+        for (text, word) in texts.iter_mut().zip(words) {
+            let Ok(word) = str::from_utf8(word) else {
+                intake.count(Reason::NotUtf8, line);
+                return Ok(());
+            };
+            *text = word;
+        }
+        match texts.get(..count).unwrap_or_default() {
             [directive, value, ..] if directive.eq_ignore_ascii_case("$ORIGIN") => {
                 self.set_origin(value);
                 intake.count(Reason::Header, line);
