@@ -230,7 +230,8 @@ impl fmt::Display for Report {
                 reason.name().to_owned(),
                 reason.meaning().to_owned(),
                 place.unwrap_or_default(),
-                first.map(|(_, example)| example.text.clone()).unwrap_or_default(),
+                // The table escapes all that is not ASCII.
+                first.map(|(_, example)| example.text.replace('…', "...")).unwrap_or_default(),
             ]
         });
         let mut table = Vec::new();
