@@ -132,7 +132,7 @@ fn policy() -> PolicyImage {
     let mut domains = vec![("blocked.example".to_owned(), blocked)];
     domains.extend((0..LISTED).map(|number| (format!("site{number}.example"), other)));
     let everyone = GroupMasks { block: CATEGORY, ..GroupMasks::default() };
-    PolicyImage { domains, groups: vec![(0, everyone, Vec::new())], pages: Vec::new() }
+    PolicyImage { domains, groups: vec![(0, everyone, Vec::new())], ..PolicyImage::default() }
 }
 
 /// The flow a LAN device's frame belongs to.

@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -52,6 +52,7 @@ pub use self::interface::{Interface, InterfaceCounters};
 pub use self::page::{PAGE_MAX, Page, PageKey};
 pub use self::policy::{
     Control, DnsRules, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
+    PORTS_MAX, PortKey,
 };
 pub use self::value::{
     ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, BlockedAnswer, Direction, FlowEnd, HAPPENINGS,
@@ -67,6 +68,7 @@ const _: () = assert!(size_of::<DomainEntry>() == 16);
 const _: () = assert!(size_of::<GroupMasks>() == 72);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
 const _: () = assert!(size_of::<PageKey>() == 8);
+const _: () = assert!(size_of::<PortKey>() == 8);
 const _: () = assert!(size_of::<Page>() == PAGE_MAX + 12);
 const _: () = assert!(size_of::<Control>() == 56);
 const _: () = assert!(size_of::<Interface>() == 8);

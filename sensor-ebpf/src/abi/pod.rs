@@ -5,7 +5,7 @@ use super::flow::{Flow, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
 use super::page::{Page, PageKey};
-use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix};
+use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix, PortKey};
 
 /// Marks map types as plain data for user space.
 macro_rules! pod {
@@ -30,6 +30,7 @@ pod!(
     GroupMasks,
     GroupPrefix,
     PageKey,
+    PortKey,
     Page,
     Control,
     Interface,

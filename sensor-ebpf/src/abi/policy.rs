@@ -14,7 +14,25 @@ pub struct DomainKey {
     pub reserved: u32,
 }
 
-/// What is known of a listed name.
+/// Key of a listed port: looked up by the packet that opens a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct PortKey {
+    /// Generation of the policy that lists it.
+    pub policy: u32,
+    /// Port that devices connect to.
+    pub port: u16,
+    /// IP protocol number: 6 for TCP, 17 for UDP.
+    pub protocol: u8,
+    /// Always 0.
+    pub reserved: u8,
+}
+
+/// Ports of one policy that can be listed: ways round a filter that keep to a port are some dozen, and the
+/// packet that opens a flow looks for its own among them in a table that stays in the cache.
+pub const PORTS_MAX: u32 = 512;
+
+/// What is known of a listed name or port.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct DomainEntry {

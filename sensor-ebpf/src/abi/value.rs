@@ -153,6 +153,8 @@ wire_enum! {
         Dtls = 34 => "dtls",
         /// UDP that is no QUIC.
         NotQuic = 35 => "not-quic",
+        /// The port it goes to is listed, and that decided before a name could be seen.
+        ListedPort = 36 => "listed-port",
     }
 }
 

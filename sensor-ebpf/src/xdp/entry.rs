@@ -56,7 +56,8 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
         let plan = match seen.packet.protocol {
             UDP if is_query(&seen.packet) => Plan::Query,
-            UDP => Plan::Datagram,
+            UDP => Plan::FirstDatagram,
+            _ if seen.packet.opens_connection() => Plan::Followed,
             _ => Plan::Alone,
         };
         return finish(ctx, &seen, &key, plan);
@@ -190,12 +191,15 @@ fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
 #[inline(always)]
 fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
     let packet = &seen.packet;
+    let by_port = flow.no_name == NoName::ListedPort as u8;
     if packet.protocol == UDP {
-        // Ports come again: another connection's hello is judged by its own name.
-        return Plan::BlockedDatagram;
+        // Source ports come again: another connection's hello is judged by its own name.
+        return if by_port { Plan::Drop } else { Plan::BlockedDatagram };
     }
-    // A connection that would come after it may be asked for: its data waits for the answer.
-    if packet.opens_connection() && packet.payload_length == 0 {
+    // A connection that would come after it may be asked for: its data waits for the answer. Not where asking
+    // is what was blocked.
+    let at_syn = by_port || flow.no_name == NoName::MptcpJoin as u8;
+    if packet.opens_connection() && packet.payload_length == 0 && !at_syn {
         return Plan::Pass;
     }
     // What acknowledges a block page wants no answer.
@@ -305,11 +309,19 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
             if plan == Plan::BlockedDatagram {
                 examination.sight |= sight::BLOCKED;
             }
-            STAGES.tail_call(ctx, stage::QUIC);
+            if plan == Plan::FirstDatagram {
+                STAGES.tail_call(ctx, stage::PORTS);
+            } else {
+                STAGES.tail_call(ctx, stage::QUIC);
+            }
         } else if plan != Plan::Alone {
             examination.sight |= sight::FOLLOWED;
             examination.dns.stream = dns::FRESH;
-            STAGES.tail_call(ctx, stage::NORMALISE);
+            if seen.packet.opens_connection() {
+                STAGES.tail_call(ctx, stage::PORTS);
+            } else {
+                STAGES.tail_call(ctx, stage::NORMALISE);
+            }
         } else {
             STAGES.tail_call(ctx, stage::HANDSHAKE);
         }

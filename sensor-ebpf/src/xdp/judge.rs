@@ -101,12 +101,7 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     let was_blocked = examination.sight & sight::BLOCKED != 0;
     // On a blocked flow only another name gets through.
     let verdict = if was_blocked && reason != NoName::Named { Verdict::Block } else { verdict };
-    let event = &mut examination.event;
-    event.abi = ABI_VERSION;
-    event.policy = policy;
-    event.group = group as u16;
-    event.verdict = verdict as u8;
-    keep_verdict(examination, verdict, row);
+    keep(examination, policy, group, verdict, row);
 
     #[cfg(not(feature = "trace"))]
     let _ = ctx;
@@ -122,11 +117,56 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     );
     let every = control.report_all != 0 && reason == NoName::Named;
     let is_new = verdict == Verdict::Block && !was_blocked;
-    let told = is_new || verdict == Verdict::Alert || every;
-    if told && events::verdict(&examination.event).is_err() {
-        row.happened(Happening::VerdictEventLost);
+    if is_new || verdict == Verdict::Alert || every {
+        tell(examination, row);
     }
     Some(Decision { verdict, is_canary })
+}
+
+/// Decides about a flow by what is listed of its port. `None`: it goes on to be judged by its name.
+#[inline(always)]
+pub(crate) fn judge_port(
+    examination: &mut Examination,
+    entry: DomainEntry,
+    row: Row,
+) -> Option<Decision> {
+    let policy = maps::control()?.policy;
+    let group = group_of(examination.event.key.lan_address, policy);
+    let verdict = decide(entry.categories, &masks_of(group, policy));
+    if verdict == Verdict::Allow {
+        return None;
+    }
+    let event = &mut examination.event;
+    event.no_name = NoName::ListedPort as u8;
+    event.name_hash = 0;
+    event.name.length = 0;
+    event.name_source = NameSource::None as u8;
+    event.categories = entry.categories;
+    event.list = entry.list;
+    if verdict == Verdict::Block {
+        row.no_name(NoName::ListedPort);
+    }
+    keep(examination, policy, group, verdict, row);
+    tell(examination, row);
+    Some(Decision { verdict, is_canary: false })
+}
+
+/// Puts a verdict in the event and in the flow.
+#[inline(always)]
+fn keep(examination: &mut Examination, policy: u32, group: u32, verdict: Verdict, row: Row) {
+    let event = &mut examination.event;
+    event.abi = ABI_VERSION;
+    event.policy = policy;
+    event.group = group as u16;
+    event.verdict = verdict as u8;
+    keep_verdict(examination, verdict, row);
+}
+
+#[inline(always)]
+fn tell(examination: &Examination, row: Row) {
+    if events::verdict(&examination.event).is_err() {
+        row.happened(Happening::VerdictEventLost);
+    }
 }
 
 #[inline(always)]
@@ -233,8 +273,24 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
         // What could not be read takes nothing from what was.
         return;
     }
+    if flow.verdict == Verdict::Alert as u8
+        && verdict != Verdict::Block
+        && examination.sight & sight::DNS == 0
+    {
+        // What was told of a flow stands in its record; an alert for its port gets the name that comes later.
+        if flow.name_hash == 0 {
+            flow.name_hash = event.name_hash;
+            flow.name_source = event.name_source;
+            flow.no_name = event.no_name;
+        }
+        if examination.sight & sight::HTTP == 0 {
+            flow.phase = Phase::Named as u8;
+        }
+        return;
+    }
     flow.policy = event.policy;
     flow.group = event.group;
+    let is_port = event.no_name == NoName::ListedPort as u8;
     if event.no_name == NoName::Named as u8 {
         flow.name_hash = event.name_hash;
         flow.categories = event.categories;
@@ -247,9 +303,16 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
         flow.name_hash = 0;
         flow.list = 0;
         flow.name_source = NameSource::None as u8;
-        flow.no_name = event.no_name;
+        if is_port {
+            flow.categories = event.categories;
+            flow.list = event.list;
+        }
+        // Where its port passes, the flow has yet to say why it has no name.
+        if !is_port || verdict == Verdict::Block {
+            flow.no_name = event.no_name;
+        }
     }
-    if examination.sight & (sight::DNS | sight::HTTP) == 0 {
+    if examination.sight & (sight::DNS | sight::HTTP) == 0 && !is_port {
         flow.phase = Phase::Named as u8;
     }
     if verdict == Verdict::Block && examination.connection == 0 {

@@ -42,6 +42,7 @@ mod normalise;
 mod orders;
 mod page;
 mod payload;
+mod ports;
 mod quic;
 mod quic_refused;
 mod quic_stream;
@@ -147,6 +148,13 @@ pub(crate) fn quic(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn quic_refused(ctx: XdpContext) -> u32 {
     quic_refused::run(&ctx)
+}
+
+/// Tail-called for the packet that opens a flow.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn ports(ctx: XdpContext) -> u32 {
+    ports::run(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server, or sends it a

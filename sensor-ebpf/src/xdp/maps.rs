@@ -6,8 +6,8 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Ring
 use sensor_ebpf::abi::{
     ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, DomainKey, Flow,
     FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks, GroupPrefix, IFINDEX_MAX, INTERFACES_MAX,
-    Interface, InterfaceCounters, NAME_BUFFER, Page, PageKey, Recorded, StoredHello, StoredName,
-    VerdictEvent,
+    Interface, InterfaceCounters, NAME_BUFFER, PORTS_MAX, Page, PageKey, PortKey, Recorded,
+    StoredHello, StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
@@ -52,6 +52,8 @@ pub(crate) mod stage {
     pub(crate) const REQUESTS: u32 = 9;
     /// Reads the Initials of a client's datagram.
     pub(crate) const QUIC: u32 = 10;
+    /// Decides about the port that a packet opens a flow to.
+    pub(crate) const PORTS: u32 = 11;
 }
 
 /// The stages behind the fast path.
@@ -123,6 +125,11 @@ pub(crate) static SLOT_SHARES: LruHashMap<Address, SlotShare> =
 #[map]
 pub(crate) static DOMAINS: HashMap<DomainKey, DomainEntry> =
     HashMap::with_max_entries(262_144, NO_PREALLOC);
+
+/// Listed ports of both policies.
+#[map]
+pub(crate) static PORTS: HashMap<PortKey, DomainEntry> =
+    HashMap::with_max_entries(PORTS_MAX * 2, NO_PREALLOC);
 
 /// Addresses to groups, of both policies.
 #[map]

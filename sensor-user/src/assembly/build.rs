@@ -66,8 +66,8 @@ impl Builder {
     ) -> Record {
         let device = IpAddr::from(key.lan_address);
         let mut judged = self.generations.resolve(flow, device);
-        if flow.name_hash == 0 {
-            // They are of a name that came before what the flow was blocked for.
+        if flow.name_hash == 0 && flow.list == 0 {
+            // They are of a name that came before what the flow was blocked for, and not of its port.
             (judged.categories, judged.list) = (Vec::new(), None);
         }
         let asked = if flow.name_hash == 0 && !judged.unlogged {
@@ -246,7 +246,7 @@ pub(super) fn flow_id(key: &FlowKey, flow: &Flow) -> u64 {
 mod tests {
     use std::path::Path;
 
-    use sensor_ebpf::abi::{StoredHello, StoredName, Volume};
+    use sensor_ebpf::abi::{DomainEntry, StoredHello, StoredName, Volume};
 
     use super::*;
     use crate::hello::tests::chrome;
@@ -344,6 +344,20 @@ mod tests {
                 assert_eq!((record.name, record.no_name), (None, reason));
                 assert_eq!((record.verdict, record.name_source), (verdict, NameSource::None));
             }
+        }
+        // What decided about its port is told.
+        let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/policy.toml");
+        let policy = Policy::load(&policy).unwrap();
+        let (_, entry) = policy.ports().find(|(port, _)| port.to_string() == "udp/1194").unwrap();
+        let mut knowing = builder();
+        knowing.generations.note(1, &policy).unwrap();
+        let DomainEntry { categories, list, .. } = entry;
+        let no_name = NoName::ListedPort as u8;
+        let flow = Flow { categories, list, policy: 1, no_name, ..Flow::default() };
+        for (list, expected) in [(list, vec!["circumvention"]), (0, Vec::new())] {
+            let record = made(&mut knowing, &Flow { list, ..flow }, NOTHING);
+            assert_eq!(record.categories, expected);
+            assert_eq!(record.list.is_some(), list != 0);
         }
         // A reason of another version, and none at all.
         for no_name in [u8::MAX, NoName::Named as u8] {

@@ -17,7 +17,7 @@ use crate::record::display_name;
 /// Which name, for whom.
 #[derive(Debug, Args)]
 pub struct WhyArgs {
-    /// Name to explain
+    /// Name to explain, or port, such as udp/1194
     #[arg(required_unless_present = "reason")]
     pub name: Option<String>,
     /// Explain what happens to flows without a name for this reason, such as oversize

@@ -39,7 +39,7 @@ const PINNED: [&str; 19] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 12] = [
+const XDP_PROGRAMS: [&str; 13] = [
     "sensor",
     "normalise",
     "handshake",
@@ -52,6 +52,7 @@ const XDP_PROGRAMS: [&str; 12] = [
     "dns_segment",
     "requests",
     QUIC,
+    "ports",
 ];
 
 /// The stage that reads QUIC, the largest program: a kernel may refuse it.

@@ -9,20 +9,22 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use sensor_ebpf::abi::{
     Address, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks, GroupPrefix, Page,
-    PageKey,
+    PageKey, PortKey,
 };
 use sensor_ebpf::name::{HashKey, listed_hash};
 
 use super::control::ControlCell;
 use super::object::Object;
 use super::{KernelError, syscall};
-use crate::policy::Policy;
+use crate::policy::{Policy, Port};
 
 /// What a policy becomes in the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyImage {
     /// Listed names.
     pub domains: Vec<(String, DomainEntry)>,
+    /// Listed ports.
+    pub ports: Vec<(Port, DomainEntry)>,
     /// Groups: number, masks, prefixes.
     pub groups: Vec<(u16, GroupMasks, Vec<IpNet>)>,
     /// Block pages: group, number of the category's bit, response.
@@ -40,13 +42,14 @@ impl From<&Policy> for PolicyImage {
         let groups = groups.map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()));
         let pages = policy.block_pages().into_iter();
         let pages = pages.map(|(group, category, page)| (group.0, category, page)).collect();
-        Self { domains, groups: groups.collect(), pages }
+        Self { domains, ports: policy.ports().collect(), groups: groups.collect(), pages }
     }
 }
 
 /// Writer of the policy's maps.
 pub struct PolicyTables {
     domains: HashMap<MapData, DomainKey, DomainEntry>,
+    ports: HashMap<MapData, PortKey, DomainEntry>,
     prefixes: LpmTrie<MapData, GroupPrefix, u32>,
     groups: Array<MapData, GroupMasks>,
     pages: HashMap<MapData, PageKey, Page>,
@@ -65,6 +68,7 @@ impl PolicyTables {
     pub fn open(object: &mut Object, domains_max: u32) -> Result<Self, KernelError> {
         Ok(Self {
             domains: object.take("DOMAINS")?,
+            ports: object.take("PORTS")?,
             prefixes: object.take("GROUP_PREFIXES")?,
             groups: object.take("GROUPS")?,
             pages: object.take("PAGES")?,
@@ -120,6 +124,13 @@ impl PolicyTables {
                 .insert(domain, entry, 0)
                 .map_err(|source| full_or(source, self.domains_max))?;
         }
+        for (port, entry) in &image.ports {
+            let Port { protocol, number: port } = *port;
+            let key = PortKey { policy: generation, port, protocol, reserved: 0 };
+            self.ports
+                .insert(key, entry, 0)
+                .map_err(|source| map_error("PORTS", "fill", source))?;
+        }
         for (group, masks, prefixes) in &image.groups {
             let row = (generation & 1) * GROUPS_MAX + u32::from(*group);
             self.groups.set(row, masks, 0).map_err(|source| map_error("GROUPS", "fill", source))?;
@@ -143,6 +154,11 @@ impl PolicyTables {
             self.domains.keys().flatten().filter(|key| key.policy != generation).collect();
         for key in stale {
             self.domains.remove(&key).map_err(|source| map_error("DOMAINS", "clear", source))?;
+        }
+        let stale: Vec<PortKey> =
+            self.ports.keys().flatten().filter(|key| key.policy != generation).collect();
+        for key in stale {
+            self.ports.remove(&key).map_err(|source| map_error("PORTS", "clear", source))?;
         }
         let stale: Vec<Key<GroupPrefix>> = self
             .prefixes

@@ -110,7 +110,11 @@ fn reason_of(host: &str, error: NameError) -> Reason {
         NameError::LabelTooLong(_) => Reason::LabelTooLong,
         NameError::Idna => Reason::InvalidIdn,
         NameError::Character(_) if !host.is_ascii() => Reason::InvalidIdn,
-        NameError::Empty | NameError::EmptyLabel | NameError::Character(_) => Reason::InvalidName,
+        NameError::Empty
+        | NameError::EmptyLabel
+        | NameError::Character(_)
+        | NameError::Port
+        | NameError::DnsPort => Reason::InvalidName,
     }
 }
 
@@ -171,6 +175,7 @@ mod tests {
             ("https://user@a.example/", Reason::Url),
             ("a.example:8443", Reason::Port),
             ("http://a.example:443", Reason::Port),
+            ("tcp/1723", Reason::Url),
             ("a.example:x", Reason::InvalidName),
             ("/a.example", Reason::InvalidName),
             ("see a.example/page", Reason::InvalidName),

@@ -132,7 +132,7 @@ impl Table {
     fn warn(&self) -> Warnings {
         let mut warnings = Warnings::default();
         for (name, entry) in self.iter() {
-            if label_count(name) == 1 {
+            if label_count(name) == 1 && !super::is_port(name) {
                 warnings.push(Warning::TopLevelDomain(name.to_owned()));
             }
             let both = LOCAL_ALLOW | LOCAL_BLOCK;

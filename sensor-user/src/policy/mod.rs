@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use jiff::civil::Date;
-use sensor_ebpf::abi::{DomainEntry, GroupMasks};
+use sensor_ebpf::abi::{DomainEntry, GroupMasks, PORTS_MAX};
 
 mod block_page;
 mod category;
@@ -26,6 +26,7 @@ mod import;
 mod list;
 pub mod name;
 pub mod no_name;
+mod port;
 mod source;
 mod warning;
 mod why;
@@ -45,6 +46,7 @@ pub(crate) use self::error::shown;
 pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
+pub use self::port::Port;
 pub use self::warning::{WARNINGS_MAX, Warning, Warnings};
 pub use self::why::{Finding, Why, Witness};
 
@@ -117,6 +119,13 @@ impl Policy {
         }
         let (table, mut warnings) = names.compile(&lists, interest);
         import::warn(&lists, &mut warnings);
+        let ports = table.iter().filter(|(name, _)| is_port(name)).count();
+        if ports > PORTS_MAX as usize {
+            let remedy = "list those that devices of yours use";
+            let fault =
+                Fault::TooMany { what: "ports in all lists", max: PORTS_MAX as usize, remedy };
+            return Err(PolicyError::of_file(path, fault));
+        }
         let PolicyFile { version, categories, groups, answer, allow, block, .. } = file;
         Ok(Self {
             version,
@@ -139,10 +148,15 @@ impl Policy {
 
     /// Every listed name, in order, with its entry.
     pub fn entries(&self) -> impl Iterator<Item = (&str, DomainEntry)> {
-        self.table.iter()
+        self.table.iter().filter(|(name, _)| !is_port(name))
     }
 
-    /// Number of listed names.
+    /// Every listed port, with its entry.
+    pub fn ports(&self) -> impl Iterator<Item = (Port, DomainEntry)> {
+        self.table.iter().filter_map(|(name, entry)| Some((Port::parse(name)?.ok()?, entry)))
+    }
+
+    /// Number of listed names and ports.
     pub fn entry_count(&self) -> usize {
         self.table.len()
     }
@@ -205,6 +219,11 @@ impl Policy {
     pub fn warnings(&self) -> &Warnings {
         &self.warnings
     }
+}
+
+/// No name has a slash.
+fn is_port(name: &str) -> bool {
+    name.contains('/')
 }
 
 /// A list that is written in the policy file itself.
@@ -334,8 +353,16 @@ mod tests {
         let policy = Policy::load(&rules("policy.toml")).unwrap();
         let student = policy.group_named("student").unwrap();
         let day: Date = "2026-11-22".parse().unwrap();
-        let pack =
-            ["encrypted-dns", "relays", "tor", "vpns", "web-proxies", "hidden-names", "dual-use"];
+        let pack = [
+            "encrypted-dns",
+            "relays",
+            "tor",
+            "vpns",
+            "web-proxies",
+            "ports",
+            "hidden-names",
+            "dual-use",
+        ];
         for id in pack {
             let list = policy.lists().iter().find(|list| list.id == id).unwrap();
             assert_eq!(list.dated, Some(day), "{id}");
@@ -356,6 +383,9 @@ mod tests {
             ("de-fra.prod.surfshark.com", "block"),
             ("www.croxyproxy.com", "block"),
             ("abc.ngrok-free.app", "alert"),
+            ("udp/51820", "block"),
+            ("udp/443", "allow"),
+            ("udp/4500", "allow"),
             ("cloudflare-ech.com", "allow"),
             // Whoever shares a name or a network with them.
             ("www.cloudflare.com", "allow"),

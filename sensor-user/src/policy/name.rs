@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 use sensor_ebpf::abi::{LISTED_LABELS_MAX, NAME_MAX};
 
+use super::port::Port;
+
 /// Bytes of one label (RFC 1035 section 2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
@@ -41,6 +43,12 @@ pub enum NameError {
     /// A byte no host name has.
     #[error("contains {0:?}: write the bare host name, without scheme, port or path")]
     Character(char),
+    /// A transport and no port behind it.
+    #[error("is no port: write tcp/ or udp/ and a number from 1 to 65535")]
+    Port,
+    /// The port of DNS.
+    #[error("is the port of DNS, whose queries are judged by their names: remove the line")]
+    DnsPort,
     /// Unicode that IDNA maps to nothing.
     #[error("is no valid international name: write its xn-- form")]
     Idna,
@@ -60,8 +68,12 @@ pub fn canonical(input: &str) -> Result<Cow<'_, str>, NameError> {
     Ok(name)
 }
 
-/// The canonical form of a name that is to be listed: `*.` in front is dropped, the depth bounded.
+/// The canonical form of a name that is to be listed: `*.` in front is dropped, the depth bounded. Or that of a
+/// [`Port`], which no name can be mistaken for.
 pub fn listed(input: &str) -> Result<Cow<'_, str>, NameError> {
+    if let Some(port) = Port::canonical(input) {
+        return port;
+    }
     let name = canonical(input.strip_prefix("*.").unwrap_or(input))?;
     match label_count(&name) {
         labels if labels > LISTED_LABELS_MAX => Err(NameError::TooManyLabels(labels)),

@@ -13,12 +13,13 @@ use super::compile::Row;
 use super::decide::Listed;
 use super::file::LocalRule;
 use super::name::{self, NameError};
+use super::port::Port;
 use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy};
 
 /// The explanation of one verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Why {
-    /// The name asked for, canonical.
+    /// The name or port asked for, canonical.
     pub name: String,
     /// The name of its [`Verdict`].
     pub verdict: &'static str,
@@ -84,9 +85,9 @@ pub struct Witness {
 }
 
 impl Policy {
-    /// Explains the verdict of a name for a group; `today` is what the ages of lists count to.
+    /// Explains the verdict of a name or a port for a group; `today` is what the ages of lists count to.
     pub fn why(&self, name: &str, group: GroupId, today: Date) -> Result<Why, NameError> {
-        let name = name::canonical(name)?;
+        let name = Port::canonical(name).unwrap_or_else(|| name::canonical(name))?;
         let mut findings =
             self.covering(&name).map(|listed| (listed, self.finding(listed, group, today)));
         let because = findings.next();

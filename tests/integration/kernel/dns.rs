@@ -31,7 +31,8 @@ pub(super) fn bench(side: Side, dns: DnsRules) -> Result<Bench> {
         ("canary.example".to_owned(), canary),
     ];
     let masks = GroupMasks { block: 1, dns, ..GroupMasks::default() };
-    let image = PolicyImage { domains, groups: vec![(0, masks, Vec::new())], pages: Vec::new() };
+    let image =
+        PolicyImage { domains, groups: vec![(0, masks, Vec::new())], ..PolicyImage::default() };
     bench.tables.push(&bench.control, &image, |_| Ok(()))?;
     Ok(bench)
 }

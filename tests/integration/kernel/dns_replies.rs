@@ -295,11 +295,7 @@ fn a_full_table_renames_all_the_same() -> Result<()> {
     use sensor_user::kernel::tables::PolicyImage;
     let mut bench = Bench::with_sizes(Side::Lan, Sizes { flows: 1, ..Sizes::SMALL })?;
     let masks = GroupMasks { dns: RENAME, ..GroupMasks::default() };
-    let image = PolicyImage {
-        domains: Vec::new(),
-        groups: vec![(0, masks, Vec::new())],
-        pages: Vec::new(),
-    };
+    let image = PolicyImage { groups: vec![(0, masks, Vec::new())], ..PolicyImage::default() };
     bench.tables.push(&bench.control, &image, |_| Ok(()))?;
     let query = Query::of("library.example", HTTPS);
     let answer = Answer::to(&query, vec![Record::of(HTTPS, 60, &[0, 1, 0])]);

@@ -10,6 +10,7 @@ mod link;
 mod malformed;
 mod pages;
 mod parity;
+mod ports;
 mod quic;
 mod records;
 mod requests;
@@ -81,7 +82,7 @@ impl Bench {
         let block_no_name = reasons.iter().fold(0, |mask, reason| mask | 1 << *reason as u8);
         let masks = GroupMasks { block: 1, block_no_name, ..GroupMasks::default() };
         let image =
-            PolicyImage { domains, groups: vec![(0, masks, Vec::new())], pages: Vec::new() };
+            PolicyImage { domains, groups: vec![(0, masks, Vec::new())], ..PolicyImage::default() };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
     }
@@ -94,6 +95,7 @@ impl Bench {
             domains: vec![(name.to_owned(), entry)],
             groups: vec![(0, masks, Vec::new())],
             pages: vec![(0, CATEGORY, *page)],
+            ..PolicyImage::default()
         };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())

@@ -2,6 +2,7 @@
 //!
 //! - [`blocking`], [`block_page`], [`bridge`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
+//! - [`ports`]: flows that end at the port they go to.
 //! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
@@ -29,6 +30,7 @@ mod malformed;
 mod names;
 mod offloads;
 mod patient;
+mod ports;
 mod records;
 mod refusals;
 mod reload;
