@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::name::NameError;
+use crate::lists::{Format, ListError, ListFault};
 
 /// Characters shown of a text that is wrong: enough to find it, too few to flood a terminal.
 const SHOWN_CHARACTERS_MAX: usize = 80;
@@ -140,6 +141,27 @@ pub enum Fault {
     #[error("`{0}` is no version: use 1 to {max} printable ASCII characters without spaces",
         max = super::file::VERSION_BYTES_MAX)]
     Version(String),
+    /// A format that there is not.
+    #[error("`{0}` is no format: write one of {names}, {known}",
+        names = super::file::NAMES_FORMAT, known = enforced_formats())]
+    UnknownFormat(String),
+    /// A list whose names are not known.
+    #[error(
+        "lists of hashes cannot be enforced, their names are not known here: write a list of names"
+    )]
+    HashedList,
+    /// A category of a collection, and a list that is none.
+    #[error(
+        "`member` is given, and only a list of format ut1 has members: \
+        remove it, or write format = \"ut1\""
+    )]
+    MemberUnused,
+    /// A list of another format, at a line of it.
+    #[error("{0}")]
+    ListLine(ListFault),
+    /// A list of another format as a whole.
+    #[error("{0}")]
+    List(ListError),
     /// A list that says nothing.
     #[error("list `{0}` has no category: name at least one in `categories`")]
     NoCategory(String),
@@ -300,6 +322,12 @@ pub enum Fault {
         /// The group that has it.
         group: String,
     },
+}
+
+/// The formats of others that a policy can enforce.
+fn enforced_formats() -> String {
+    let formats = Format::ALL.into_iter().filter(|format| *format != Format::Sha256Hex);
+    formats.map(Format::name).collect::<Vec<_>>().join(", ")
 }
 
 /// A text of a file as it may be printed: without control characters, and short.

@@ -16,6 +16,7 @@ use super::name;
 use super::no_name::{NoNameRules, RawNoName};
 use super::schedule::{Calendar, RawSchedule};
 use super::source::Source;
+use crate::lists::Format;
 
 /// Bytes of an id: it is a label value in metrics and a column in records.
 pub(crate) const ID_BYTES_MAX: usize = 32;
@@ -25,6 +26,9 @@ pub(crate) const VERSION_BYTES_MAX: usize = 64;
 
 /// Lists of one policy: far more than are kept by hand, far less than a `u16` counts.
 pub const LISTS_MAX: usize = 1024;
+
+/// The format a list is in that names none: one name a line.
+pub(crate) const NAMES_FORMAT: &str = "names";
 
 /// Id of the list of names that are in none.
 pub(crate) const NO_LIST_ID: &str = "none";
@@ -62,6 +66,8 @@ struct RawList {
     categories: Vec<Spanned<String>>,
     #[serde(default)]
     protected: bool,
+    format: Option<Spanned<String>>,
+    member: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +100,10 @@ pub(crate) struct ListDeclaration {
     pub(crate) line: u32,
     pub(crate) categories: u64,
     pub(crate) protected: bool,
+    /// The format of others it is in; none for one name a line.
+    pub(crate) format: Option<Format>,
+    /// The category of a collection.
+    pub(crate) member: Option<String>,
 }
 
 /// A name somebody allowed or blocked by hand.
@@ -200,10 +210,34 @@ fn check_lists(
             line: source.line(&list.file.span()),
             categories: mask,
             protected: list.protected,
+            format: check_format(source, list)?,
+            member: list.member.as_ref().map(|member| member.get_ref().clone()),
         });
     }
     check_protected(source, raw, &lists)?;
     Ok(lists)
+}
+
+/// The format a list is in; none for one name a line.
+fn check_format(source: &Source, list: &RawList) -> Result<Option<Format>, PolicyError> {
+    let format = match &list.format {
+        None => None,
+        Some(name) if name.get_ref() == NAMES_FORMAT => None,
+        Some(name) => {
+            let fail = |fault| Err(source.fail(&name.span(), fault));
+            match Format::named(name.get_ref()) {
+                None => return fail(Fault::UnknownFormat(shown(name.get_ref()))),
+                Some(Format::Sha256Hex) => return fail(Fault::HashedList),
+                format => format,
+            }
+        }
+    };
+    match &list.member {
+        Some(member) if format != Some(Format::Ut1) => {
+            Err(source.fail(&member.span(), Fault::MemberUnused))
+        }
+        _ => Ok(format),
+    }
 }
 
 /// A category is filled by protected lists only or by none of them.
@@ -306,6 +340,40 @@ mod tests {
                     { id = \"b\", file = \"b\", categories = [\"help\", \"drugs\"] }]",
             ),
             "policy.toml:7: list `b` shares a category with protected list `a`: give one its own",
+        );
+    }
+
+    #[test]
+    fn faults_of_formats() {
+        let check = |keys: &str, expected: &str| {
+            let category = "category = [{ id = \"drugs\", title = \"\", covers = \"\" }]";
+            let list = "[[list]]\nid = \"l\"\nfile = \"l.txt\"\ncategories = [\"drugs\"]";
+            check(&format!("{category}\n{list}\n{keys}"), expected);
+        };
+        check(
+            "format = \"host\"",
+            "policy.toml:8: `host` is no format: write one of names, domains, hosts, dnsmasq, unbound, \
+                rpz, adblock, csv, ut1",
+        );
+        check(
+            "format = \"sha256-hex\"",
+            "policy.toml:8: lists of hashes cannot be enforced, their names are not known here: \
+                write a list of names",
+        );
+        for format in ["", "format = \"names\"\n", "format = \"hosts\"\n"] {
+            let line = 8 + format.lines().count();
+            check(
+                &format!("{format}member = \"adult\""),
+                &format!(
+                    "policy.toml:{line}: `member` is given, and only a list of format ut1 has members: \
+                        remove it, or write format = \"ut1\""
+                ),
+            );
+        }
+        check(
+            "format = \"hosts\"",
+            "policy.toml:6: /l.txt: cannot be read (No such file or directory (os error 2)): \
+                check that it is there, whole and may be read",
         );
     }
 

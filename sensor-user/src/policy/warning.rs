@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Place;
+
 /// Warnings that are kept; the rest is counted. A person reads the first screen.
 pub const WARNINGS_MAX: usize = 100;
 
@@ -26,6 +28,13 @@ pub enum Warning {
         /// Its line in the policy file.
         line: u32,
     },
+    /// A list of another format has a name that everybody's names are under; it is left out.
+    PublicSuffix {
+        /// The name, as it is written.
+        name: String,
+        /// Where.
+        place: Place,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -43,6 +52,9 @@ impl fmt::Display for Warning {
             Self::ExceptionOver { name, line } => {
                 write!(f, "the exception for `{name}` in line {line} has run out: remove it")
             }
+            Self::PublicSuffix { name, place } => {
+                write!(f, "`{name}` of {place} is left out: everybody's names are under it")
+            }
         }
     }
 }
@@ -50,7 +62,7 @@ impl fmt::Display for Warning {
 /// The first [`WARNINGS_MAX`] warnings and the count of all.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings {
-    /// The first ones, in order of names.
+    /// The first ones: those of entries in order of names, then those of lists of other formats.
     pub shown: Vec<Warning>,
     /// All of them.
     pub count: usize,
@@ -62,6 +74,11 @@ impl Warnings {
         if self.shown.len() < WARNINGS_MAX {
             self.shown.push(warning);
         }
+    }
+
+    /// Counts warnings that nothing more is known of.
+    pub(crate) fn count_more(&mut self, count: u64) {
+        self.count += usize::try_from(count).unwrap_or(usize::MAX);
     }
 }
 
