@@ -106,7 +106,11 @@ impl Seen {
         let forwarder = Forwarder::start(&lab, RESOLVER, &both[0])?;
 
         let capture = Capture::start(&lab)?;
-        let loaded = Browser::Chromium.load_resolved(&lab, &web, &both)?;
+        // The first name is loaded twice: a browser that has not read yet whom to ask has the system ask, and that
+        // asks for addresses alone.
+        let mut loaded =
+            Browser::Chromium.load_resolved(&lab, &web, &[&both[..1], &both].concat())?;
+        loaded.remove(0);
         let wanted = [&[OUTER.to_owned()], &both[..]].concat();
         let hellos = capture.finish(&wanted)?;
         let mut queries_beyond = Vec::new();
