@@ -61,7 +61,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let socket = &config.control.socket;
         server::listen(socket).with_context(|| format!("control socket {}", socket.display()))?
     };
-    let (sensor, pipeline) = Sensor::start(config, &policy)?;
+    let (sensor, pipeline) = Sensor::start(config, policy)?;
     let sensor = Arc::new(sensor);
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
@@ -105,8 +105,12 @@ async fn until_stopped(
                     let _logged = sensor.reload_policy();
                 });
             }
-            _ = health.tick() => if !pipeline.is_running() {
-                break Err(anyhow::anyhow!("a thread of the data path ended; see the log"));
+            _ = health.tick() => {
+                if !pipeline.is_running() {
+                    break Err(anyhow::anyhow!("a thread of the data path ended; see the log"));
+                }
+                let sensor = Arc::clone(sensor);
+                tokio::task::spawn_blocking(move || sensor.keep_time());
             },
             ended = &mut served => {
                 break ended.context("control socket")?.context("control socket");
@@ -135,6 +139,9 @@ struct Sensor {
 
 /// The policy in force and what it takes to replace it.
 struct PolicyInForce {
+    policy: Policy,
+    /// What the policy says now is not in the kernel yet.
+    is_behind: bool,
     tables: PolicyTables,
     control: ControlCell,
     generations: Arc<Generations>,
@@ -150,7 +157,7 @@ struct Attached {
 }
 
 impl Sensor {
-    fn start(config: &Config, policy: &Policy) -> anyhow::Result<(Self, Pipeline)> {
+    fn start(config: &Config, policy: Policy) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
@@ -181,11 +188,20 @@ impl Sensor {
             generation: control.policy(),
             names: 0,
             groups: 0,
+            schedules_on: Vec::new(),
             refused: 0,
         };
-        let mut in_force =
-            PolicyInForce { tables, control, generations: Arc::clone(&generations), status };
-        in_force.push(policy)?;
+        warn_of(&policy);
+        let meanings = Arc::clone(&generations);
+        let mut in_force = PolicyInForce {
+            policy,
+            is_behind: true,
+            tables,
+            control,
+            generations: meanings,
+            status,
+        };
+        in_force.push()?;
         let mut counters = Counters::open(&mut object)?;
         let interfaces = attach_all(&mut object, &mut counters, config)?;
         object.retire_other_stages()?;
@@ -220,6 +236,14 @@ impl Sensor {
             _object: object,
         };
         Ok((sensor, pipeline))
+    }
+
+    /// Follows the policy's schedules. What holds stays where that fails, and is tried again.
+    fn keep_time(&self) {
+        let mut in_force = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(failure) = in_force.keep_time() {
+            error!(error = format!("{failure:#}"), "a schedule was not put in force");
+        }
     }
 
     fn direction(
@@ -278,7 +302,7 @@ impl Daemon for Sensor {
         let pushed =
             Policy::load(&self.policy_file).map_err(anyhow::Error::from).and_then(|policy| {
                 let mut in_force = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
-                in_force.push(&policy)?;
+                in_force.replace(policy)?;
                 Ok(in_force.status.clone())
             });
         match &pushed {
@@ -295,23 +319,49 @@ impl Daemon for Sensor {
 }
 
 impl PolicyInForce {
-    fn push(&mut self, policy: &Policy) -> anyhow::Result<()> {
-        for warning in &policy.warnings().shown {
-            warn!("{warning}");
+    /// Puts another policy in force; on an error the one before stays.
+    fn replace(&mut self, policy: Policy) -> anyhow::Result<()> {
+        warn_of(&policy);
+        let before = std::mem::replace(&mut self.policy, policy);
+        let pushed = self.push();
+        if pushed.is_err() {
+            self.policy = before;
         }
-        let image = PolicyImage::from(policy);
-        let generations = Arc::clone(&self.generations);
-        let generation = self
-            .tables
-            .push(&self.control, &image, |generation| generations.note(generation, policy))?;
+        pushed
+    }
+
+    /// Puts the rules in force that hold now, where a schedule has begun or ended since.
+    fn keep_time(&mut self) -> anyhow::Result<()> {
+        self.is_behind |= self.policy.turn(Timestamp::now());
+        if self.is_behind {
+            self.push()?;
+            let on = self.status.schedules_on.join(", ");
+            info!(generation = self.status.generation, on, "schedules");
+        }
+        Ok(())
+    }
+
+    fn push(&mut self) -> anyhow::Result<()> {
+        let Self { policy, tables, control, generations, .. } = self;
+        let image = PolicyImage::from(&*policy);
+        let generation =
+            tables.push(control, &image, |generation| generations.note(generation, policy))?;
         self.status = PolicyStatus {
             version: policy.version().to_owned(),
             generation,
             names: policy.entry_count(),
             groups: image.groups.len(),
+            schedules_on: policy.schedules_on().into_iter().map(str::to_owned).collect(),
             refused: 0,
         };
+        self.is_behind = false;
         Ok(())
+    }
+}
+
+fn warn_of(policy: &Policy) {
+    for warning in &policy.warnings().shown {
+        warn!("{warning}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The user-space half of campus-sensor, in the order things flow:
 //!
-//! - [`config`] and [`policy`] are read and checked; [`daemon`] puts a sensor together from them;
+//! - [`config`] and [`policy`] are read and checked, with [`lists`] of other formats; [`daemon`] puts a sensor together from them;
 //! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
 //! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
 //!   [`hello`] offers, and records to the [`store`];
@@ -24,6 +24,7 @@ pub mod hello;
     reason = "system calls want their own integers; sizes and descriptors fit them"
 )]
 pub mod kernel;
+pub mod lists;
 pub mod metrics;
 pub mod names;
 pub mod pipeline;

@@ -3,6 +3,7 @@
 pub mod flows;
 #[cfg(test)]
 mod hostile;
+pub mod lists;
 mod preflight;
 pub mod status;
 pub mod table;
@@ -50,6 +51,7 @@ Examples:
   campus-sensor top --by category --since 1d
   campus-sensor why video.piracy.example --group student
   campus-sensor why --reason oversize --group student
+  campus-sensor lists inspect hosts.txt        what of a list can be enforced
   campus-sensor replay capture.pcap            names in a capture, nothing attached
   campus-sensor detach                         take the programs off every interface";
 
@@ -73,6 +75,9 @@ enum Command {
     Top(top::TopArgs),
     /// Explain the verdict for a name, or for flows without one
     Why(why::WhyArgs),
+    /// Look into category lists of other formats
+    #[command(subcommand)]
+    Lists(lists::ListsCommand),
     /// Read the names in captures through the same programs, without a network
     Replay {
         /// Captures in pcap format
@@ -131,6 +136,9 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Why(args) => why::why(&load(config)?.policy.file, args, json, &mut out)?,
+        Command::Lists(lists::ListsCommand::Inspect(args)) => {
+            lists::inspect(args, json, &mut out)?;
+        }
         Command::Replay { pcaps } => {
             let failures = replay::replay(pcaps, json, &mut out)?;
             out.flush()?;
@@ -176,6 +184,11 @@ fn check_config(path: &Path, json: bool, out: &mut impl Write) -> anyhow::Result
     }
     let (version, names) = (policy.version(), policy.entry_count());
     writeln!(out, "# policy {version}: {names} names, {} warnings", policy.warnings().count)?;
+    for list in policy.lists() {
+        if let Some(summary) = list.summary() {
+            writeln!(out, "#   list {}: {summary}", list.id)?;
+        }
+    }
     for warning in &policy.warnings().shown {
         writeln!(out, "#   {warning}")?;
     }

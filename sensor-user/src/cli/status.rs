@@ -179,6 +179,7 @@ mod tests {
                 generation: 1,
                 names: 2,
                 groups: 3,
+                schedules_on: Vec::new(),
                 refused: 0,
             },
             names_since: "2026-03-10T12:00:00Z".to_owned(),

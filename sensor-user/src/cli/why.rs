@@ -26,6 +26,9 @@ pub struct WhyArgs {
     /// Group to explain it for; the default group without it
     #[arg(long, conflicts_with = "device")]
     pub group: Option<String>,
+    /// Moment to explain it for: 2026-11-23T09:30 in the policy's time zone, or with an offset; now without it
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
     /// Device whose group to explain it for
     #[arg(long, value_name = "ADDRESS")]
     pub device: Option<IpAddr>,
@@ -43,7 +46,13 @@ pub fn why(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let policy = Policy::load(policy_file)?;
+    let mut policy = Policy::load(policy_file)?;
+    if let Some(text) = &args.at {
+        let Some(at) = policy.moment(text) else {
+            bail!("{:?} is no time: write one such as 2026-11-23T09:30", display_name(text))
+        };
+        policy.turn(at);
+    }
     let group = group_of(&policy, args)?;
     if let Some(reason) = args.reason {
         return write(&policy.why_no_name(reason, group), json, out);

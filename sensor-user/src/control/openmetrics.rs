@@ -243,6 +243,7 @@ mod tests {
                 generation: 4,
                 names: 5,
                 groups: 6,
+                schedules_on: Vec::new(),
                 refused: 2,
             },
             names_since: "2026-03-10T12:00:00Z".to_owned(),

@@ -46,6 +46,8 @@ pub struct PolicyStatus {
     pub names: usize,
     /// Groups.
     pub groups: usize,
+    /// Ids of the schedules that are on.
+    pub schedules_on: Vec<String>,
     /// Policies refused since the start; the last good one stayed in force.
     pub refused: u64,
 }
@@ -168,6 +170,9 @@ impl fmt::Display for Status {
             "policy    {} (generation {}): {} names, {} groups, {} refused",
             policy.version, policy.generation, policy.names, policy.groups, policy.refused
         )?;
+        if !policy.schedules_on.is_empty() {
+            writeln!(f, "during    {}", policy.schedules_on.join(", "))?;
+        }
         if let Some(reason) = &self.quic_unread {
             writeln!(f, "QUIC      NOT READ ({reason}): policy decides by `quic-unsupported`")?;
         }

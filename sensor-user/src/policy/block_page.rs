@@ -105,7 +105,7 @@ impl Answer {
     ) -> Result<Vec<(GroupId, u8, Page)>, usize> {
         let mut pages = Vec::new();
         for (id, group) in groups.iter() {
-            for bit in (0..64_u8).filter(|bit| group.masks.block >> bit & 1 == 1) {
+            for bit in (0..64_u8).filter(|bit| group.ever_blocked() >> bit & 1 == 1) {
                 let Some(response) = self.response(&Why::new(version, categories, group, bit))
                 else {
                     continue;

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{Fault, PolicyError, shown};
+use super::exception::EXCEPTION_ID;
 use super::file::check_id;
 use super::source::Source;
 
-/// Categories of one policy: bits of a `u64` but the two that local rules have.
+/// Categories of one policy: bits of a `u64` but the two that local rules have. Exceptions have those that are left.
 pub const CATEGORIES_MAX: usize = 62;
 
 /// Bit of names blocked by a local rule.
@@ -111,14 +112,21 @@ impl Categories {
     pub(crate) fn names(&self, mask: u64) -> Vec<&str> {
         let declared = self.0.iter().map(|category| (category.bit, category.id.as_str()));
         let local = [(LOCAL_BLOCK, LOCAL_BLOCK_ID), (LOCAL_ALLOW, LOCAL_ALLOW_ID)];
-        declared.chain(local).filter(|(bit, _)| mask & bit != 0).map(|(_, id)| id).collect()
+        let known = declared.chain(local).filter(|(bit, _)| mask & bit != 0).map(|(_, id)| id);
+        let excepted = self.free_bits().iter().any(|bit| mask & bit != 0).then_some(EXCEPTION_ID);
+        known.chain(excepted).collect()
+    }
+
+    /// Bits that no category has, highest first.
+    pub(crate) fn free_bits(&self) -> Vec<u64> {
+        (self.0.len()..CATEGORIES_MAX).rev().map(|bit| 1 << bit).collect()
     }
 
     fn add(&mut self, source: &Source, raw: &RawCategory) -> Result<(), PolicyError> {
         let (id, span): (&str, Range<usize>) = (raw.id.get_ref(), raw.id.span());
         let fail = |fault| Err(source.fail(&span, fault));
         check_id(source, &raw.id)?;
-        if id == LOCAL_BLOCK_ID || id == LOCAL_ALLOW_ID {
+        if [LOCAL_BLOCK_ID, LOCAL_ALLOW_ID, EXCEPTION_ID].contains(&id) {
             return fail(Fault::Reserved { what: "category", id: id.to_owned() });
         }
         if self.0.iter().any(|category| category.id == id) {
@@ -197,7 +205,10 @@ mod tests {
         assert_eq!(policy.category_names(masks.block), ["set", "part", "local-block"]);
         let (_, entry) = policy.entries().next().unwrap();
         assert_eq!(policy.category_names(entry.categories), ["set"]);
-        assert_eq!(policy.category_names(u64::MAX), ["set", "part", "local-block", "local-allow"]);
+        assert_eq!(
+            policy.category_names(u64::MAX),
+            ["set", "part", "local-block", "local-allow", "exception"]
+        );
     }
 
     #[test]

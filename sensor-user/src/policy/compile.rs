@@ -40,6 +40,8 @@ pub(crate) struct Interest {
     pub(crate) block: u64,
     pub(crate) alert: u64,
     pub(crate) protected: u64,
+    /// Bits of exceptions.
+    pub(crate) excepted: u64,
 }
 
 /// Names as they are read, unsorted.
@@ -84,6 +86,7 @@ impl Names {
         let mut table = Table { text, rows, entries };
         let warnings = table.warn();
         let warnings = table.protect(interest.protected, warnings);
+        table.except(interest.excepted);
         (table, warnings)
     }
 }
@@ -166,6 +169,39 @@ impl Table {
             }
         }
         warnings
+    }
+
+    /// Gives entries at and under an excepted name its bit, and the excepted name what is known of it without: the
+    /// entry above it, where it has none of its own.
+    fn except(&mut self, excepted: u64) {
+        let is_excepted = |(_, entry): &(&str, DomainEntry)| entry.categories & excepted != 0;
+        let by_name: HashMap<&str, u64> =
+            self.iter().filter(is_excepted).map(|(name, entry)| (name, entry.categories)).collect();
+        if by_name.is_empty() {
+            return;
+        }
+        let mut changes = Vec::new();
+        for (index, (name, entry)) in self.iter().enumerate() {
+            let bits = suffixes(name).filter_map(|suffix| by_name.get(suffix));
+            let bits = bits.fold(0, |all, categories| all | categories & excepted);
+            if bits == 0 {
+                continue;
+            }
+            // What is listed by exceptions alone is in the categories of the name above it that is not.
+            let own = entry.categories & !excepted != 0;
+            let known = |suffix: &str| self.get(suffix).map(|(_, entry)| entry);
+            let above = suffixes(name).skip(1).filter_map(known);
+            let above = above.filter(|_| !own).find(|entry| entry.categories & !excepted != 0);
+            let categories = above.map_or(0, |above| above.categories & !excepted);
+            let list = above.map_or(entry.list, |above| above.list);
+            changes.push((index, categories | bits, list));
+        }
+        for (index, categories, list) in changes {
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.categories |= categories;
+                entry.list = list;
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::name::NameError;
+use crate::lists::{Format, ListError, ListFault};
 
 /// Characters shown of a text that is wrong: enough to find it, too few to flood a terminal.
 const SHOWN_CHARACTERS_MAX: usize = 80;
@@ -140,6 +141,27 @@ pub enum Fault {
     #[error("`{0}` is no version: use 1 to {max} printable ASCII characters without spaces",
         max = super::file::VERSION_BYTES_MAX)]
     Version(String),
+    /// A format that there is not.
+    #[error("`{0}` is no format: write one of {names}, {known}",
+        names = super::file::NAMES_FORMAT, known = enforced_formats())]
+    UnknownFormat(String),
+    /// A list whose names are not known.
+    #[error(
+        "lists of hashes cannot be enforced, their names are not known here: write a list of names"
+    )]
+    HashedList,
+    /// A category of a collection, and a list that is none.
+    #[error(
+        "`member` is given, and only a list of format ut1 has members: \
+        remove it, or write format = \"ut1\""
+    )]
+    MemberUnused,
+    /// A list of another format, at a line of it.
+    #[error("{0}")]
+    ListLine(ListFault),
+    /// A list of another format as a whole.
+    #[error("{0}")]
+    List(ListError),
     /// A list that says nothing.
     #[error("list `{0}` has no category: name at least one in `categories`")]
     NoCategory(String),
@@ -163,6 +185,49 @@ pub enum Fault {
         group: String,
         /// The category.
         category: String,
+    },
+    /// An exception that nobody answers for.
+    #[error("the exception for `{0}` has no owner: say who answers for it")]
+    NoOwner(String),
+    /// An exception for nobody.
+    #[error("the exception for `{0}` has no group: name those that may visit it")]
+    NoGroup(String),
+    /// An exception that never holds.
+    #[error("the exception for `{0}` ends before it begins: write a later date")]
+    EndsBeforeStart(String),
+    /// A time zone that the machine does not know.
+    #[error(
+        "`{0}` is no time zone here: write an IANA name such as Europe/London; package tzdata has them"
+    )]
+    TimeZone(String),
+    /// Schedules, and no zone they are in.
+    #[error("schedules need a zone: write time_zone = \"Europe/London\" above the first table")]
+    NoTimeZone,
+    /// A text that is no day, date or span of them.
+    #[error("`{text}` is no {what}: write {form}")]
+    NoSpan {
+        /// What was written.
+        text: String,
+        /// What was expected.
+        what: &'static str,
+        /// How one is written.
+        form: &'static str,
+    },
+    /// A key of a schedule with nothing in it.
+    #[error("`{key}` is empty: write when, or leave it out, which means always")]
+    Empty {
+        /// The key.
+        key: &'static str,
+    },
+    /// A change that changes nothing.
+    #[error(
+        "group `{group}` names no category during `{schedule}`: name some in block, alert, allow or pass"
+    )]
+    NothingDuring {
+        /// The group.
+        group: String,
+        /// The schedule.
+        schedule: String,
     },
     /// A reason that is none, or one nothing can be decided by.
     #[error("`{id}` is no reason to judge a flow without a name by: write one of {known}")]
@@ -257,6 +322,12 @@ pub enum Fault {
         /// The group that has it.
         group: String,
     },
+}
+
+/// The formats of others that a policy can enforce.
+fn enforced_formats() -> String {
+    let formats = Format::ALL.into_iter().filter(|format| *format != Format::Sha256Hex);
+    formats.map(Format::name).collect::<Vec<_>>().join(", ")
 }
 
 /// A text of a file as it may be printed: without control characters, and short.

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -9,10 +10,13 @@ use super::block_page::{self, Answer, RawBlockPage};
 use super::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, RawCategory, RawPreset};
 use super::dns::{self, RawDns};
 use super::error::{Fault, PolicyError, shown};
+use super::exception::{EXCEPTION_ID, Exceptions, RawException};
 use super::group::{Groups, RawGroup, Rules};
 use super::name;
 use super::no_name::{NoNameRules, RawNoName};
+use super::schedule::{Calendar, RawSchedule};
 use super::source::Source;
+use crate::lists::Format;
 
 /// Bytes of an id: it is a label value in metrics and a column in records.
 pub(crate) const ID_BYTES_MAX: usize = 32;
@@ -22,6 +26,9 @@ pub(crate) const VERSION_BYTES_MAX: usize = 64;
 
 /// Lists of one policy: far more than are kept by hand, far less than a `u16` counts.
 pub const LISTS_MAX: usize = 1024;
+
+/// The format a list is in that names none: one name a line.
+pub(crate) const NAMES_FORMAT: &str = "names";
 
 /// Id of the list of names that are in none.
 pub(crate) const NO_LIST_ID: &str = "none";
@@ -36,6 +43,9 @@ struct RawPolicy {
     category: Vec<RawCategory>,
     #[serde(default)]
     list: Vec<RawList>,
+    time_zone: Option<Spanned<String>>,
+    #[serde(default)]
+    schedule: Vec<RawSchedule>,
     group: Vec<RawGroup>,
     no_name: Option<Spanned<RawNoName>>,
     dns: Option<Spanned<RawDns>>,
@@ -44,6 +54,8 @@ struct RawPolicy {
     allow: Vec<RawRule>,
     #[serde(default)]
     block: Vec<RawRule>,
+    #[serde(default)]
+    exception: Vec<RawException>,
 }
 
 #[derive(Deserialize)]
@@ -54,6 +66,8 @@ struct RawList {
     categories: Vec<Spanned<String>>,
     #[serde(default)]
     protected: bool,
+    format: Option<Spanned<String>>,
+    member: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -68,11 +82,13 @@ struct RawRule {
 pub(crate) struct PolicyFile {
     pub(crate) version: String,
     pub(crate) categories: Categories,
+    pub(crate) calendar: Calendar,
     pub(crate) groups: Groups,
     pub(crate) answer: Answer,
     pub(crate) lists: Vec<ListDeclaration>,
     pub(crate) allow: Vec<LocalRule>,
     pub(crate) block: Vec<LocalRule>,
+    pub(crate) exceptions: Exceptions,
 }
 
 /// A list as the policy file declares it.
@@ -84,6 +100,10 @@ pub(crate) struct ListDeclaration {
     pub(crate) line: u32,
     pub(crate) categories: u64,
     pub(crate) protected: bool,
+    /// The format of others it is in; none for one name a line.
+    pub(crate) format: Option<Format>,
+    /// The category of a collection.
+    pub(crate) member: Option<String>,
 }
 
 /// A name somebody allowed or blocked by hand.
@@ -95,15 +115,17 @@ pub(crate) struct LocalRule {
 }
 
 impl PolicyFile {
-    /// Reads and checks a policy file and its preset.
-    pub(crate) fn read(path: &Path) -> Result<Self, PolicyError> {
+    /// Reads and checks a policy file and its preset, as of a moment.
+    pub(crate) fn read(path: &Path, at: Timestamp) -> Result<Self, PolicyError> {
         let source = Source::read(path).map_err(|fault| PolicyError::of_file(path, fault))?;
         let raw: RawPolicy = source.parse()?;
         check_version(&source, &raw.version)?;
         let categories = read_categories(&source, &raw)?;
         let lists = check_lists(&source, &raw.list, &categories)?;
+        let calendar = Calendar::declare(&source, raw.time_zone.as_ref(), &raw.schedule)?;
         let rules = Rules {
             categories: &categories,
+            calendar: &calendar,
             protected: protected_mask(&lists),
             no_name: NoNameRules::of_policy(&source, raw.no_name.as_ref())?,
             dns: dns::of_policy(&source, raw.dns.as_ref())?,
@@ -111,10 +133,12 @@ impl PolicyFile {
         let groups = Groups::declare(&source, &raw.group, &raw.default_group, &rules)?;
         let allow = check_rules(&source, &raw.allow, "allow rule")?;
         let block = check_rules(&source, &raw.block, "block rule")?;
+        let today = calendar.date(at);
+        let exceptions = Exceptions::declare(&source, &raw.exception, &categories, &groups, today)?;
         let (version, raw_page) = (raw.version.into_inner(), raw.block_page.as_ref());
         let answer = Answer::read(&source, raw_page)?;
         block_page::check(&source, raw_page, &answer, &version, &categories, &groups)?;
-        Ok(Self { version, categories, groups, answer, lists, allow, block })
+        Ok(Self { version, categories, calendar, groups, answer, lists, allow, block, exceptions })
     }
 }
 
@@ -163,7 +187,7 @@ fn check_lists(
         let id = list.id.get_ref().clone();
         let fail = |fault| Err(source.fail(&list.id.span(), fault));
         check_id(source, &list.id)?;
-        if [LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, NO_LIST_ID].contains(&&*id) {
+        if [LOCAL_ALLOW_ID, LOCAL_BLOCK_ID, EXCEPTION_ID, NO_LIST_ID].contains(&&*id) {
             return fail(Fault::Reserved { what: "list", id });
         }
         if lists.iter().any(|other| other.id == id) {
@@ -186,10 +210,34 @@ fn check_lists(
             line: source.line(&list.file.span()),
             categories: mask,
             protected: list.protected,
+            format: check_format(source, list)?,
+            member: list.member.as_ref().map(|member| member.get_ref().clone()),
         });
     }
     check_protected(source, raw, &lists)?;
     Ok(lists)
+}
+
+/// The format a list is in; none for one name a line.
+fn check_format(source: &Source, list: &RawList) -> Result<Option<Format>, PolicyError> {
+    let format = match &list.format {
+        None => None,
+        Some(name) if name.get_ref() == NAMES_FORMAT => None,
+        Some(name) => {
+            let fail = |fault| Err(source.fail(&name.span(), fault));
+            match Format::named(name.get_ref()) {
+                None => return fail(Fault::UnknownFormat(shown(name.get_ref()))),
+                Some(Format::Sha256Hex) => return fail(Fault::HashedList),
+                format => format,
+            }
+        }
+    };
+    match &list.member {
+        Some(member) if format != Some(Format::Ut1) => {
+            Err(source.fail(&member.span(), Fault::MemberUnused))
+        }
+        _ => Ok(format),
+    }
 }
 
 /// A category is filled by protected lists only or by none of them.
@@ -247,7 +295,7 @@ mod tests {
         check(
             "blok = 1",
             "policy.toml:3: unknown field `blok`, expected one of `version`, `default_group`, \
-                `preset`, `category`, `list`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`: rules/README.md shows the grammar",
+                `preset`, `category`, `list`, `time_zone`, `schedule`, `group`, `no_name`, `dns`, `block_page`, `allow`, `block`, `exception`: rules/README.md shows the grammar",
         );
         check(
             "[[block]]\nname = \"a.example\"",
@@ -292,6 +340,40 @@ mod tests {
                     { id = \"b\", file = \"b\", categories = [\"help\", \"drugs\"] }]",
             ),
             "policy.toml:7: list `b` shares a category with protected list `a`: give one its own",
+        );
+    }
+
+    #[test]
+    fn faults_of_formats() {
+        let check = |keys: &str, expected: &str| {
+            let category = "category = [{ id = \"drugs\", title = \"\", covers = \"\" }]";
+            let list = "[[list]]\nid = \"l\"\nfile = \"l.txt\"\ncategories = [\"drugs\"]";
+            check(&format!("{category}\n{list}\n{keys}"), expected);
+        };
+        check(
+            "format = \"host\"",
+            "policy.toml:8: `host` is no format: write one of names, domains, hosts, dnsmasq, unbound, \
+                rpz, adblock, csv, ut1",
+        );
+        check(
+            "format = \"sha256-hex\"",
+            "policy.toml:8: lists of hashes cannot be enforced, their names are not known here: \
+                write a list of names",
+        );
+        for format in ["", "format = \"names\"\n", "format = \"hosts\"\n"] {
+            let line = 8 + format.lines().count();
+            check(
+                &format!("{format}member = \"adult\""),
+                &format!(
+                    "policy.toml:{line}: `member` is given, and only a list of format ut1 has members: \
+                        remove it, or write format = \"ut1\""
+                ),
+            );
+        }
+        check(
+            "format = \"hosts\"",
+            "policy.toml:6: /l.txt: cannot be read (No such file or directory (os error 2)): \
+                check that it is there, whole and may be read",
         );
     }
 

@@ -123,6 +123,8 @@ impl Meaning {
             .map(|(_, name)| name.clone())
             .collect();
         categories.sort();
+        // Exceptions of several kinds have one name.
+        categories.dedup();
         let listed = flow.categories != 0 && !unlogged;
         Judged {
             categories,

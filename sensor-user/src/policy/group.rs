@@ -9,9 +9,11 @@ use toml::Spanned;
 
 use super::category::{Categories, LOCAL_ALLOW, LOCAL_BLOCK};
 use super::dns::{self, RawDns};
+use super::during::{self, During, RawDuring};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
 use super::no_name::{NoNameRules, RawNoName};
+use super::schedule::{Active, Calendar};
 use super::source::Source;
 
 /// Prefixes of one policy: one a subnet of a large site, and small enough to be scanned.
@@ -44,6 +46,15 @@ pub(crate) struct RawGroup {
     dns: Option<Spanned<RawDns>>,
     #[serde(default)]
     quic: RawQuic,
+    #[serde(default)]
+    during: Vec<RawDuring>,
+}
+
+impl RawGroup {
+    /// Whether it ever blocks a category.
+    fn blocks(&self) -> bool {
+        !self.block.is_empty() || self.during.iter().any(RawDuring::blocks)
+    }
 }
 
 /// What becomes of QUIC in a policy file.
@@ -59,6 +70,7 @@ enum RawQuic {
 /// What groups are declared with.
 pub(crate) struct Rules<'policy> {
     pub(crate) categories: &'policy Categories,
+    pub(crate) calendar: &'policy Calendar,
     /// Categories of the protected lists.
     pub(crate) protected: u64,
     /// For groups that block a category and have no table of their own.
@@ -70,6 +82,10 @@ pub(crate) struct Rules<'policy> {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) name: String,
+    /// What holds while no schedule is on.
+    base: GroupMasks,
+    during: Vec<During>,
+    /// What holds now, see [`Groups::turn`].
     pub(crate) masks: GroupMasks,
     pub(crate) no_name: NoNameRules,
     pub(crate) prefixes: Vec<IpNet>,
@@ -78,9 +94,23 @@ pub(crate) struct Group {
 /// All groups, the default group first.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    groups: Vec<Group>,
+    all: Vec<Group>,
+    /// The declared group whose rules the default group has.
+    default: GroupId,
     /// Longest first, so that the first that contains an address is the longest that does.
     prefixes: Vec<(IpNet, GroupId)>,
+}
+
+impl Group {
+    /// Categories it blocks at any time.
+    pub(crate) fn ever_blocked(&self) -> u64 {
+        self.during.iter().fold(self.base.block, |mask, during| mask | during.block())
+    }
+
+    /// The same of those it tells of.
+    pub(crate) fn ever_told(&self) -> u64 {
+        self.during.iter().fold(self.base.alert, |mask, during| mask | during.alert())
+    }
 }
 
 impl Groups {
@@ -95,6 +125,8 @@ impl Groups {
         let mut prefixes: Vec<(IpNet, GroupId)> = Vec::new();
         groups.push(Group {
             name: DEFAULT_GROUP.to_owned(),
+            base: GroupMasks::default(),
+            during: Vec::new(),
             masks: GroupMasks::default(),
             no_name: NoNameRules::NONE,
             prefixes: Vec::new(),
@@ -113,30 +145,60 @@ impl Groups {
             }
             let own = prefixes.iter().skip(first).map(|(network, _)| *network).collect();
             let name = group.name.get_ref().clone();
-            groups.push(Group { name, masks, no_name, prefixes: own });
+            let during =
+                group.during.iter().map(|during| During::read(source, during, &name, rules));
+            let during = during.collect::<Result<Vec<_>, _>>()?;
+            groups.push(Group { name, base: masks, during, masks, no_name, prefixes: own });
         }
-        let named = |group: &&Group| group.name == *default_group.get_ref();
-        let Some(Group { masks, no_name, .. }) = groups.iter().skip(1).find(named) else {
+        let named = |group: &Group| group.name == *default_group.get_ref();
+        let Some(default) = groups.iter().skip(1).position(named) else {
             let known: Vec<_> = groups.iter().skip(1).map(|group| group.name.as_str()).collect();
             let (id, known) = (shown(default_group.get_ref()), known.join(", "));
             let fault = Fault::Unknown { what: "group", id, known };
             return Err(source.fail(&default_group.span(), fault));
         };
-        let (masks, no_name) = (*masks, no_name.clone());
-        if let Some(default) = groups.first_mut() {
-            default.masks = masks;
-            default.no_name = no_name;
+        if let [first, declared @ ..] = &mut groups[..]
+            && let Some(group) = declared.get(default)
+        {
+            (first.base, first.during, first.masks) =
+                (group.base, group.during.clone(), group.base);
+            first.no_name = group.no_name.clone();
         }
+        let default = GroupId(u16::try_from(default + 1).unwrap_or_default());
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
-        Ok(Self { groups, prefixes })
+        Ok(Self { all: groups, default, prefixes })
+    }
+
+    /// Puts the masks in force that hold while these schedules are on; `allowed` are further bits a group allows.
+    pub(crate) fn turn(&mut self, active: Active, allowed: impl Fn(GroupId) -> u64) {
+        let default = self.default;
+        for (id, group) in (0..).map(GroupId).zip(&mut self.all) {
+            group.masks = during::with(group.base, &group.during, active);
+            group.masks.allow |= allowed(if id == GroupId::default() { default } else { id });
+        }
+    }
+
+    /// What holds of each group.
+    pub(crate) fn masks(&self) -> Vec<GroupMasks> {
+        self.all.iter().map(|group| group.masks).collect()
+    }
+
+    /// The group of a name.
+    pub(crate) fn named(&self, name: &str) -> Option<GroupId> {
+        self.iter().find(|(_, group)| group.name == name).map(|(id, _)| id)
+    }
+
+    /// Names of all groups that a policy declares.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.all.iter().skip(1).map(|group| group.name.as_str()).collect()
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (GroupId, &Group)> {
-        (0..).map(GroupId).zip(&self.groups)
+        (0..).map(GroupId).zip(&self.all)
     }
 
     pub(crate) fn get(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(usize::from(id.0))
+        self.all.get(usize::from(id.0))
     }
 
     /// The group of the longest prefix that has the address.
@@ -150,7 +212,7 @@ impl Groups {
 fn dns_rules(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<DnsRules, PolicyError> {
     match &raw.dns {
         Some(own) => dns::read(source, own),
-        None if raw.block.is_empty() => Ok(DnsRules { https_records: 0, canaries: 0, ..rules.dns }),
+        None if !raw.blocks() => Ok(DnsRules { https_records: 0, canaries: 0, ..rules.dns }),
         None => Ok(rules.dns),
     }
 }
@@ -186,7 +248,7 @@ fn next_id(source: &Source, raw: &RawGroup, groups: &[Group]) -> Result<GroupId,
 fn no_name(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<NoNameRules, PolicyError> {
     match &raw.no_name {
         Some(own) => NoNameRules::of_group(source, own),
-        None if raw.block.is_empty() => Ok(NoNameRules::NONE),
+        None if !raw.blocks() => Ok(NoNameRules::NONE),
         None => Ok(rules.no_name.clone()),
     }
 }

@@ -1,7 +1,8 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
-//! `file` reads `policy.toml` and its preset, `list` the lists it names, `compile` joins them to
-//! one entry a name, `no_name` says what becomes of flows without one, `dns` how queries are answered,
+//! `file` reads `policy.toml` and its preset, `list` and `import` the lists it names, `compile` joins them to
+//! one entry a name; `schedule` and `during` say when a group's rules are others, `exception` who may visit a name
+//! all the same, `no_name` what becomes of flows without one, `dns` how queries are answered,
 //! `block_page` what a browser is shown; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
 //! last good one when this one has a fault.
@@ -10,6 +11,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use jiff::civil::Date;
 use sensor_ebpf::abi::{DomainEntry, GroupMasks, PORTS_MAX};
 
@@ -18,14 +20,18 @@ mod category;
 mod compile;
 mod decide;
 mod dns;
+mod during;
 mod error;
+mod exception;
 mod file;
 pub mod generations;
 mod group;
+mod import;
 mod list;
 pub mod name;
 pub mod no_name;
 mod port;
+mod schedule;
 mod source;
 mod warning;
 mod why;
@@ -33,17 +39,22 @@ mod why;
 use self::block_page::Answer;
 use self::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID};
 use self::compile::{Interest, Names, Table};
+use self::exception::{EXCEPTION_ID, Exceptions};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
 use self::group::{Group, Groups};
 use self::list::{Header, Sources};
+use self::schedule::{Active, Calendar};
+use crate::lists::Report;
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
 pub use self::compile::NAMES_MAX;
 pub use self::decide::{Decision, Listed};
+pub(crate) use self::error::shown;
 pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
 pub use self::port::Port;
+pub use self::schedule::SCHEDULES_MAX;
 pub use self::warning::{WARNINGS_MAX, Warning, Warnings};
 pub use self::why::{Finding, Why, Witness};
 
@@ -53,6 +64,9 @@ const NO_LIST: u16 = 0;
 const ALLOW_LIST: u16 = 1;
 /// Index of the local block rules.
 const BLOCK_LIST: u16 = 2;
+
+/// Index of the first list of exceptions; each window has one.
+const EXCEPTION_LISTS: u16 = BLOCK_LIST + 1;
 
 /// A list that was read.
 #[derive(Clone, Debug)]
@@ -69,6 +83,8 @@ pub struct List {
     pub dated: Option<Date>,
     /// Names read, doubles included.
     pub names: u32,
+    /// What became of the lines of a list of another format; none for one name a line.
+    pub report: Option<Report>,
     sources: Sources,
 }
 
@@ -77,6 +93,10 @@ pub struct List {
 pub struct Policy {
     version: String,
     categories: Categories,
+    calendar: Calendar,
+    exceptions: Exceptions,
+    /// What is on, and the date, for which the groups' masks are.
+    now: (Active, Date),
     groups: Groups,
     answer: Answer,
     lists: Vec<List>,
@@ -88,31 +108,33 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Reads a policy file, its preset and its lists. Relative paths start at the file's folder.
+    /// Reads a policy file, its preset and its lists, with the rules that hold now. Relative paths start at the
+    /// file's folder.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        let file = PolicyFile::read(path)?;
+        Self::load_at(path, Timestamp::now())
+    }
+
+    /// The same with the rules that hold at a moment.
+    pub fn load_at(path: &Path, at: Timestamp) -> Result<Self, PolicyError> {
+        let file = PolicyFile::read(path, at)?;
         let protected = protected_mask(&file.lists);
         let mut names = Names::default();
-        let mut lists = vec![
-            pseudo_list(NO_LIST_ID, path, 0, &[]),
-            pseudo_list(LOCAL_ALLOW_ID, path, LOCAL_ALLOW, &file.allow),
-            pseudo_list(LOCAL_BLOCK_ID, path, LOCAL_BLOCK, &file.block),
-        ];
-        for (index, rules) in [(ALLOW_LIST, &file.allow), (BLOCK_LIST, &file.block)] {
-            for rule in rules {
-                let added = names.add(&rule.name, index, rule.line);
-                added.map_err(|fault| PolicyError::at_line(path, rule.line, fault))?;
-            }
-        }
-        for (index, declaration) in (BLOCK_LIST + 1..).zip(file.lists) {
+        let mut lists = lists_of_the_file(path, &file, &mut names)?;
+        let first = u16::try_from(lists.len()).unwrap_or_default();
+        for (index, declaration) in (first..).zip(file.lists) {
             lists.push(read_list(path, index, declaration, &mut names)?);
         }
-        let mut interest = Interest { block: 0, alert: 0, protected };
+        let mut interest =
+            Interest { block: 0, alert: 0, protected, excepted: file.exceptions.mask() };
         for (_, group) in file.groups.iter() {
-            interest.block |= group.masks.block;
-            interest.alert |= group.masks.alert;
+            interest.block |= group.ever_blocked();
+            interest.alert |= group.ever_told();
         }
-        let (table, warnings) = names.compile(&lists, interest);
+        let (table, mut warnings) = names.compile(&lists, interest);
+        for (line, name) in &file.exceptions.over {
+            warnings.push(Warning::ExceptionOver { name: name.clone(), line: *line });
+        }
+        import::warn(&lists, &mut warnings);
         let ports = table.iter().filter(|(name, _)| is_port(name)).count();
         if ports > PORTS_MAX as usize {
             let remedy = "list those that devices of yours use";
@@ -120,10 +142,23 @@ impl Policy {
                 Fault::TooMany { what: "ports in all lists", max: PORTS_MAX as usize, remedy };
             return Err(PolicyError::of_file(path, fault));
         }
-        let PolicyFile { version, categories, groups, answer, allow, block, .. } = file;
-        Ok(Self {
+        let PolicyFile {
             version,
             categories,
+            calendar,
+            groups,
+            answer,
+            allow,
+            block,
+            exceptions,
+            ..
+        } = file;
+        let mut policy = Self {
+            version,
+            categories,
+            calendar,
+            exceptions,
+            now: (Active::default(), Date::MIN),
             groups,
             answer,
             lists,
@@ -132,7 +167,35 @@ impl Policy {
             table,
             protected,
             warnings,
-        })
+        };
+        policy.turn(at);
+        Ok(policy)
+    }
+
+    /// Puts the rules in force that hold at a moment. True where they differ from those that did.
+    pub fn turn(&mut self, at: Timestamp) -> bool {
+        let now = (self.calendar.on(at), self.calendar.date(at));
+        if now == self.now {
+            return false;
+        }
+        let was_on = self.now.0;
+        self.now = now;
+        let before = self.groups.masks();
+        let (active, date) = now;
+        let Self { groups, exceptions, .. } = self;
+        groups.turn(active, |group| exceptions.open_to(group, date));
+        active != was_on || self.groups.masks() != before
+    }
+
+    /// The moment a text says: with an offset, or local to the policy's time zone.
+    pub fn moment(&self, text: &str) -> Option<Timestamp> {
+        let local = |text: &str| self.calendar.moment(text.parse().ok()?);
+        text.parse().ok().or_else(|| local(text))
+    }
+
+    /// Ids of the schedules that are on.
+    pub fn schedules_on(&self) -> Vec<&str> {
+        self.calendar.names(self.now.0)
     }
 
     /// The version the policy file states.
@@ -220,15 +283,48 @@ fn is_port(name: &str) -> bool {
     name.contains('/')
 }
 
+/// The lists that are written in the policy file itself, by index: none, local rules, exceptions of each kind.
+fn lists_of_the_file(
+    path: &Path,
+    file: &PolicyFile,
+    names: &mut Names,
+) -> Result<Vec<List>, PolicyError> {
+    let PolicyFile { allow, block, exceptions, .. } = file;
+    let count = |rules: &[LocalRule]| u32::try_from(rules.len()).unwrap_or(u32::MAX);
+    let mut lists = vec![
+        pseudo_list(NO_LIST_ID, path, 0, 0),
+        pseudo_list(LOCAL_ALLOW_ID, path, LOCAL_ALLOW, count(allow)),
+        pseudo_list(LOCAL_BLOCK_ID, path, LOCAL_BLOCK, count(block)),
+    ];
+    let mut add = |name: &str, index, line| {
+        names.add(name, index, line).map_err(|fault| PolicyError::at_line(path, line, fault))
+    };
+    for (index, rules) in [(ALLOW_LIST, allow), (BLOCK_LIST, block)] {
+        for rule in rules {
+            add(&rule.name, index, rule.line)?;
+        }
+    }
+    for (index, window) in (EXCEPTION_LISTS..).zip(&exceptions.windows) {
+        let mut granted = 0;
+        for one in exceptions.granted.iter().filter(|one| EXCEPTION_LISTS + one.window == index) {
+            add(&one.name, index, one.line)?;
+            granted += 1;
+        }
+        lists.push(pseudo_list(EXCEPTION_ID, path, window.bit, granted));
+    }
+    Ok(lists)
+}
+
 /// A list that is written in the policy file itself.
-fn pseudo_list(id: &str, policy: &Path, mask: u64, rules: &[LocalRule]) -> List {
+fn pseudo_list(id: &str, policy: &Path, mask: u64, names: u32) -> List {
     List {
         id: id.to_owned(),
         file: policy.to_path_buf(),
         mask,
         protected: false,
         dated: None,
-        names: u32::try_from(rules.len()).unwrap_or(u32::MAX),
+        names,
+        report: None,
         sources: Sources::default(),
     }
 }
@@ -239,7 +335,10 @@ fn read_list(
     declaration: ListDeclaration,
     names: &mut Names,
 ) -> Result<List, PolicyError> {
-    let ListDeclaration { id, path, line, categories: mask, protected } = declaration;
+    if let Some(format) = declaration.format {
+        return import::read_list(policy, index, declaration, format, names);
+    }
+    let ListDeclaration { id, path, line, categories: mask, protected, .. } = declaration;
     let opened = source::open(&path, list::LIST_BYTES_MAX)
         .map_err(|fault| PolicyError::at_line(policy, line, fault))?;
     let mut count = 0;
@@ -247,7 +346,7 @@ fn read_list(
         count += 1;
         names.add(name, index, line)
     })?;
-    Ok(List { id, file: path, mask, protected, dated, names: count, sources })
+    Ok(List { id, file: path, mask, protected, dated, names: count, report: None, sources })
 }
 
 #[cfg(test)]
@@ -285,168 +384,4 @@ mod fixture {
 }
 
 #[cfg(test)]
-mod tests {
-    use sensor_ebpf::abi::NoName;
-
-    use super::*;
-
-    fn rules(file: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules").join(file)
-    }
-
-    #[test]
-    fn a_missing_policy_file_is_named() {
-        let error = Policy::load(Path::new("/no/policy.toml")).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "/no/policy.toml: cannot read /no/policy.toml \
-                (No such file or directory (os error 2)): \
-                relative paths start at the folder of the policy file"
-        );
-    }
-
-    #[test]
-    fn the_shipped_policy_loads_and_blocks_every_category() {
-        let policy = Policy::load(&rules("policy.toml")).unwrap();
-        assert_eq!(policy.warnings().shown, []);
-        let student = policy.group_of("10.20.0.5".parse().unwrap());
-        assert_eq!(policy.group_name(student), "student");
-        // The table in the file says what holds without it.
-        let without = fixture::load(&[(
-            "policy.toml",
-            "version = \"1\"\ndefault_group = \"all\"\n\
-                category = [{ id = \"any\", title = \"\", covers = \"\" }]\n\
-                group = [{ name = \"all\", block = [\"any\"] }]",
-        )])
-        .unwrap();
-        for reason in no_name::JUDGED {
-            let default = without.decide_no_name(reason, GroupId::default());
-            assert_eq!(policy.decide_no_name(reason, student), default, "{}", reason.name());
-        }
-        for category in policy.categories() {
-            let filled = policy.lists().iter().any(|list| list.mask & category.bit != 0);
-            assert!(filled, "{} has no list", category.id);
-        }
-        for (name, expected) in [
-            ("video.piracy.example", "block"),
-            ("dns.google", "block"),
-            ("www.childline.org.uk", "allow"),
-            ("example.ac.uk", "allow"),
-        ] {
-            assert_eq!(policy.decide(name, student).verdict.name(), expected, "{name}");
-        }
-    }
-
-    /// What is blocked as circumvention must not take lessons away with it.
-    #[test]
-    fn the_circumvention_pack_says_where_from_and_spares_what_lessons_need() {
-        let policy = Policy::load(&rules("policy.toml")).unwrap();
-        let student = policy.group_named("student").unwrap();
-        let day: Date = "2026-11-22".parse().unwrap();
-        let pack = [
-            "encrypted-dns",
-            "relays",
-            "tor",
-            "vpns",
-            "web-proxies",
-            "ports",
-            "hidden-names",
-            "dual-use",
-        ];
-        for id in pack {
-            let list = policy.lists().iter().find(|list| list.id == id).unwrap();
-            assert_eq!(list.dated, Some(day), "{id}");
-            let text = std::fs::read_to_string(&list.file).unwrap();
-            assert!(text.contains("\n# licence: "), "{id}");
-            // Each group of names has its own source and date, below those of the list.
-            let groups = text.split("\n\n").skip(1).map(str::trim);
-            for group in groups {
-                assert!(group.contains("\n# source: "), "{id}: {group}");
-                assert!(group.contains("\n# date: 2026-"), "{id}: {group}");
-            }
-        }
-        for (name, expected) in [
-            ("chrome.cloudflare-dns.com", "block"),
-            ("mask-h2.icloud.com", "block"),
-            ("bridges.torproject.org", "block"),
-            ("uk1234.nordvpn.com", "block"),
-            ("de-fra.prod.surfshark.com", "block"),
-            ("www.croxyproxy.com", "block"),
-            ("abc.ngrok-free.app", "alert"),
-            ("udp/51820", "block"),
-            ("udp/443", "allow"),
-            ("udp/4500", "allow"),
-            ("cloudflare-ech.com", "allow"),
-            // Whoever shares a name or a network with them.
-            ("www.cloudflare.com", "allow"),
-            ("cdnjs.cloudflare.com", "allow"),
-            ("www.icloud.com", "allow"),
-            ("gateway.icloud.com", "allow"),
-            ("www.google.com", "allow"),
-            ("fonts.gstatic.com", "allow"),
-            ("d111111abcdef8.cloudfront.net", "allow"),
-            ("ajax.aspnetcdn.com", "allow"),
-            ("github.githubassets.com", "allow"),
-            ("mail.proton.me", "allow"),
-            ("www.opera.com", "allow"),
-            ("addons.mozilla.org", "allow"),
-            ("www.quad9.net", "allow"),
-            ("teams.microsoft.com", "allow"),
-            ("translate.google.com", "allow"),
-        ] {
-            let decision = policy.decide(name, student);
-            assert_eq!(decision.verdict.name(), expected, "{name}");
-        }
-        let why = policy.why("uk1234.nordvpn.com", student, day).unwrap().to_string();
-        assert!(why.contains("(circumvention)"), "{why}");
-        assert!(
-            why.contains("of 2026-11-22, 0 days old\n             source: the vendors' own names"),
-            "{why}"
-        );
-    }
-
-    #[test]
-    fn the_examples_of_the_readme_load() {
-        let readme = std::fs::read_to_string(rules("README.md")).unwrap();
-        let example = |language: &str, number: usize| {
-            let start = format!("```{language}\n");
-            readme.split(&*start).nth(number).unwrap().split("```").next().unwrap().to_owned()
-        };
-        let policy = fixture::load(&[
-            ("policy.toml", &example("toml", 1)),
-            ("college.toml", &example("toml", 2)),
-            ("piracy.txt", &example("text", 1)),
-            ("helplines.txt", "help.example"),
-        ])
-        .unwrap();
-        let names: Vec<_> = policy.entries().map(|(name, _)| name).collect();
-        for (reason, group, expected) in [
-            (NoName::Fragment, "student", "block"),
-            (NoName::SlotFull, "student", "alert"),
-            (NoName::Oversize, "staff", "alert"),
-            (NoName::Fragment, "staff", "undecided"),
-        ] {
-            let group = policy.group_named(group).unwrap();
-            assert_eq!(policy.decide_no_name(reason, group).name(), expected, "{}", reason.name());
-        }
-        assert!(names.contains(&"xn--filme-fr-alle-2ob.example"), "{names:?}");
-        assert_eq!(policy.warnings().shown, []);
-    }
-
-    #[test]
-    fn every_preset_loads() {
-        for (preset, categories) in [("ukfe-8", 11), ("tec-4", 13)] {
-            let path = rules(&format!("presets/{preset}.toml"));
-            let policy = fixture::load(&[(
-                "policy.toml",
-                &format!(
-                    "version = \"1\"\ndefault_group = \"all\"\npreset = {:?}\n\
-                        group = [{{ name = \"all\" }}]",
-                    path.display().to_string()
-                ),
-            )])
-            .unwrap();
-            assert_eq!(policy.categories().count(), categories, "{preset}");
-        }
-    }
-}
+mod tests;

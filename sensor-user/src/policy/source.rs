@@ -1,6 +1,6 @@
 //! The policy's files: opened as regular files of bounded size, with offsets told as lines.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,13 @@ pub(crate) fn open(path: &Path, bytes_max: u64) -> Result<Opened, Fault> {
     if metadata.len() > bytes_max {
         return Err(Fault::TooLarge { path: path.to_path_buf(), max_bytes: bytes_max });
     }
+    Ok(Opened { file, written: written(&metadata) })
+}
+
+/// The day a file was last written.
+pub(crate) fn written(metadata: &Metadata) -> Option<Date> {
     let written = metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok());
-    Ok(Opened { file, written: written.map(|time| TimeZone::UTC.to_datetime(time).date()) })
+    written.map(|time| TimeZone::UTC.to_datetime(time).date())
 }
 
 /// A TOML file and its text.

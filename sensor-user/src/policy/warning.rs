@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Place;
+
 /// Warnings that are kept; the rest is counted. A person reads the first screen.
 pub const WARNINGS_MAX: usize = 100;
 
@@ -19,6 +21,20 @@ pub enum Warning {
     AllowedAndBlocked(String),
     /// An entry covers a whole top-level domain.
     TopLevelDomain(String),
+    /// An exception that has run out.
+    ExceptionOver {
+        /// Its name.
+        name: String,
+        /// Its line in the policy file.
+        line: u32,
+    },
+    /// A list of another format has a name that everybody's names are under; it is left out.
+    PublicSuffix {
+        /// The name, as it is written.
+        name: String,
+        /// Where.
+        place: Place,
+    },
 }
 
 impl fmt::Display for Warning {
@@ -33,6 +49,12 @@ impl fmt::Display for Warning {
             Self::TopLevelDomain(name) => {
                 write!(f, "`{name}` is a top-level domain: everything under it is covered")
             }
+            Self::ExceptionOver { name, line } => {
+                write!(f, "the exception for `{name}` in line {line} has run out: remove it")
+            }
+            Self::PublicSuffix { name, place } => {
+                write!(f, "`{name}` of {place} is left out: everybody's names are under it")
+            }
         }
     }
 }
@@ -40,7 +62,7 @@ impl fmt::Display for Warning {
 /// The first [`WARNINGS_MAX`] warnings and the count of all.
 #[derive(Clone, Debug, Default)]
 pub struct Warnings {
-    /// The first ones, in order of names.
+    /// The first ones: those of entries in order of names, then those of lists of other formats.
     pub shown: Vec<Warning>,
     /// All of them.
     pub count: usize,
@@ -52,6 +74,11 @@ impl Warnings {
         if self.shown.len() < WARNINGS_MAX {
             self.shown.push(warning);
         }
+    }
+
+    /// Counts warnings that nothing more is known of.
+    pub(crate) fn count_more(&mut self, count: u64) {
+        self.count += usize::try_from(count).unwrap_or(usize::MAX);
     }
 }
 

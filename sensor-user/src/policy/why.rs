@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::compile::Row;
 use super::decide::Listed;
-use super::file::LocalRule;
 use super::name::{self, NameError};
 use super::port::Port;
 use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy};
@@ -27,6 +26,8 @@ pub struct Why {
     pub group: String,
     /// Version of the policy.
     pub policy: String,
+    /// Ids of the schedules that are on.
+    pub schedules_on: Vec<String>,
     /// Whether records leave the name out.
     pub unlogged: bool,
     /// Where DNS queries for the name ask for a canary: whether it is said not to exist.
@@ -101,6 +102,7 @@ impl Policy {
             name: name.into_owned(),
             group: self.group_name(group).to_owned(),
             policy: self.version.clone(),
+            schedules_on: owned(self.schedules_on()),
             unlogged,
             canary,
             because,
@@ -165,7 +167,7 @@ impl Policy {
             dated: dated.map(|date| date.to_string()),
             age_days: dated.and_then(|date| date.until(today).ok()).map(|span| span.get_days()),
             source: list.and_then(|list| list.sources.of(row.line)).map(str::to_owned),
-            reason: self.rule(row.list, name).map(|rule| rule.reason.clone()),
+            reason: self.reason(row, name).map(str::to_owned),
         }
     }
 
@@ -173,13 +175,14 @@ impl Policy {
         self.lists.get(usize::from(row.list)).map_or(0, |list| list.mask)
     }
 
-    fn rule(&self, list: u16, name: &str) -> Option<&LocalRule> {
-        let rules = match list {
+    /// What the author of a local rule or exception said.
+    fn reason(&self, row: &Row, name: &str) -> Option<&str> {
+        let rules = match row.list {
             ALLOW_LIST => &self.allow,
             BLOCK_LIST => &self.block,
-            _ => return None,
+            _ => return self.exceptions.reason_at(row.line, name),
         };
-        rules.iter().find(|rule| &*rule.name == name)
+        rules.iter().find(|rule| &*rule.name == name).map(|rule| &*rule.reason)
     }
 }
 
@@ -188,6 +191,9 @@ impl fmt::Display for Why {
         writeln!(f, "{}: {}", self.name, self.verdict)?;
         writeln!(f, "  group      {}", self.group)?;
         writeln!(f, "  policy     {}", self.policy)?;
+        if !self.schedules_on.is_empty() {
+            writeln!(f, "  during     {}", self.schedules_on.join(", "))?;
+        }
         match &self.because {
             Some(finding) => finding.write(f, "because")?,
             None => writeln!(f, "  because    neither it nor anything above it is listed")?,

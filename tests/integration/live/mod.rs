@@ -7,6 +7,7 @@
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
+//! - [`schedules`]: rules that begin and end by the clock.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
 //! - [`starttls`]: names behind what is said in the clear. [`malformed`]: frames that nobody should send.
 //! - [`roaming`], [`asymmetric`]: devices that move, and paths of which half is seen.
@@ -35,6 +36,7 @@ mod records;
 mod refusals;
 mod reload;
 mod roaming;
+mod schedules;
 mod starttls;
 mod traffic;
 mod truth;
