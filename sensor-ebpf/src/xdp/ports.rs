@@ -16,8 +16,9 @@ use crate::maps::{self, Examination, PORTS, STAGES, stage};
 pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
-    if !is_settled(examination)
-        && let Some(entry) = listed(examination)
+    // The port first: few are listed, and the table of them is small.
+    if let Some(entry) = listed(examination)
+        && !is_settled(examination)
         && judge::judge_port(examination, entry, row)
             .is_some_and(|decision| decision.is_enforced(examination))
     {
