@@ -278,7 +278,15 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
         && examination.sight & sight::DNS == 0
     {
         // What was told of a flow stands in its record; an alert for its port gets the name that comes later.
+        // With the name come its categories: they say whether it may be told at all.
         if flow.name_hash == 0 {
+            if flow.policy != event.policy {
+                flow.policy = event.policy;
+                flow.group = event.group;
+                flow.list = 0;
+                flow.categories = 0;
+            }
+            flow.categories |= event.categories;
             flow.name_hash = event.name_hash;
             flow.name_source = event.name_source;
             flow.no_name = event.no_name;

@@ -230,7 +230,7 @@ impl Policy {
 
     /// The group of a name.
     pub fn group_named(&self, name: &str) -> Option<GroupId> {
-        self.groups.iter().find(|(_, group)| group.name == name).map(|(id, _)| id)
+        self.groups.named(name)
     }
 
     /// Name of a group; one of another policy is `unknown`.

@@ -35,6 +35,7 @@ fn bench_with(side: Side, sizes: Sizes) -> Result<Bench> {
         domains: vec![
             (BLOCKED_NAME.to_owned(), entry(BLOCK, 7)),
             ("told.example".to_owned(), entry(ALERT, 8)),
+            ("help.example".to_owned(), entry(ALLOW, 9)),
         ],
         ports: LISTS.map(|(text, bits, list)| (port(text), entry(bits, list))).to_vec(),
         groups: vec![(
@@ -152,6 +153,10 @@ fn a_told_port_is_told_once_and_names_are_judged_behind_it() -> Result<()> {
     assert_eq!(fine, (true, (Verdict::Alert as u8, named, ALERT, 5), true));
     let event = bench.verdict().expect("its name");
     assert_eq!(event.verdict, Verdict::Allow as u8);
+    // Whether a name may be told is said by its categories, which the record needs beside the port's.
+    let protected = connect(&mut bench, 3, "help.example")?;
+    assert_eq!(protected, (true, (Verdict::Alert as u8, named, ALERT | ALLOW, 5), true));
+    assert_eq!(bench.verdict().expect("its name").verdict, Verdict::Allow as u8);
     let blocked = connect(&mut bench, 2, BLOCKED_NAME)?;
     assert_eq!(blocked, (false, (Verdict::Block as u8, named, BLOCK, 7), true));
     assert_eq!(bench.ingress()?.no_name(NoName::ListedPort), 0, "all of them had names");
