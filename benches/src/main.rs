@@ -3,7 +3,7 @@
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
-//! - [`peer`] does in user space what a kernel stage does;
+//! - [`peer`] does in user space what a kernel stage does, [`names`] looks names up in lists of millions;
 //! - [`cpu`], [`statistics`], [`glob`] and [`table`] are the tools.
 
 mod bench;
@@ -11,6 +11,7 @@ mod cpu;
 mod frames;
 mod glob;
 mod measure;
+mod names;
 mod payloads;
 mod peer;
 mod scenarios;

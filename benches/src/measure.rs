@@ -19,7 +19,7 @@ use crate::scenarios::{Course, Initials, OneFlow, Scenario, SplitHellos, State};
 use crate::stand::{Stand, UNLISTED, key_of};
 
 /// Packets before a measurement, to have caches and predictors as they are on a busy link.
-const WARM_UP: u32 = 1000;
+pub(crate) const WARM_UP: u32 = 1000;
 
 /// New flows between two clearings: most of what the small flow table holds.
 const NEW_FLOWS: u32 = 50_000;
@@ -51,6 +51,8 @@ pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) 
         Course::Answer { query, answer } => answers(stand, query, answer, packets),
         Course::Initials(course) => initials(stand, course, packets).map(|net| net + baseline_ns),
         Course::OpenedInUserSpace(sealed) => opened_in_user_space(sealed, packets),
+        Course::LookUp(look_up) => stand.lists.look_up(*look_up, packets),
+        Course::List(cost, names) => stand.lists.cost(*cost, *names),
         Course::SplitHellos(course) => {
             split_hellos(stand, course, packets).map(|net| net + baseline_ns)
         }
@@ -403,12 +405,12 @@ fn expect(
     Ok(())
 }
 
-fn timed<T>(run: impl FnOnce() -> T) -> (Duration, T) {
+pub(crate) fn timed<T>(run: impl FnOnce() -> T) -> (Duration, T) {
     let before = cpu::used();
     let result = run();
     (cpu::used().saturating_sub(before), result)
 }
 
-fn per_packet(time: Duration, packets: u32) -> f64 {
+pub(crate) fn per_packet(time: Duration, packets: u32) -> f64 {
     time.as_secs_f64() * 1e9 / f64::from(packets)
 }

@@ -8,6 +8,7 @@ use sensor_lab::dns::{A, Answer, Query, Record};
 use sensor_user::kernel::test_run::action;
 
 use crate::frames::{self, Path};
+use crate::names::{self, ListCost, LookUp};
 use crate::payloads::{self, NamePlace};
 use crate::peer::Sealed;
 use crate::stand::{BLOCKED, UNLISTED};
@@ -15,7 +16,7 @@ use crate::stand::{BLOCKED, UNLISTED};
 /// Packets a round of a path of some ten ns.
 const FAST: u32 = 1_000_000;
 /// Packets a round of a path of some hundred ns.
-const MIDDLE: u32 = 200_000;
+pub(crate) const MIDDLE: u32 = 200_000;
 /// Packets a round of a path of microseconds.
 const SLOW: u32 = 30_000;
 
@@ -30,6 +31,21 @@ pub(crate) struct Scenario {
     pub(crate) course: Course,
     /// The scenario it is compared with beside the baseline.
     pub(crate) peer: Option<Peer>,
+    /// True where it is measured only if it is asked for: it takes gigabytes, or minutes.
+    pub(crate) is_large: bool,
+}
+
+impl Scenario {
+    /// What the figures count.
+    pub(crate) const fn unit(&self) -> &'static str {
+        if let Course::List(ListCost::Bytes, _) = self.course {
+            "bytes/name"
+        } else if let Course::List(..) = self.course {
+            "ns/name"
+        } else {
+            "ns/packet"
+        }
+    }
 }
 
 /// Another scenario that does the same work by other means.
@@ -66,6 +82,10 @@ pub(crate) enum Course {
     Initials(Initials),
     /// The same Initial, opened by a library in user space.
     OpenedInUserSpace(Sealed),
+    /// A look-up of another name each time.
+    LookUp(LookUp),
+    /// What a list of names costs user space, for each name.
+    List(ListCost, u32),
 }
 
 /// A datagram of many flows of QUIC.
@@ -113,7 +133,7 @@ pub(crate) enum State {
 
 /// Every scenario, the baseline first.
 pub(crate) fn all() -> Vec<Scenario> {
-    [known(), first_packets(), hellos(), requests(), queries(), quic(), blocked()]
+    [known(), first_packets(), hellos(), requests(), queries(), quic(), blocked(), names::all()]
         .into_iter()
         .flatten()
         .collect()
@@ -328,13 +348,13 @@ fn blocked() -> Vec<Scenario> {
     ]
 }
 
-const fn scenario(
+pub(crate) const fn scenario(
     name: &'static str,
     packets: u32,
     course: Course,
     about: &'static str,
 ) -> Scenario {
-    Scenario { name, about, packets, course, peer: None }
+    Scenario { name, about, packets, course, peer: None, is_large: false }
 }
 
 /// A record of 1,000 bytes.

@@ -17,6 +17,7 @@ use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
 use sensor_user::kernel::test_run::{TEST_IFINDEX, action};
 
 use crate::frames::{self, Path};
+use crate::names::Lists;
 use crate::payloads;
 
 /// A name no list has: all its suffixes are looked up.
@@ -37,6 +38,7 @@ pub(crate) struct Stand {
     pub(crate) rings: Rings,
     /// The baseline, and a mutator with nothing behind it.
     pub(crate) alone: Lab,
+    pub(crate) lists: Lists,
     counters: Counters,
     control: ControlCell,
     tables: PolicyTables,
@@ -54,7 +56,9 @@ impl Stand {
         let counters = Counters::open(&mut object)?;
         let alone = Lab::load()?;
         let policy = policy();
-        let mut stand = Self { object, flows, rings, alone, counters, control, tables, policy };
+        let lists = Lists::default();
+        let mut stand =
+            Self { object, flows, rings, alone, lists, counters, control, tables, policy };
         stand.watch(Side::Lan)?;
         stand.push_policy()?;
         Ok(stand)

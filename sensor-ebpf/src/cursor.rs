@@ -56,6 +56,37 @@ pub fn zero() -> u8 {
     }
 }
 
+/// `found`, with the bits of `word` added if it has none above the lowest 16: without a branch, which the compiler
+/// would make of it and the verifier go both ways at, and one after the other, so that few registers serve many.
+#[inline(always)]
+pub fn or_if_short(found: u64, word: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut found = found;
+        // SAFETY: arithmetic on registers, no memory is touched.
+        unsafe {
+            core::arch::asm!(
+                "{mask} = {word}",
+                "{mask} >>= 16",
+                "{mask} += -1",
+                "{mask} s>>= 63",
+                "{mask} &= {word}",
+                "{found} |= {mask}",
+                mask = out(reg) _,
+                word = in(reg) word,
+                found = inout(reg) found,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        found
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        // Of 0 alone, one less has the highest bit.
+        let mask = (word >> 16).wrapping_sub(1).cast_signed() >> 63;
+        found | word & mask.cast_unsigned()
+    }
+}
+
 /// The unread rest of a packet.
 ///
 /// ```

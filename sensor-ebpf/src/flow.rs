@@ -191,6 +191,8 @@ impl Flow {
             body_end: u32::from(none),
             head_from: examined,
             head_end: examined,
+            judged: u32::from(none),
+            reserved: u32::from(none),
         }
     }
 

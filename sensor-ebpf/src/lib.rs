@@ -3,7 +3,7 @@
 //!
 //! In the order a packet meets it: [`cursor`] reads bytes, [`parse`] makes a packet of a frame,
 //! [`flow`] finds what it belongs to, [`tls`], [`http`], [`quic`] and [`dns`] read the name, [`name`] makes it canonical
-//! and hashes it, [`policy`] decides, [`reset`] answers. The programs that run these in the kernel are
+//! and hashes it, [`table`] and [`locked`] have what is listed, [`policy`] decides, [`reset`] answers. The programs that run these in the kernel are
 //! the binary of this crate, in `xdp/`.
 //!
 //! The library never names aya-ebpf, std or a clock, and its parsers cannot panic: every read is
@@ -21,6 +21,7 @@ pub mod cursor;
 pub mod dns;
 pub mod flow;
 pub mod http;
+pub mod locked;
 pub mod name;
 pub mod normalise;
 pub mod options;
@@ -29,6 +30,8 @@ pub mod policy;
 pub mod probe;
 pub mod quic;
 pub mod reset;
+mod sha256;
 pub mod slot;
 pub mod step;
+pub mod table;
 pub mod tls;

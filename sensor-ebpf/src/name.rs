@@ -6,14 +6,32 @@
 use crate::abi::{LISTED_LABELS_MAX, NAME_BUFFER};
 use crate::cursor::bound;
 
-/// Key of the name hash, drawn at random when the policy tables are first made: who does not know it
-/// cannot search for names that collide.
+/// Key of the name hash, drawn at random on the machine it is used on: who does not know it cannot search for
+/// names that collide. Who knows it can, so it lies only in the kernel's maps and in files that only root reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKey {
     /// Where every hash starts.
     pub start: u64,
     /// What every byte is multiplied by; odd.
     pub multiplier: u64,
+}
+
+impl HashKey {
+    /// The key to go on with where this one will not do: as hard to guess, and the same each time.
+    #[must_use]
+    pub const fn another(self) -> Self {
+        let start = finish(self.start.wrapping_add(self.multiplier));
+        Self { start, multiplier: finish(start ^ self.multiplier) | 1 }
+    }
+}
+
+impl HashKey {
+    /// A number that is random already, as one that only who has the key can tell.
+    #[inline(always)]
+    #[must_use]
+    pub const fn mix(self, number: u64) -> u64 {
+        finish((number ^ self.start).wrapping_mul(self.multiplier))
+    }
 }
 
 /// Spreads the state of a hash over all its bits (the finaliser of `MurmurHash3`).
@@ -39,11 +57,21 @@ pub struct SuffixReader {
     left: u32,
     /// Dots read so far.
     dots: u32,
+    /// Suffixes that can be listed, of what was read. Kept here, not reckoned: the verifier would go on with each way it
+    /// was come by.
+    listable: u32,
 }
 
 impl Default for SuffixReader {
     fn default() -> Self {
-        Self { suffixes: [0; LISTED_LABELS_MAX], multiplier: 1, state: 0, left: 0, dots: 0 }
+        Self {
+            suffixes: [0; LISTED_LABELS_MAX],
+            multiplier: 1,
+            state: 0,
+            left: 0,
+            dots: 0,
+            listable: 0,
+        }
     }
 }
 
@@ -55,6 +83,7 @@ impl SuffixReader {
         self.state = key.start;
         self.left = length;
         self.dots = 0;
+        self.listable = 0;
     }
 
     /// Reads one byte; false when there is none left.
@@ -78,6 +107,7 @@ impl SuffixReader {
             let label = bound::<{ LISTED_LABELS_MAX as u32 - 1 }>(self.dots) as usize;
             // SAFETY: the mask keeps the index below `LISTED_LABELS_MAX`, the length of the array.
             unsafe { *self.suffixes.as_mut_ptr().add(label) = self.state };
+            self.listable = self.dots + 1;
         }
         true
     }
@@ -88,10 +118,16 @@ impl SuffixReader {
         finish(self.state) | 1
     }
 
-    /// Suffixes that can be listed.
+    /// Dots of the name, once every byte was read.
+    #[inline(always)]
+    pub const fn dots(&self) -> u32 {
+        self.dots
+    }
+
+    /// Suffixes that can be listed, once every byte was read: 0 of an empty name, else 1 to [`LISTED_LABELS_MAX`].
     #[inline(always)]
     pub const fn listable(&self) -> u32 {
-        if self.dots < LISTED_LABELS_MAX as u32 { self.dots + 1 } else { LISTED_LABELS_MAX as u32 }
+        self.listable
     }
 
     /// Hash of the suffix of `labels` labels, 1 to [`Self::listable`].
@@ -161,6 +197,18 @@ mod tests {
     fn another_key_gives_other_hashes() {
         let other = HashKey { start: KEY.start + 1, ..KEY };
         assert_ne!(listed_hash("example.org", KEY), listed_hash("example.org", other));
+    }
+
+    #[test]
+    fn keys_follow_each_other_without_an_end() {
+        let mut seen = std::collections::HashSet::new();
+        let mut key = KEY;
+        for _ in 0..1000 {
+            key = key.another();
+            assert_eq!(key.multiplier & 1, 1);
+            assert!(seen.insert((key.start, key.multiplier)));
+        }
+        assert_eq!(KEY.another(), KEY.another());
     }
 
     #[test]

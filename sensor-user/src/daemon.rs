@@ -26,7 +26,7 @@ use crate::kernel::events::Rings;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::object::{Clock, Object, Sizes};
 use crate::kernel::preflight;
-use crate::kernel::tables::{PolicyImage, PolicyTables};
+use crate::kernel::tables::{PolicyImage, PolicyTables, table_of};
 use crate::metrics::Metrics;
 use crate::names::{self, Meter};
 use crate::pipeline::{self, Pipeline};
@@ -187,6 +187,7 @@ impl Sensor {
             version: String::new(),
             generation: control.policy(),
             names: 0,
+            table_bytes: 0,
             groups: 0,
             schedules_on: Vec::new(),
             refused: 0,
@@ -334,7 +335,11 @@ impl PolicyInForce {
     fn keep_time(&mut self) -> anyhow::Result<()> {
         self.is_behind |= self.policy.turn(Timestamp::now());
         if self.is_behind {
-            self.push()?;
+            let Self { policy, tables, control, generations, .. } = self;
+            let image = PolicyImage::without_names(policy);
+            let note = |generation| generations.note(generation, policy);
+            let generation = tables.push_rules(control, &image, note)?;
+            self.note(generation);
             let on = self.status.schedules_on.join(", ");
             info!(generation = self.status.generation, on, "schedules");
         }
@@ -343,19 +348,28 @@ impl PolicyInForce {
 
     fn push(&mut self) -> anyhow::Result<()> {
         let Self { policy, tables, control, generations, .. } = self;
-        let image = PolicyImage::from(&*policy);
-        let generation =
-            tables.push(control, &image, |generation| generations.note(generation, policy))?;
+        let image = PolicyImage::without_names(policy);
+        let table = table_of(policy, control.hash_key())?;
+        let note = |generation| generations.note(generation, policy);
+        let generation = tables.push_with(control, &image, &table, note)?;
+        self.status.table_bytes = table.bytes();
+        self.note(generation);
+        Ok(())
+    }
+
+    /// Notes that the policy is in force as this generation.
+    fn note(&mut self, generation: u32) {
+        let policy = &self.policy;
         self.status = PolicyStatus {
             version: policy.version().to_owned(),
             generation,
             names: policy.entry_count(),
-            groups: image.groups.len(),
+            table_bytes: self.status.table_bytes,
+            groups: policy.groups().count(),
             schedules_on: policy.schedules_on().into_iter().map(str::to_owned).collect(),
             refused: 0,
         };
         self.is_behind = false;
-        Ok(())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The user-space half of campus-sensor, in the order things flow:
 //!
-//! - [`config`] and [`policy`] are read and checked, with [`lists`] of other formats; [`daemon`] puts a sensor together from them;
+//! - [`config`] and [`policy`] are read and checked, with [`lists`] of other formats; a [`bundle`] brings a policy that
+//!   somebody signed; [`daemon`] puts a sensor together from them;
+//! - [`engine`] makes the table of listed names that the kernel looks names up in;
 //! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
 //! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
 //!   [`hello`] offers, and records to the [`store`];
@@ -10,11 +12,13 @@
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests know their numbers"))]
 
 pub mod assembly;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod engine;
 pub mod hello;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 #[expect(

@@ -1,5 +1,5 @@
-//! Integration tests: the loaded programs on frames from memory, the whole sensor in a lab, who tries to
-//! get past it, and what needs a kernel that development machines may not have.
+//! Integration tests: the loaded programs on frames from memory, what policies mean, the whole sensor in a lab, who
+//! tries to get past it, and what needs a kernel that development machines may not have.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -10,6 +10,7 @@
 
 mod browsers;
 mod captures;
+mod engine;
 mod evasion;
 mod kernel;
 mod live;

@@ -34,6 +34,8 @@ pub(crate) enum Suite {
     Host,
     /// The programs in this kernel, packet by packet; root.
     Kernel,
+    /// What policies mean: a table, and random ones, by the host and by the programs in this kernel; root.
+    Engine,
     /// Real clients and servers with the sensor between them; root.
     Live,
     /// Chromium, Firefox and what imitates them through the gateway; root.
@@ -49,6 +51,7 @@ impl Suite {
         match self {
             Self::Host => "host",
             Self::Kernel => "kernel",
+            Self::Engine => "engine",
             Self::Live => "live",
             Self::Browsers => "browsers",
             Self::Evasion => "evasion",
@@ -59,7 +62,12 @@ impl Suite {
     fn needs_root(self) -> bool {
         match self {
             Self::Host => false,
-            Self::Kernel | Self::Live | Self::Browsers | Self::Evasion | Self::Quic => true,
+            Self::Kernel
+            | Self::Engine
+            | Self::Live
+            | Self::Browsers
+            | Self::Evasion
+            | Self::Quic => true,
         }
     }
 
@@ -82,6 +90,7 @@ impl Suite {
                 }
                 commands
             }
+            Self::Engine => integration("engine::"),
             Self::Live => integration("live::"),
             // What the browsers' hellos looked like is worth a line when nothing fails, too.
             Self::Browsers | Self::Quic => {

@@ -162,6 +162,10 @@ pub struct Flow {
     pub head_from: u32,
     /// Sequence number after it.
     pub head_end: u32,
+    /// Generation of the policy that judged it last; 0 where none did. An earlier one's verdict may stand, see `policy`.
+    pub judged: u32,
+    /// Always 0.
+    pub reserved: u32,
 }
 
 /// What of a flow is in its records already. User space alone writes it; it lives in the kernel so

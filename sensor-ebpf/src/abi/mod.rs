@@ -39,6 +39,7 @@ mod page;
 #[cfg(all(feature = "user", not(target_arch = "bpf")))]
 mod pod;
 mod policy;
+pub mod table;
 mod value;
 
 pub use self::answered::{AnsweredKey, AnsweredName};
@@ -51,8 +52,8 @@ pub use self::hello::{
 pub use self::interface::{Interface, InterfaceCounters};
 pub use self::page::{PAGE_MAX, Page, PageKey};
 pub use self::policy::{
-    Control, DnsRules, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix,
-    PORTS_MAX, PortKey,
+    Control, DnsRules, DomainEntry, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix, LOCKED, PORTS_MAX,
+    PortKey, UNLISTED,
 };
 pub use self::value::{
     ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, BlockedAnswer, Direction, FlowEnd, HAPPENINGS,
@@ -60,11 +61,11 @@ pub use self::value::{
 };
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
-const _: () = assert!(size_of::<Flow>() == 152);
+const _: () = assert!(size_of::<Flow>() == 160);
 const _: () = assert!(size_of::<Recorded>() == 56);
 const _: () = assert!(size_of::<StoredName>() == 260);
-const _: () = assert!(size_of::<DomainKey>() == 16);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
+const _: () = assert!(size_of::<table::Line>() == 64);
 const _: () = assert!(size_of::<GroupMasks>() == 72);
 const _: () = assert!(size_of::<GroupPrefix>() == 20);
 const _: () = assert!(size_of::<PageKey>() == 8);
@@ -80,4 +81,4 @@ const _: () = assert!(size_of::<StoredHello>() == 560);
 const _: () = assert!(size_of::<AnsweredKey>() == 40);
 const _: () = assert!(size_of::<AnsweredName>() == 40);
 const _: () = assert!(size_of::<VerdictEvent>() == 344);
-const _: () = assert!(size_of::<FlowEndEvent>() == 208);
+const _: () = assert!(size_of::<FlowEndEvent>() == 216);

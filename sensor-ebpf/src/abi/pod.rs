@@ -5,7 +5,8 @@ use super::flow::{Flow, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
 use super::page::{Page, PageKey};
-use super::policy::{Control, DomainEntry, DomainKey, GroupMasks, GroupPrefix, PortKey};
+use super::policy::{Control, DomainEntry, GroupMasks, GroupPrefix, PortKey};
+use super::table::Line;
 
 /// Marks map types as plain data for user space.
 macro_rules! pod {
@@ -25,8 +26,8 @@ pod!(
     StoredHello,
     AnsweredKey,
     AnsweredName,
-    DomainKey,
     DomainEntry,
+    Line,
     GroupMasks,
     GroupPrefix,
     PageKey,

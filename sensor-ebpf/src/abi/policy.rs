@@ -2,18 +2,6 @@
 
 use super::flow::Address;
 
-/// Key of a listed name: every suffix of a name is looked up, deepest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(C)]
-pub struct DomainKey {
-    /// Keyed hash of the canonical name.
-    pub hash: u64,
-    /// Generation of the policy that lists it.
-    pub policy: u32,
-    /// Always 0.
-    pub reserved: u32,
-}
-
 /// Key of a listed port: looked up by the packet that opens a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(C)]
@@ -47,7 +35,13 @@ pub struct DomainEntry {
     pub reserved: [u8; 5],
 }
 
-/// Masks of a group. Allow beats block at one name.
+/// The category of what is blocked for everybody, whatever else is said of it.
+pub const LOCKED: u64 = 1 << 61;
+
+/// The category of names that are in no list. Entries never have it: it stands for having none.
+pub const UNLISTED: u64 = 1 << 60;
+
+/// Masks of a group. Allow beats block at one name; [`LOCKED`] beats both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct GroupMasks {
@@ -118,9 +112,10 @@ pub struct Control {
     pub abi: u32,
     /// Generation of the policy in force; storing it publishes all its tables.
     pub policy: u32,
-    /// First half of the name hash's key.
+    /// First half of a hash key: of names while no table of them is there, which has its own, of what hellos offer,
+    /// and of handshakes' slots.
     pub hash_key: u64,
-    /// Second half of the name hash's key, odd.
+    /// Second half of it, odd.
     pub hash_multiplier: u64,
     /// Clock of a replay, ns.
     pub replay_clock_ns: u64,

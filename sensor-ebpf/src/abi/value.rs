@@ -265,6 +265,8 @@ wire_enum! {
         BlockedAcknowledged = 20 => "blocked-acknowledged",
         /// A client was told nothing of a block: it has been told too much of late.
         AnswerOverBudget = 21 => "answer-over-budget",
+        /// A flow kept its verdict under another policy: its name was no longer known.
+        NameForgotten = 22 => "name-forgotten",
     }
 }
 

@@ -1,9 +1,12 @@
 //! Programs for tests and benches, never part of the product: a baseline, a mutator that makes many
-//! flows of one frame, and a meter that sums what the wire sees with code of its own.
+//! flows of one frame, a meter that sums what the wire sees with code of its own, and look-ups of names
+//! by several means ([`names`]).
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![cfg_attr(not(target_arch = "bpf"), allow(dead_code, reason = "only the kernel runs these"))]
 #![expect(clippy::needless_pass_by_value, reason = "the shape the program macros want")]
 #![expect(clippy::cast_possible_truncation, reason = "halves of words, cut on purpose")]
+
+mod names;
 
 use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::{classifier, map, xdp};

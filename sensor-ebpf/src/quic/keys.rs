@@ -5,10 +5,10 @@
 
 use super::connection::{ConnectionId, MESSAGE_END};
 use super::header::Version;
-use super::sha256::{
+use crate::cursor::{bound, zero};
+use crate::sha256::{
     BLOCK, BLOCK_BYTES, COMPRESSION_STEPS, INITIAL_STATE, STATE, Sha256, compress,
 };
-use crate::cursor::{bound, zero};
 
 /// Steps to the keys.
 pub const KEY_STEPS_MAX: u32 = COMPRESSIONS * COMPRESSION_STEPS;

@@ -17,7 +17,6 @@ mod header;
 mod keys;
 mod kind;
 mod protection;
-mod sha256;
 
 pub use connection::{Connection, ConnectionId};
 pub use crypto::{Piece, Place};

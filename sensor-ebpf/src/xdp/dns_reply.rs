@@ -23,7 +23,8 @@ use sensor_ebpf::step::Step;
 use crate::account::Row;
 use crate::egress::CONTINUE;
 use crate::flows;
-use crate::judge::{group_of, key_of, masks_of};
+use crate::judge::{group_of, masks_of};
+use crate::listed::Table;
 use crate::maps::{self, ANSWERED, Reply};
 use crate::steps::run_loop;
 
@@ -59,7 +60,9 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
     let rules = masks_of(group_of(reply.flow.lan_address, policy), policy).dns;
     reply.renames = u32::from(rules.https_records == HttpsRecords::Rename as u8);
     read_name(reply);
-    reply.suffixes.begin(length_of_name(reply), key_of(control));
+    // Another policy may have come in between, with another key: then the name is not the one asked for.
+    let key = Table::of(policy, control).key();
+    reply.suffixes.begin(length_of_name(reply), key);
     run_loop(&mut Context { reply, skb }, NAME_BUFFER as u32, suffix_step);
     match_query(reply);
 

@@ -20,6 +20,7 @@ use crate::dns;
 use crate::flows::{self, Sight};
 use crate::maps::{self, STAGES, sight, stage};
 use crate::payload;
+use crate::rejudge;
 
 /// What the rest of the program needs of this packet.
 struct Seen {
@@ -95,6 +96,8 @@ enum Plan {
     Datagram,
     /// The same on a blocked flow, and else dropped.
     BlockedDatagram,
+    /// It goes on, once its flow is judged by the policy in force.
+    Rejudged,
 }
 
 /// A SYN on a flow that may have been there: another connection takes the key at once, or waits for
@@ -159,10 +162,10 @@ fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
     let phase = flow.phase;
     if packet.protocol == UDP && sight.from_lan && packet.payload_length != 0 {
         let is_first = phase == Phase::Waiting as u8;
-        return if is_first { Plan::FirstDatagram } else { Plan::Datagram };
+        return if is_first { Plan::FirstDatagram } else { goes_on(flow, Plan::Datagram) };
     }
     if phase == Phase::Done as u8 || packet.protocol != TCP {
-        return Plan::Pass;
+        return if sight.from_lan { goes_on(flow, Plan::Pass) } else { Plan::Pass };
     }
     if !sight.from_lan {
         flows::hear_peer(flow, sight.key, packet);
@@ -171,14 +174,24 @@ fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
     if phase == Phase::Requests as u8 {
         return between_requests(flow, packet);
     }
-    if packet.payload_length > 0 || packet.opens_connection() { Plan::Followed } else { Plan::Pass }
+    if packet.payload_length > 0 || packet.opens_connection() {
+        Plan::Followed
+    } else {
+        goes_on(flow, Plan::Pass)
+    }
+}
+
+/// What becomes of a device's packet that goes on, unless its flow was judged by an earlier policy.
+#[inline(always)]
+fn goes_on(flow: &Flow, plan: Plan) -> Plan {
+    if rejudge::is_due(flow) { Plan::Rejudged } else { plan }
 }
 
 /// A segment of a connection that carries requests: a body passes.
 #[inline(always)]
 fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
     if packet.payload_length == 0 || flow.is_in_body(packet) {
-        Plan::Pass
+        goes_on(flow, Plan::Pass)
     } else if flow.framing == framing::LOST {
         Plan::FollowedRequest
     } else {
@@ -243,10 +256,12 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     let is_read = match plan {
         Plan::Pass | Plan::Drop | Plan::Answer => false,
         Plan::Followed | Plan::Query | Plan::FirstDatagram | Plan::BlockedDatagram => true,
-        Plan::Datagram => could_have_initial(ctx, &seen.packet),
+        Plan::Datagram | Plan::Rejudged => could_have_initial(ctx, &seen.packet),
         Plan::FollowedRequest | Plan::Alone => could_name(ctx, seen),
     };
-    if !is_read {
+    // The Initial of another connection is read first: the flow is judged again by the packet behind it.
+    let plan = if plan == Plan::Rejudged && is_read { Plan::Datagram } else { plan };
+    if !is_read && plan != Plan::Rejudged {
         return XDP_PASS;
     }
     examine(ctx, seen, key, plan)
@@ -271,6 +286,9 @@ fn could_name(ctx: &XdpContext, seen: &Seen) -> bool {
 /// True where a datagram could have an Initial of QUIC, whatever its flow is.
 #[inline(always)]
 fn could_have_initial(ctx: &XdpContext, packet: &Packet) -> bool {
+    if packet.protocol != UDP {
+        return false;
+    }
     // SAFETY: the kernel keeps `data..data_end` readable for the whole run.
     let mut cursor = unsafe { Cursor::from_raw(ctx.data(), ctx.data_end()) };
     // As above.
@@ -314,6 +332,8 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
             } else {
                 STAGES.tail_call(ctx, stage::QUIC);
             }
+        } else if plan == Plan::Rejudged {
+            STAGES.tail_call(ctx, stage::REJUDGE);
         } else if plan != Plan::Alone {
             examination.sight |= sight::FOLLOWED;
             examination.dns.stream = dns::FRESH;

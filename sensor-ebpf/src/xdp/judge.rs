@@ -6,18 +6,19 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{
-    ABI_VERSION, Address, Control, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX,
-    GroupMasks, GroupPrefix, Happening, LISTED_LABELS_MAX, NAME_BUFFER, NameSource, NoName,
-    Verdict,
+    ABI_VERSION, Address, Control, DomainEntry, Flow, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks,
+    GroupPrefix, Happening, NAME_BUFFER, NameSource, NoName, Verdict,
 };
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::flow::Phase;
+use sensor_ebpf::locked::{LOCKED_STEPS_MAX, Step};
 use sensor_ebpf::name::{HashKey, without_final_dot};
-use sensor_ebpf::policy::{decide, decide_nameless};
+use sensor_ebpf::policy::{decide, decide_nameless, told_with};
 
 use crate::account::Row;
+use crate::listed::Table;
 use crate::maps::{
-    self, DOMAINS, Examination, GROUP_PREFIXES, GROUPS, JUDGING, NAMES, STAGES, sight, stage,
+    self, Examination, GROUP_PREFIXES, GROUPS, JUDGING, NAMES, STAGES, sight, stage,
 };
 use crate::steps::run_loop;
 use crate::{events, flows, reject, slots};
@@ -72,18 +73,18 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     let control = maps::control()?;
     // Read once and carried along: a decision sees one policy.
     let policy = control.policy;
+    let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
+    // First: it is most of the work, and the verifier comes to it by one way.
+    let entry = look_up(examination, control, policy, reason);
     let group = group_of(examination.event.key.lan_address, policy);
     let masks = masks_of(group, policy);
-    let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
     let mut is_canary = false;
     let verdict = if reason == NoName::Named {
-        hash_suffixes(examination, key_of(control));
-        let entry = listed(examination, policy);
         examination.event.name_hash = examination.suffixes.whole();
-        examination.event.categories = entry.categories;
         examination.event.list = entry.list;
         store_name(examination, row);
         let verdict = decide(entry.categories, &masks);
+        examination.event.categories = told_with(entry.categories, verdict);
         is_canary = examination.event.name_source == NameSource::Dns as u8
             && entry.canary != 0
             && masks.dns.canaries != 0
@@ -151,6 +152,75 @@ pub(crate) fn judge_port(
     Some(Decision { verdict, is_canary: false })
 }
 
+/// True where what is listed of a flow's port says more against it than what was decided before.
+#[inline(always)]
+pub(crate) fn is_news(
+    examination: &Examination,
+    entry: DomainEntry,
+    flow: &Flow,
+    policy: u32,
+) -> bool {
+    let group = group_of(examination.event.key.lan_address, policy);
+    match decide(entry.categories, &masks_of(group, policy)) {
+        Verdict::Block => true,
+        Verdict::Alert => flow.verdict != Verdict::Alert as u8,
+        Verdict::Allow | Verdict::Undecided => false,
+    }
+}
+
+/// Decides once more about a flow that an earlier policy judged, by the name in the event or by the reason for having
+/// none. What was told of a flow stands in its record until there is more to tell.
+#[inline(always)]
+pub(crate) fn judge_again(
+    examination: &mut Examination,
+    flow: &mut Flow,
+    row: Row,
+) -> Option<Decision> {
+    let control = maps::control()?;
+    let policy = control.policy;
+    let reason = NoName::try_from(flow.no_name).unwrap_or(NoName::Malformed);
+    let entry = look_up(examination, control, policy, reason);
+    let group = group_of(examination.event.key.lan_address, policy);
+    let masks = masks_of(group, policy);
+    let is_named = reason == NoName::Named;
+    let verdict =
+        if is_named { decide(entry.categories, &masks) } else { decide_nameless(reason, &masks) };
+    let was_told = flow.verdict == Verdict::Alert as u8;
+    if was_told && verdict != Verdict::Block && verdict != Verdict::Alert {
+        return None;
+    }
+    let is_new = verdict as u8 != flow.verdict;
+    flow.policy = policy;
+    flow.group = group as u16;
+    if is_named {
+        flow.categories = told_with(entry.categories, verdict);
+        flow.list = entry.list;
+    }
+    if verdict == Verdict::Block {
+        // Nothing of it is read again.
+        slots::free_of(flow, &examination.event.key);
+    }
+    // Last: an event or a packet that sees the verdict sees what it was made with.
+    flow.verdict = verdict as u8;
+    if is_new && (verdict == Verdict::Block || verdict == Verdict::Alert) {
+        let event = &mut examination.event;
+        event.abi = ABI_VERSION;
+        event.policy = policy;
+        event.group = group as u16;
+        event.verdict = verdict as u8;
+        event.no_name = flow.no_name;
+        event.name_source = flow.name_source;
+        event.name_hash = flow.name_hash;
+        event.categories = flow.categories;
+        event.list = flow.list;
+        if !is_named {
+            event.name.length = 0;
+        }
+        tell(examination, row);
+    }
+    Some(Decision { verdict, is_canary: false })
+}
+
 /// Puts a verdict in the event and in the flow.
 #[inline(always)]
 fn keep(examination: &mut Examination, policy: u32, group: u32, verdict: Verdict, row: Row) {
@@ -169,9 +239,57 @@ fn tell(examination: &Examination, row: Row) {
     }
 }
 
+/// What is known of the name in the event, which is made canonical and hashed; all zero of none.
 #[inline(always)]
-pub(crate) fn key_of(control: &Control) -> HashKey {
-    HashKey { start: control.hash_key, multiplier: control.hash_multiplier }
+fn look_up(
+    examination: &mut Examination,
+    control: &Control,
+    policy: u32,
+    reason: NoName,
+) -> DomainEntry {
+    if reason != NoName::Named {
+        return DomainEntry { categories: 0, list: 0, canary: 0, reserved: [0; 5] };
+    }
+    let table = Table::of(policy, control);
+    hash_suffixes(examination, table.key());
+    if table.has_locked() {
+        find_locked(examination, policy);
+        // Any of its suffixes beats what is listed of the others.
+        if examination.locked_set != 0 {
+            return table.set(examination.locked_set);
+        }
+    }
+    table.deepest(&examination.suffixes)
+}
+
+/// Looks for a suffix of the canonical name that is locked.
+#[inline(always)]
+fn find_locked(examination: &mut Examination, policy: u32) {
+    examination.locked_set = 0;
+    let length = u32::from(examination.event.name.length);
+    examination.locked.begin(length, examination.suffixes.dots());
+    run_loop(&mut Search { examination, policy }, LOCKED_STEPS_MAX, locked_step);
+}
+
+struct Search<'a> {
+    examination: &'a mut Examination,
+    policy: u32,
+}
+
+unsafe extern "C" fn locked_step(_: u32, context: *mut c_void) -> i64 {
+    // SAFETY: only `find_locked` passes the context.
+    let search = unsafe { &mut *context.cast::<Search<'_>>() };
+    let examination = &mut *search.examination;
+    match examination.locked.step(&examination.event.name.bytes) {
+        Step::More => 0,
+        Step::Hashed => {
+            let Some(control) = maps::control() else { return 1 };
+            examination.locked_set = Table::of(search.policy, control).locked(&examination.locked);
+            examination.locked.go_on();
+            i64::from(examination.locked_set != 0)
+        }
+        Step::Done => 1,
+    }
 }
 
 /// Makes the name canonical and hashes its suffixes.
@@ -197,27 +315,6 @@ unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
     let examination = unsafe { &mut *(*context.cast::<Context<'_>>()).examination };
     let bytes = &mut examination.event.name.bytes;
     i64::from(!examination.suffixes.step(bytes))
-}
-
-/// The entry of the deepest listed suffix; all zero where none is.
-#[inline(always)]
-fn listed(examination: &Examination, policy: u32) -> DomainEntry {
-    let mut labels = examination.suffixes.listable();
-    // The compiler must not know this number, or it unrolls the loop and keeps all hashes on the stack;
-    // the verifier must: before 6.8 it learns nothing of a count from its not being zero.
-    let rounds = bound::<{ LISTED_LABELS_MAX as u32 * 2 - 1 }>(LISTED_LABELS_MAX as u32);
-    for _ in 0..rounds {
-        if labels == 0 {
-            break;
-        }
-        let key = DomainKey { hash: examination.suffixes.suffix(labels), policy, reserved: 0 };
-        // SAFETY: the value is copied out at once; a push writes other keys.
-        if let Some(entry) = unsafe { DOMAINS.get(key) } {
-            return *entry;
-        }
-        labels -= 1;
-    }
-    DomainEntry { categories: 0, list: 0, canary: 0, reserved: [0; 5] }
 }
 
 /// The group of a device.
@@ -253,6 +350,7 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
     let Some(flow) = flows::find(&event.key) else { return };
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
+    flow.judged = event.policy;
     if verdict == Verdict::Block
         && examination.sight & sight::TAP == 0
         && slots::refuse(examination.connection, &event.key)

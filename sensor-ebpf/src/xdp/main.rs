@@ -2,7 +2,7 @@
 //! packet and finds its flow; [`normalise`] leaves out what no server takes; [`handshake`] reads a name,
 //! with [`assemble`] where it came in pieces, and [`requests`] those of HTTP; [`judge`] decides about it,
 //! [`reject`] acts; [`client_reset`] tells the client on behalf of XDP, with a block [`page`] where it asked
-//! in the clear; [`egress`] counts the other direction. [`unread`] decides about fragments; [`dns`] reads
+//! in the clear; [`rejudge`] follows a change of policy; [`egress`] counts the other direction. [`unread`] decides about fragments; [`dns`] reads
 //! queries, and answers those for blocked names; [`dns_reply`] reads what servers answer.
 //!
 //! On the host this binary is a stub, so that one `cargo clippy` lints the programs too.
@@ -36,6 +36,7 @@ mod held;
 mod hello;
 mod initial;
 mod judge;
+mod listed;
 mod lock;
 mod maps;
 mod normalise;
@@ -47,6 +48,7 @@ mod quic;
 mod quic_refused;
 mod quic_stream;
 mod reject;
+mod rejudge;
 mod request_reading;
 mod request_stream;
 mod requests;
@@ -155,6 +157,13 @@ pub(crate) fn quic_refused(ctx: XdpContext) -> u32 {
 #[cfg_attr(not(feature = "frags"), xdp)]
 pub(crate) fn ports(ctx: XdpContext) -> u32 {
     ports::run(&ctx)
+}
+
+/// Tail-called for a packet of a flow that an earlier policy judged, where nothing else is to be done with it.
+#[cfg_attr(feature = "frags", xdp(frags))]
+#[cfg_attr(not(feature = "frags"), xdp)]
+pub(crate) fn rejudge(ctx: XdpContext) -> u32 {
+    rejudge::run(&ctx)
 }
 
 /// TC ingress of the same interface, behind XDP: resets the client where XDP reset the server, or sends it a

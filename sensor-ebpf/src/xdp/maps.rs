@@ -1,17 +1,22 @@
 //! Every map, its size and why. Sizes that the configuration sets are replaced at load time.
 
-use aya_ebpf::macros::map;
+use aya_ebpf::bindings::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use aya_ebpf::btf_maps;
+use aya_ebpf::helpers::generated::bpf_map_lookup_elem;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::LpmTrie;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use sensor_ebpf::abi::table::Line;
 use sensor_ebpf::abi::{
-    ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, DomainKey, Flow,
-    FlowEndEvent, FlowKey, GROUPS_MAX, GroupMasks, GroupPrefix, IFINDEX_MAX, INTERFACES_MAX,
-    Interface, InterfaceCounters, NAME_BUFFER, PORTS_MAX, Page, PageKey, PortKey, Recorded,
-    StoredHello, StoredName, VerdictEvent,
+    ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, Flow, FlowEndEvent,
+    FlowKey, GROUPS_MAX, GroupMasks, GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface,
+    InterfaceCounters, NAME_BUFFER, PORTS_MAX, Page, PageKey, PortKey, Recorded, StoredHello,
+    StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
 use sensor_ebpf::http::RequestReader;
+use sensor_ebpf::locked::LockedReader;
 use sensor_ebpf::name::SuffixReader;
 use sensor_ebpf::options::OptionsReader;
 use sensor_ebpf::parse::Packet;
@@ -27,6 +32,9 @@ const NO_PREALLOC: u32 = 1;
 
 /// `BPF_F_MMAPABLE`: user space stores into it without a system call.
 const MMAPABLE: u32 = 1 << 10;
+
+/// `BPF_F_INNER_MAP`: maps of other sizes may take its place.
+const ANY_SIZE: u32 = 1 << 12;
 
 /// Tail-call targets of [`STAGES`].
 pub(crate) mod stage {
@@ -54,6 +62,8 @@ pub(crate) mod stage {
     pub(crate) const QUIC: u32 = 10;
     /// Decides about the port that a packet opens a flow to.
     pub(crate) const PORTS: u32 = 11;
+    /// Decides about a flow that an earlier policy judged.
+    pub(crate) const REJUDGE: u32 = 12;
 }
 
 /// The stages behind the fast path.
@@ -121,10 +131,34 @@ static NEW_STREAM: PerCpuArray<Stream> = PerCpuArray::with_max_entries(1, 0);
 pub(crate) static SLOT_SHARES: LruHashMap<Address, SlotShare> =
     LruHashMap::with_max_entries(16_384, 0);
 
-/// Listed names of the policy in force and of the one being filled; `kernel.domains_max`.
-#[map]
-pub(crate) static DOMAINS: HashMap<DomainKey, DomainEntry> =
-    HashMap::with_max_entries(262_144, NO_PREALLOC);
+/// Lines of a table of listed names, as many as it has: an array.
+///
+/// The sizes of key and value are declared, not their types: Debian 12's kernel lets an array take this one's place only
+/// where both have types or neither has, and those that user space makes have none. The loader reads the types of the fields.
+#[repr(C)]
+pub(crate) struct Lines {
+    r#type: *const [i32; BPF_MAP_TYPE_ARRAY as usize],
+    key_size: *const [i32; size_of::<u32>()],
+    value_size: *const [i32; size_of::<Line>()],
+    max_entries: *const [i32; 1],
+    map_flags: *const [i32; (MMAPABLE | ANY_SIZE) as usize],
+}
+
+impl Lines {
+    /// The line of a number, `None` behind the last.
+    #[inline(always)]
+    pub(crate) fn get(&self, number: u32) -> Option<&Line> {
+        let map = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: the reference is to a map, as the outer array gave it, with keys and values of these types; nobody
+        // writes to its values.
+        unsafe { bpf_map_lookup_elem(map, (&raw const number).cast()).cast::<Line>().as_ref() }
+    }
+}
+
+/// Listed names of the policy in force and of the one being filled, a whole table each: the element is the
+/// generation's lowest bit. `kernel.domains_max` is what user space puts into one.
+#[btf_map]
+pub(crate) static DOMAINS: btf_maps::ArrayOfMaps<Lines, 2> = btf_maps::ArrayOfMaps::new();
 
 /// Listed ports of both policies.
 #[map]
@@ -180,6 +214,7 @@ pub(crate) struct Examination {
     /// What the requests in this packet name, until it is judged.
     pub(crate) told: [Told; NAMES_ROOM],
     pub(crate) suffixes: SuffixReader,
+    pub(crate) locked: LockedReader,
     pub(crate) offer: OfferHash,
     pub(crate) comparison: Comparison,
     pub(crate) coverage: Coverage,
@@ -210,6 +245,8 @@ pub(crate) struct Examination {
     pub(crate) then_hello: u32,
     /// Bits of [`sight`].
     pub(crate) sight: u32,
+    /// Number of the set that a locked suffix of the name is in; 0 of none.
+    pub(crate) locked_set: u32,
 }
 
 /// [`Examination::goes_on`] of a packet that nothing was read of.

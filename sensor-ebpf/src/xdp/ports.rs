@@ -17,7 +17,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
     // The port first: few are listed, and the table of them is small.
-    if let Some(entry) = listed(examination)
+    if let Some(entry) = maps::control().and_then(|control| listed(examination, control.policy))
         && !is_settled(examination)
         && judge::judge_port(examination, entry, row)
             .is_some_and(|decision| decision.is_enforced(examination))
@@ -46,11 +46,11 @@ fn is_settled(examination: &Examination) -> bool {
     flow.verdict != Verdict::Undecided as u8 || flow.marks & mark::PEER_INITIATED != 0
 }
 
-/// What the policy in force lists of the port.
+/// What the policy of this generation lists of the port.
 #[inline(always)]
-fn listed(examination: &Examination) -> Option<DomainEntry> {
+pub(crate) fn listed(examination: &Examination, policy: u32) -> Option<DomainEntry> {
     let key = PortKey {
-        policy: maps::control()?.policy,
+        policy,
         port: examination.event.key.peer_port,
         protocol: examination.packet.protocol,
         reserved: 0,

@@ -52,6 +52,7 @@ Examples:
   campus-sensor why video.piracy.example --group student
   campus-sensor why --reason oversize --group student
   campus-sensor lists inspect hosts.txt        what of a list can be enforced
+  campus-sensor lists diff 8.bundle            what a policy bundle would change
   campus-sensor replay capture.pcap            names in a capture, nothing attached
   campus-sensor detach                         take the programs off every interface";
 
@@ -75,7 +76,7 @@ enum Command {
     Top(top::TopArgs),
     /// Explain the verdict for a name, or for flows without one
     Why(why::WhyArgs),
-    /// Look into category lists of other formats
+    /// Look into lists of other formats, and push policies in signed bundles
     #[command(subcommand)]
     Lists(lists::ListsCommand),
     /// Read the names in captures through the same programs, without a network
@@ -136,9 +137,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Why(args) => why::why(&load(config)?.policy.file, args, json, &mut out)?,
-        Command::Lists(lists::ListsCommand::Inspect(args)) => {
-            lists::inspect(args, json, &mut out)?;
-        }
+        Command::Lists(command) => lists::lists(command, config, json, &mut out)?,
         Command::Replay { pcaps } => {
             let failures = replay::replay(pcaps, json, &mut out)?;
             out.flush()?;

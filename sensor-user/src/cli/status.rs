@@ -178,6 +178,7 @@ mod tests {
                 version: "v".to_owned(),
                 generation: 1,
                 names: 2,
+                table_bytes: 512,
                 groups: 3,
                 schedules_on: Vec::new(),
                 refused: 0,

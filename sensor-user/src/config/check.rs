@@ -9,11 +9,13 @@ use toml::Spanned;
 
 use super::error::Problems;
 use super::knobs::{self, Knob};
-use super::raw::{RawConfig, RawFlow, RawInterface, RawKernel, RawNormaliser};
+use super::raw::{RawConfig, RawFlow, RawGuard, RawInterface, RawKernel, RawNormaliser, RawPolicy};
 use super::{
-    AttachMode, Config, Control, Flow, Interface, Kernel, Log, LogLevel, Normaliser, Policy, Quic,
-    Sensor, Side, Store,
+    AttachMode, Config, Control, Flow, Guard, Interface, Kernel, Log, LogLevel, Normaliser, Policy,
+    Quic, Sensor, Side, Store,
 };
+use crate::bundle::key;
+use crate::policy::name;
 
 /// Bytes of the longest interface name: `IFNAMSIZ` less the final zero.
 const INTERFACE_NAME_MAX: usize = 15;
@@ -26,6 +28,7 @@ const SOCKET_PATH_MAX: usize = 107;
 
 pub(super) const BPFFS_DEFAULT: &str = "/sys/fs/bpf/campus-sensor";
 pub(super) const POLICY_DEFAULT: &str = "/etc/campus-sensor/policy.toml";
+pub(super) const POLICY_DIR_DEFAULT: &str = "/var/lib/campus-sensor/policy";
 pub(super) const STORE_DEFAULT: &str = "/var/lib/campus-sensor";
 pub(super) const SOCKET_DEFAULT: &str = "/run/campus-sensor/control.sock";
 
@@ -47,7 +50,7 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
             hold_s: number(raw.quic.hold_s.as_ref(), knobs::QUIC_HOLD, problems),
         },
         flow: flow(&raw.flow, problems),
-        policy: Policy { file: path(raw.policy.file, "policy.file", POLICY_DEFAULT, problems) },
+        policy: policy(raw.policy, problems),
         store: Store {
             dir: path(raw.store.dir, "store.dir", STORE_DEFAULT, problems),
             retention_days: number(raw.store.retention_days.as_ref(), knobs::RETENTION, problems),
@@ -219,6 +222,52 @@ fn flow(raw: &RawFlow, problems: &mut Problems<'_>) -> Flow {
         );
     }
     flow
+}
+
+fn policy(raw: RawPolicy, problems: &mut Problems<'_>) -> Policy {
+    let mut keys = Vec::new();
+    for key in raw.keys {
+        let text = key.get_ref();
+        // A file is read when it is needed: it may be on its way while the rest is checked.
+        if !text.starts_with('/') && !key::is_public_key(text) {
+            problems.at(
+                &key.span(),
+                format!("policy.keys names {text:?}, which is no public key of minisign"),
+                "write the second line of its .pub file, RW…, or the absolute path of that file",
+            );
+        }
+        keys.push(key.into_inner());
+    }
+    Policy {
+        file: path(raw.file, "policy.file", POLICY_DEFAULT, problems),
+        dir: path(raw.dir, "policy.dir", POLICY_DIR_DEFAULT, problems),
+        keys,
+        guard: guard(raw.guard, problems),
+    }
+}
+
+fn guard(raw: RawGuard, problems: &mut Problems<'_>) -> Guard {
+    let mut never_block = Vec::new();
+    for name in raw.never_block {
+        let text = name.get_ref();
+        match name::canonical(text) {
+            Ok(canonical) => never_block.push(canonical.into_owned()),
+            Err(error) => problems.at(
+                &name.span(),
+                format!("policy.guard.never_block names {text:?}"),
+                format!("it {error}"),
+            ),
+        }
+    }
+    Guard {
+        growth_max_percent: number(raw.growth_max_percent.as_ref(), knobs::GROWTH, problems),
+        over_block_max_percent: number(
+            raw.over_block_max_percent.as_ref(),
+            knobs::OVER_BLOCK,
+            problems,
+        ),
+        never_block,
+    }
 }
 
 /// A number within its bounds, or its default.

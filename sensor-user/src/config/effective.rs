@@ -5,14 +5,16 @@ use std::mem::size_of;
 use std::path::Path;
 
 use sensor_ebpf::abi::{
-    ANSWERED_MAX, AnsweredKey, AnsweredName, DomainEntry, DomainKey, Flow, FlowKey, Recorded,
-    StoredName,
+    ANSWERED_MAX, AnsweredKey, AnsweredName, Flow, FlowKey, Recorded, StoredName,
 };
 use sensor_ebpf::slot::Slot;
 
 use super::Config;
-use super::check::{BPFFS_DEFAULT, POLICY_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT, anomaly_names};
+use super::check::{
+    BPFFS_DEFAULT, POLICY_DEFAULT, POLICY_DIR_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT, anomaly_names,
+};
 use super::knobs::{self, Knob};
+use crate::engine::Image;
 
 /// Column comments start in, for lines that leave room.
 const COMMENT_COLUMN: usize = 44;
@@ -55,7 +57,19 @@ impl Config {
         file.number(knobs::BLOCKED_HOLD, self.flow.blocked_hold_s);
         file.number(knobs::SWEEP_INTERVAL, self.flow.sweep_interval_ms);
         file.table("[policy]");
-        file.path("file", &self.policy.file, POLICY_DEFAULT);
+        let super::Policy { file: policy, dir, keys, guard } = &self.policy;
+        file.path("file", policy, POLICY_DEFAULT);
+        file.path("dir", dir, POLICY_DIR_DEFAULT);
+        let list = |texts: &[String]| toml::Value::from(texts.to_vec());
+        file.line("keys", list(keys), "public keys of minisign, or files; default none");
+        file.table("[policy.guard]");
+        file.number(knobs::GROWTH, guard.growth_max_percent);
+        file.number(knobs::OVER_BLOCK, guard.over_block_max_percent);
+        file.line(
+            "never_block",
+            list(&guard.never_block),
+            "beside the helplines built in; default none",
+        );
         file.table("[store]");
         file.path("dir", &self.store.dir, STORE_DEFAULT);
         file.number(knobs::RETENTION, self.store.retention_days);
@@ -70,8 +84,9 @@ impl Config {
         file.0
     }
 
-    /// Bytes of kernel memory each sized map takes, at most: `recorded` and `domains` grow with use,
-    /// the others are taken whole at load.
+    /// Bytes of kernel memory each sized map takes, at most: `recorded` grows with use, the others are taken whole
+    /// at load. `domains` is what two policies take for a moment while one replaces the other, each with as many names as
+    /// there may be; at rest it is one table of the names there are, which [`Image::bytes`] tells.
     ///
     /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
     /// 16 bytes for each of its buckets, of which there are as many as the next power of two. An array
@@ -82,10 +97,8 @@ impl Config {
             ("flows", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Flow>())),
             ("recorded", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Recorded>())),
             ("names", hash_map(kernel.names_max, size_of::<u64>(), size_of::<StoredName>())),
-            (
-                "domains",
-                hash_map(kernel.domains_max, size_of::<DomainKey>(), size_of::<DomainEntry>()),
-            ),
+            // One in force, one being filled.
+            ("domains", 2 * Image::bytes_max(kernel.domains_max)),
             (
                 "answered",
                 hash_map(ANSWERED_MAX, size_of::<AnsweredKey>(), size_of::<AnsweredName>()),

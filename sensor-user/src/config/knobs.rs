@@ -37,9 +37,10 @@ pub(super) const ZONE: Knob = knob("interface", "zone", "zone number", 0, (0, 65
 pub(super) const FLOWS: Knob = knob("kernel", "flows_max", "flows", 262_144, (1_024, 16_777_216));
 // A campus sees some tens of thousands of names an hour; 4 Mi are 1.3 GiB.
 pub(super) const NAMES: Knob = knob("kernel", "names_max", "names", 65_536, (1_024, 4_194_304));
-// The largest public collection has about 5 M names, and two policies have to fit.
+// The largest public collection has about 5 M names, 45 MiB and twice that during a push. A million is what the smallest
+// gateway has room for beside all else.
 pub(super) const DOMAINS: Knob =
-    knob("kernel", "domains_max", "names", 262_144, (1_024, 16_777_216));
+    knob("kernel", "domains_max", "names", 1_048_576, (1_024, 16_777_216));
 // 64 are what a test fills; 262144 are 1.4 GiB, more half-sent hellos than a campus has devices.
 pub(super) const HANDSHAKE_SLOTS: Knob =
     knob("kernel", "handshake_slots", "handshakes", 6_144, (64, 262_144));
@@ -71,8 +72,15 @@ pub(super) const QUIC_HOLD: Knob = knob("quic", "hold_s", "s", 60, (0, 3_600));
 
 pub(super) const RETENTION: Knob = knob("store", "retention_days", "days", 30, (1, 3_650));
 
+// A list that was renewed grows by some percent; one that was cut, or swapped for another, does not.
+pub(super) const GROWTH: Knob =
+    knob("policy.guard", "growth_max_percent", "percent", 25, (1, 1_000));
+// Of a hundred flows that pass today, two that would not are what people notice.
+pub(super) const OVER_BLOCK: Knob =
+    knob("policy.guard", "over_block_max_percent", "percent", 2, (0, 100));
+
 /// All of them, in the order of the file.
-pub(super) const KNOBS: [Knob; 16] = [
+pub(super) const KNOBS: [Knob; 18] = [
     ZONE,
     FLOWS,
     NAMES,
@@ -88,5 +96,7 @@ pub(super) const KNOBS: [Knob; 16] = [
     SWEEP_INTERVAL,
     QUIC_INITIALS,
     QUIC_HOLD,
+    GROWTH,
+    OVER_BLOCK,
     RETENTION,
 ];

@@ -83,8 +83,8 @@ pub struct Kernel {
     pub flows_max: u32,
     /// Distinct names kept for records, about 340 bytes each; names, default 65536, 1024..=4194304.
     pub names_max: u32,
-    /// Listed names, of two policies while one replaces the other, about 100 bytes each; names,
-    /// default 262144, 1024..=16777216.
+    /// Listed names of a policy, 9 bytes each, and as much again while one policy replaces the other; names,
+    /// default 1048576, 1024..=16777216.
     pub domains_max: u32,
     /// Handshakes kept at one time whose hello comes in several segments, about 5.5 KiB each; handshakes,
     /// default 6144, 64..=262144.
@@ -151,8 +151,29 @@ pub struct Flow {
 /// `[policy]`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Policy {
-    /// Policy file, absolute; default `/etc/campus-sensor/policy.toml`.
+    /// Policy file, absolute; default `/etc/campus-sensor/policy.toml`. Where policies come as bundles,
+    /// `current/policy.toml` below `dir`.
     pub file: PathBuf,
+    /// Directory that `lists apply` keeps bundles in, absolute; default `/var/lib/campus-sensor/policy`.
+    pub dir: PathBuf,
+    /// Public keys of minisign that bundles may be signed by: each a key, or the absolute path of a file with one.
+    /// Default: none, and no bundle is applied.
+    pub keys: Vec<String>,
+    /// What a bundle must not do.
+    pub guard: Guard,
+}
+
+/// `[policy.guard]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Guard {
+    /// How much more or fewer names a bundle may have, in all and in each category, without `--accept growth`;
+    /// percent, default 25, 1..=1000.
+    pub growth_max_percent: u32,
+    /// What share of the flows that passed of late it may block without `--accept over-blocking`; percent, default 2,
+    /// 0..=100.
+    pub over_block_max_percent: u32,
+    /// Names that no bundle may block, nor any name below them, beside the helplines that are built in. Default: none.
+    pub never_block: Vec<String>,
 }
 
 /// `[store]`

@@ -81,6 +81,17 @@ pub(super) struct RawFlow {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawPolicy {
     pub(super) file: Optional<PathBuf>,
+    pub(super) dir: Optional<PathBuf>,
+    pub(super) keys: Vec<Spanned<String>>,
+    pub(super) guard: RawGuard,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawGuard {
+    pub(super) growth_max_percent: Optional<i64>,
+    pub(super) over_block_max_percent: Optional<i64>,
+    pub(super) never_block: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -28,6 +28,7 @@ fn the_effective_file_loads_to_the_same_configuration() {
     let odd = "[sensor]\nname = \"gw-1\"\n[[interface]]\nname = \"a\\\"b\"\nside = \"tap\"\nzone = 7\n\
                [[interface]]\nname = \"lan1\"\nmode = \"native\"\n[flow]\nlinger_ms = 0\n\
                [normaliser]\nobserve = [\"urgent\", \"md5\"]\n\
+               [policy]\nkeys = [\"/etc/a.pub\"]\n[policy.guard]\nnever_block = [\"A.example.\"]\n\
                [store]\ndir = \"/srv/a b/é\"\n[log]\nlevel = \"warn\"\n";
     for config in [parse(MINIMAL), parse(odd)] {
         assert_eq!(parse(&config.effective_toml()), config);
@@ -36,6 +37,7 @@ fn the_effective_file_loads_to_the_same_configuration() {
     assert_eq!(config.interface[0].side, Side::Tap);
     assert_eq!(config.interface[0].zone, 7);
     assert_eq!(config.log.level, LogLevel::Warn);
+    assert_eq!(config.policy.guard.never_block, ["a.example"]);
 }
 
 #[test]
@@ -157,6 +159,14 @@ fn refusals_name_file_line_and_remedy() {
         ("slots", "[[interface]]\nname = \"a\"\n[kernel]\nhandshake_slots = 63\n"),
         ("sensor name", "[sensor]\nname = \"Gate Way\"\n[[interface]]\nname = \"a\"\n"),
         ("timeouts at odds", "[[interface]]\nname = \"a\"\n[flow]\nidle_timeout_s = 700\n"),
+        (
+            "key that is none",
+            "[[interface]]\nname = \"a\"\n[policy]\nkeys = [\"/etc/a.pub\",\n\"RWQ\"]\n",
+        ),
+        (
+            "never_block with a URL",
+            "[[interface]]\nname = \"a\"\n[policy.guard]\nnever_block = [\"https://a.example\"]\n",
+        ),
         ("syntax", "[[interface]]\nname = lan0\n"),
         ("key twice", "[store]\nretention_days = 1\nretention_days = 2\n"),
         ("unknown level", "[[interface]]\nname = \"a\"\n[log]\nlevel = \"information\"\n"),

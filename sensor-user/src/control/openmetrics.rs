@@ -50,6 +50,8 @@ impl Collector for Snapshot {
         )?;
         let names = policy.names as u64;
         gauge(&mut encoder, "policy_names", "Names the policy lists", plain(names))?;
+        let bytes = policy.table_bytes;
+        gauge(&mut encoder, "policy_table_bytes", "Kernel memory of their table", plain(bytes))?;
         let refused = "Policies that did not load; the last good one stayed";
         counter(&mut encoder, "policies_refused", refused, plain(policy.refused))?;
         let quic = u64::from(status.quic_unread.is_none());
@@ -242,6 +244,7 @@ mod tests {
                 version: "v".to_owned(),
                 generation: 4,
                 names: 5,
+                table_bytes: 512,
                 groups: 6,
                 schedules_on: Vec::new(),
                 refused: 2,
@@ -275,6 +278,7 @@ mod tests {
             r#"campus_sensor_build{sensor="the \"gate\"\\\n",version="1.2.3"} 1"#,
             r#"campus_sensor_kernel_memory_bytes{map="FLOWS"} 4096"#,
             "campus_sensor_policies_refused_total 2",
+            "campus_sensor_policy_table_bytes 512",
             "campus_sensor_uptime_seconds 60",
         ] {
             assert!(told.contains(&line), "no {line} in\n{text}");

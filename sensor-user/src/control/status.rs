@@ -44,6 +44,8 @@ pub struct PolicyStatus {
     pub generation: u32,
     /// Listed names.
     pub names: usize,
+    /// Kernel memory of their table, bytes; as much again while another policy takes its place.
+    pub table_bytes: u64,
     /// Groups.
     pub groups: usize,
     /// Ids of the schedules that are on.
@@ -191,7 +193,13 @@ impl fmt::Display for Status {
         write_latency(f, "verdict latency", &records.verdict_latency)?;
         write_latency(f, "record latency", &records.record_latency)?;
         let kib: u64 = self.kernel_memory.values().sum::<u64>() / 1024;
-        write!(f, "kernel memory: at most {} MiB in {} maps", kib / 1024, self.kernel_memory.len())
+        write!(
+            f,
+            "kernel memory: at most {} MiB in {} maps; the policy's names take {} KiB",
+            kib / 1024,
+            self.kernel_memory.len(),
+            policy.table_bytes.div_ceil(1024)
+        )
     }
 }
 

@@ -15,7 +15,7 @@ use super::KernelError;
 use super::counters::Counters;
 use super::object::Object;
 
-static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab"));
+pub(super) static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lab"));
 
 /// Has the programs take a watched interface for one whose driver carries no metadata from XDP to TC: all
 /// that can be had on virtual machines carry it.
@@ -144,7 +144,10 @@ impl Lab {
     }
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+pub(super) fn program<'a, P>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut P, KernelError>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program>,
 {
@@ -153,7 +156,7 @@ where
         .ok_or(KernelError::Missing(name))
 }
 
-fn load_error(
+pub(super) fn load_error(
     what: &'static str,
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> KernelError {

@@ -12,6 +12,8 @@ pub mod events;
 pub mod flows;
 #[cfg(feature = "lab")]
 pub mod lab;
+#[cfg(feature = "lab")]
+pub mod lab_names;
 pub mod object;
 pub mod preflight;
 pub mod tables;
@@ -19,6 +21,7 @@ pub mod test_run;
 #[cfg(feature = "trace")]
 pub mod trace;
 
+mod listed;
 mod syscall;
 
 use std::io;

@@ -39,7 +39,7 @@ const PINNED: [&str; 19] = [
 ];
 
 /// XDP programs; the first is attached, the others are its stages in the order of the stage numbers.
-const XDP_PROGRAMS: [&str; 13] = [
+const XDP_PROGRAMS: [&str; 14] = [
     "sensor",
     "normalise",
     "handshake",
@@ -53,6 +53,7 @@ const XDP_PROGRAMS: [&str; 13] = [
     "requests",
     QUIC,
     "ports",
+    "rejudge",
 ];
 
 /// The stage that reads QUIC, the largest program: a kernel may refuse it.
@@ -74,7 +75,7 @@ pub struct Sizes {
     pub flows: u32,
     /// Names kept.
     pub names: u32,
-    /// Listed names, of two policies.
+    /// Listed names of one policy, at most: it sizes no map.
     pub domains: u32,
     /// Handshakes in several segments.
     pub slots: u32,
@@ -148,12 +149,11 @@ impl Object {
 
     /// Sized maps that were pinned with another size than asked for now: configuration key and size.
     pub fn kept_sizes(&self) -> Vec<(&'static str, u32)> {
-        let Sizes { flows, names, domains, slots, verdict_ring, flow_end_ring, quic: _ } =
+        let Sizes { flows, names, slots, verdict_ring, flow_end_ring, domains: _, quic: _ } =
             self.sizes;
         let asked = [
             ("FLOWS", "kernel.flows_max", flows),
             ("NAMES", "kernel.names_max", names),
-            ("DOMAINS", "kernel.domains_max", domains),
             ("SLOTS", "kernel.handshake_slots", slots),
             ("VERDICTS", "kernel.verdict_ring_kib", verdict_ring),
             ("FLOW_ENDS", "kernel.flow_end_ring_kib", flow_end_ring),
@@ -195,7 +195,6 @@ impl Object {
         loader.map_max_entries("FLOWS", sizes.flows);
         loader.map_max_entries("RECORDED", sizes.flows);
         loader.map_max_entries("NAMES", sizes.names);
-        loader.map_max_entries("DOMAINS", sizes.domains);
         loader.map_max_entries("SLOTS", sizes.slots);
         loader.map_max_entries("VERDICTS", sizes.verdict_ring);
         loader.map_max_entries("FLOW_ENDS", sizes.flow_end_ring);

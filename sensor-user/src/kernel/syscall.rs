@@ -1,7 +1,7 @@
-//! `bpf(2)` commands that aya does not offer.
+//! `bpf(2)` commands that aya does not offer, and maps as memory.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
 const LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const LOOKUP_BATCH: libc::c_long = 24;
@@ -45,6 +45,42 @@ pub(super) fn wait_for_programs() {
     let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if result != 0 {
         std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+/// The elements of an array that was made with `BPF_F_MMAPABLE`, as memory of this process.
+pub(super) struct Mapping {
+    start: *mut libc::c_void,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// Maps the first `bytes` of an array's elements, which it must have.
+    pub(super) fn of(array: impl AsFd, bytes: usize) -> io::Result<Self> {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let fd = array.as_fd().as_raw_fd();
+        // SAFETY: a new shared mapping; the kernel refuses one beyond the array's end.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start, bytes })
+    }
+
+    /// Copies values to the first elements, as many as fit.
+    pub(super) fn copy_from<T: aya::Pod>(&mut self, values: &[T]) {
+        let count = values.len().min(self.bytes / size_of::<T>());
+        // SAFETY: so many values lie within the mapping, whose start is that of a page; nobody else has a reference
+        // into it, and programs read it only once its array is in its place.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.cast(), count) };
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made with this length, and nobody holds a reference into it.
+        unsafe { libc::munmap(self.start, self.bytes) };
     }
 }
 

@@ -1,28 +1,32 @@
 //! The policy's tables. A policy is filled beside the one in force and published by one store; then
 //! the old one is taken out.
 
-use std::collections::HashMap as StdHashMap;
 use std::io;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use sensor_ebpf::abi::{
-    Address, DomainEntry, DomainKey, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks, GroupPrefix, Page,
-    PageKey, PortKey,
+    Address, DomainEntry, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks, GroupPrefix, Page, PageKey,
+    PortKey,
 };
-use sensor_ebpf::name::{HashKey, listed_hash};
+use sensor_ebpf::name::HashKey;
+use tracing::warn;
 
 use super::control::ControlCell;
+use super::listed::ListedNames;
 use super::object::Object;
 use super::{KernelError, syscall};
+use crate::engine::{BuildError, Image};
 use crate::policy::{Policy, Port};
 
 /// What a policy becomes in the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct PolicyImage {
-    /// Listed names.
+    /// Listed names; of one that comes twice the last entry counts.
     pub domains: Vec<(String, DomainEntry)>,
+    /// The first 64 bits of the SHA-256 of names that are known by it alone.
+    pub locked: Vec<(u64, DomainEntry)>,
     /// Listed ports.
     pub ports: Vec<(Port, DomainEntry)>,
     /// Groups: number, masks, prefixes.
@@ -33,22 +37,42 @@ pub struct PolicyImage {
 
 impl From<&Policy> for PolicyImage {
     fn from(policy: &Policy) -> Self {
-        let canaries: Vec<_> = policy.canaries().collect();
-        let is_canary = |name: &str| canaries.iter().any(|(canary, _)| *canary == name);
-        let others = policy.entries().filter(|(name, _)| !is_canary(name));
-        let domains = others.chain(canaries.iter().copied());
-        let domains = domains.map(|(name, entry)| (name.to_owned(), entry)).collect();
+        let domains = names_of(policy).map(|(name, entry)| (name.to_owned(), entry)).collect();
+        Self { domains, locked: policy.locked(), ..Self::without_names(policy) }
+    }
+}
+
+impl PolicyImage {
+    /// All but the names, of which [`table_of`] makes a table without a copy of each.
+    pub fn without_names(policy: &Policy) -> Self {
         let groups = policy.groups();
         let groups = groups.map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()));
         let pages = policy.block_pages().into_iter();
         let pages = pages.map(|(group, category, page)| (group.0, category, page)).collect();
-        Self { domains, ports: policy.ports().collect(), groups: groups.collect(), pages }
+        Self {
+            domains: Vec::new(),
+            locked: Vec::new(),
+            ports: policy.ports().collect(),
+            groups: groups.collect(),
+            pages,
+        }
     }
+}
+
+/// Listed names, and canaries behind them: of one that is listed too the last entry counts, and says what the
+/// first one does.
+fn names_of(policy: &Policy) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
+    policy.entries().chain(policy.canaries())
+}
+
+/// The table of a policy's names.
+pub fn table_of(policy: &Policy, key: HashKey) -> Result<Image, BuildError> {
+    Image::build_with_locked(&names_of(policy), &policy.locked(), key)
 }
 
 /// Writer of the policy's maps.
 pub struct PolicyTables {
-    domains: HashMap<MapData, DomainKey, DomainEntry>,
+    domains: ListedNames,
     ports: HashMap<MapData, PortKey, DomainEntry>,
     prefixes: LpmTrie<MapData, GroupPrefix, u32>,
     groups: Array<MapData, GroupMasks>,
@@ -56,18 +80,11 @@ pub struct PolicyTables {
     domains_max: u32,
 }
 
-/// Two listed names with one hash: the policy cannot be told apart from them.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the names {0} and {1} have the same hash under this key; start the sensor again to draw another"
-)]
-pub struct Collision(String, String);
-
 impl PolicyTables {
     /// Takes the maps out of the object.
     pub fn open(object: &mut Object, domains_max: u32) -> Result<Self, KernelError> {
         Ok(Self {
-            domains: object.take("DOMAINS")?,
+            domains: ListedNames::open(object)?,
             ports: object.take("PORTS")?,
             prefixes: object.take("GROUP_PREFIXES")?,
             groups: object.take("GROUPS")?,
@@ -86,10 +103,53 @@ impl PolicyTables {
         image: &PolicyImage,
         note: impl FnOnce(u32) -> io::Result<()>,
     ) -> Result<u32, KernelError> {
+        let names = image.domains.iter().map(|(name, entry)| (name.as_str(), *entry));
+        let key = control.hash_key();
+        let table = Image::build_with_locked(&names, &image.locked, key).map_err(|source| {
+            KernelError::Map { map: "DOMAINS", operation: "fill", source: source.into() }
+        })?;
+        self.push_with(control, image, &table, note)
+    }
+
+    /// The same with a table of names that is made already; those of `image` are left aside.
+    pub fn push_with(
+        &mut self,
+        control: &ControlCell,
+        image: &PolicyImage,
+        table: &Image,
+        note: impl FnOnce(u32) -> io::Result<()>,
+    ) -> Result<u32, KernelError> {
+        if table.names() > self.domains_max {
+            let limit = self.domains_max;
+            return Err(KernelError::Full { map: "DOMAINS", limit, knob: "kernel.domains_max" });
+        }
+        self.put_in_force(control, image, |domains, next| domains.fill(next, table), note)
+    }
+
+    /// The same with the table of names that was pushed last: of a policy that lists the same names with the same
+    /// entries, where only its rules are others. It costs nothing a name.
+    pub fn push_rules(
+        &mut self,
+        control: &ControlCell,
+        image: &PolicyImage,
+        note: impl FnOnce(u32) -> io::Result<()>,
+    ) -> Result<u32, KernelError> {
+        self.put_in_force(control, image, ListedNames::keep, note)
+    }
+
+    fn put_in_force(
+        &mut self,
+        control: &ControlCell,
+        image: &PolicyImage,
+        list: impl FnOnce(&mut ListedNames, u32) -> Result<(), KernelError>,
+        note: impl FnOnce(u32) -> io::Result<()>,
+    ) -> Result<u32, KernelError> {
         let in_force = control.policy();
-        let next = in_force.wrapping_add(1).max(1);
+        let next = following(in_force);
         self.clear_all_but(in_force)?;
-        self.fill(next, image, control.hash_key())?;
+        self.fill(next, image)?;
+        // Last of the tables: it waits until nobody can be reading what it replaces.
+        list(&mut self.domains, next)?;
         note(next).map_err(|source| KernelError::Map {
             map: "DOMAINS",
             operation: "note the generation of",
@@ -98,32 +158,16 @@ impl PolicyTables {
         control.publish(next);
         // A decision that read the old generation still finds its tables.
         syscall::wait_for_programs();
-        self.clear_all_but(next)?;
+        // The policy is in force: what is left of the old one is cleared by the next push.
+        if let Err(failure) =
+            self.domains.clear_all_but(next).and_then(|()| self.clear_all_but(next))
+        {
+            warn!(error = %failure, "an old policy keeps its memory");
+        }
         Ok(next)
     }
 
-    fn fill(
-        &mut self,
-        generation: u32,
-        image: &PolicyImage,
-        key: HashKey,
-    ) -> Result<(), KernelError> {
-        let mut names: StdHashMap<u64, &str> = StdHashMap::with_capacity(image.domains.len());
-        for (name, entry) in &image.domains {
-            let hash = listed_hash(name, key);
-            if let Some(other) = names.insert(hash, name).filter(|other| other != name) {
-                let source = Collision(other.to_owned(), name.clone());
-                return Err(KernelError::Map {
-                    map: "DOMAINS",
-                    operation: "fill",
-                    source: source.into(),
-                });
-            }
-            let domain = DomainKey { hash, policy: generation, reserved: 0 };
-            self.domains
-                .insert(domain, entry, 0)
-                .map_err(|source| full_or(source, self.domains_max))?;
-        }
+    fn fill(&mut self, generation: u32, image: &PolicyImage) -> Result<(), KernelError> {
         for (port, entry) in &image.ports {
             let Port { protocol, number: port } = *port;
             let key = PortKey { policy: generation, port, protocol, reserved: 0 };
@@ -150,11 +194,6 @@ impl PolicyTables {
 
     /// Takes out what belongs to another generation: an old policy, or one that failed half-way.
     fn clear_all_but(&mut self, generation: u32) -> Result<(), KernelError> {
-        let stale: Vec<DomainKey> =
-            self.domains.keys().flatten().filter(|key| key.policy != generation).collect();
-        for key in stale {
-            self.domains.remove(&key).map_err(|source| map_error("DOMAINS", "clear", source))?;
-        }
         let stale: Vec<PortKey> =
             self.ports.keys().flatten().filter(|key| key.policy != generation).collect();
         for key in stale {
@@ -180,6 +219,11 @@ impl PolicyTables {
     }
 }
 
+/// The generation behind one. Their lowest bits differ, which tables are told apart by, and 0 is none.
+fn following(generation: u32) -> u32 {
+    generation.checked_add(1).unwrap_or(2)
+}
+
 fn prefix_key(generation: u32, prefix: IpNet) -> Key<GroupPrefix> {
     let mapped = match prefix {
         IpNet::V4(_) => 96,
@@ -190,18 +234,23 @@ fn prefix_key(generation: u32, prefix: IpNet) -> Key<GroupPrefix> {
     Key::new(length, GroupPrefix::new(generation, address))
 }
 
-fn full_or(source: MapError, limit: u32) -> KernelError {
-    let full = matches!(
-        &source,
-        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::E2BIG)
-    );
-    if full {
-        KernelError::Full { map: "DOMAINS", limit, knob: "kernel.domains_max" }
-    } else {
-        map_error("DOMAINS", "fill", source)
-    }
+pub(super) fn map_error(
+    map: &'static str,
+    operation: &'static str,
+    source: MapError,
+) -> KernelError {
+    KernelError::Map { map, operation, source: source.into() }
 }
 
-fn map_error(map: &'static str, operation: &'static str, source: MapError) -> KernelError {
-    KernelError::Map { map, operation, source: source.into() }
+#[cfg(test)]
+mod tests {
+    use super::following;
+
+    #[test]
+    fn generations_that_follow_each_other_have_tables_of_their_own() {
+        for (generation, expected) in [(0, 1), (1, 2), (u32::MAX - 1, u32::MAX), (u32::MAX, 2)] {
+            assert_eq!(following(generation), expected);
+            assert_ne!(generation & 1, expected & 1);
+        }
+    }
 }

@@ -6,11 +6,11 @@
 
 use std::fmt::Write as _;
 
-use sensor_ebpf::abi::{PAGE_MAX, Page};
+use sensor_ebpf::abi::{PAGE_MAX, Page, UNLISTED};
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::category::{Categories, LOCAL_BLOCK, LOCAL_BLOCK_ID};
+use super::category::{Categories, LOCAL_BLOCK, LOCAL_BLOCK_ID, UNLISTED_ID};
 use super::error::{Fault, PolicyError, shown};
 use super::group::{Group, Groups};
 use super::source::Source;
@@ -174,6 +174,7 @@ impl<'policy> Why<'policy> {
         let (category, title) = match known {
             Some(category) if category.title.trim().is_empty() => (&*category.id, &*category.id),
             Some(category) => (&*category.id, &*category.title),
+            None if mask == UNLISTED => (UNLISTED_ID, "Not on a list of allowed sites"),
             None => {
                 debug_assert_eq!(mask, LOCAL_BLOCK);
                 (LOCAL_BLOCK_ID, "Blocked by this site")

@@ -5,16 +5,29 @@
 
 use std::ops::Range;
 
+use sensor_ebpf::abi::{LOCKED, UNLISTED};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{Fault, PolicyError, shown};
 use super::exception::EXCEPTION_ID;
 use super::file::check_id;
+use super::locked::LOCKED_ID;
 use super::source::Source;
 
-/// Categories of one policy: bits of a `u64` but the two that local rules have. Exceptions have those that are left.
-pub const CATEGORIES_MAX: usize = 62;
+/// Categories of one policy: bits of a `u64` but the four that local rules, the locked class and unlisted names have.
+/// Exceptions have those that are left.
+pub const CATEGORIES_MAX: usize = 60;
+
+/// What a group calls names that are in no list.
+pub(crate) const UNLISTED_ID: &str = "unlisted";
+
+/// What a group calls all names, listed or not, but for protected ones.
+pub(crate) const EVERYTHING_ID: &str = "everything";
+
+/// Ids that no category may have.
+const RESERVED: [&str; 6] =
+    [LOCKED_ID, LOCAL_BLOCK_ID, LOCAL_ALLOW_ID, EXCEPTION_ID, UNLISTED_ID, EVERYTHING_ID];
 
 /// Bit of names blocked by a local rule.
 pub const LOCAL_BLOCK: u64 = 1 << 62;
@@ -111,8 +124,13 @@ impl Categories {
     /// Ids of a mask, lowest bit first.
     pub(crate) fn names(&self, mask: u64) -> Vec<&str> {
         let declared = self.0.iter().map(|category| (category.bit, category.id.as_str()));
-        let local = [(LOCAL_BLOCK, LOCAL_BLOCK_ID), (LOCAL_ALLOW, LOCAL_ALLOW_ID)];
-        let known = declared.chain(local).filter(|(bit, _)| mask & bit != 0).map(|(_, id)| id);
+        let fixed = [
+            (UNLISTED, UNLISTED_ID),
+            (LOCKED, LOCKED_ID),
+            (LOCAL_BLOCK, LOCAL_BLOCK_ID),
+            (LOCAL_ALLOW, LOCAL_ALLOW_ID),
+        ];
+        let known = declared.chain(fixed).filter(|(bit, _)| mask & bit != 0).map(|(_, id)| id);
         let excepted = self.free_bits().iter().any(|bit| mask & bit != 0).then_some(EXCEPTION_ID);
         known.chain(excepted).collect()
     }
@@ -126,7 +144,7 @@ impl Categories {
         let (id, span): (&str, Range<usize>) = (raw.id.get_ref(), raw.id.span());
         let fail = |fault| Err(source.fail(&span, fault));
         check_id(source, &raw.id)?;
-        if [LOCAL_BLOCK_ID, LOCAL_ALLOW_ID, EXCEPTION_ID].contains(&id) {
+        if RESERVED.contains(&id) {
             return fail(Fault::Reserved { what: "category", id: id.to_owned() });
         }
         if self.0.iter().any(|category| category.id == id) {
@@ -207,7 +225,7 @@ mod tests {
         assert_eq!(policy.category_names(entry.categories), ["set"]);
         assert_eq!(
             policy.category_names(u64::MAX),
-            ["set", "part", "local-block", "local-allow", "exception"]
+            ["set", "part", "unlisted", "locked", "local-block", "local-allow", "exception"]
         );
     }
 
@@ -235,7 +253,7 @@ mod tests {
             .collect();
         check_fault(
             &format!("category = [{}]", many.join(", ")),
-            "policy.toml:3: more than 62 categories: join categories that are always treated alike",
+            "policy.toml:3: more than 60 categories: join categories that are always treated alike",
         );
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use sensor_ebpf::abi::DomainEntry;
+use sensor_ebpf::abi::{DomainEntry, UNLISTED};
 
 use super::List;
 use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
@@ -85,8 +85,9 @@ impl Names {
         }
         let mut table = Table { text, rows, entries };
         let warnings = table.warn();
-        let warnings = table.protect(interest.protected, warnings);
+        // First: what only an exception names is in the categories of the name above, and protected with it.
         table.except(interest.excepted);
+        let warnings = table.protect(interest, warnings);
         (table, warnings)
     }
 }
@@ -105,7 +106,7 @@ impl Table {
     }
 
     /// Names in order, with what the kernel is told of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, DomainEntry)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
         self.entries.iter().map(|entry| (self.name(entry), domain_entry(entry)))
     }
 
@@ -121,6 +122,12 @@ impl Table {
         let start = |index: usize| self.entries.get(index).map(|entry| entry.row as usize);
         let end = start(index + 1).unwrap_or(self.rows.len());
         start(index).and_then(|start| self.rows.get(start..end)).unwrap_or_default()
+    }
+
+    /// The names of a list, in order, each once.
+    pub(crate) fn names_of(&self, list: u16) -> impl Iterator<Item = &str> {
+        let rows = self.rows.iter().filter(move |row| row.list == list);
+        rows.map(|row| name_of(&self.text, row))
     }
 
     fn find(&self, name: &str) -> Option<usize> {
@@ -147,7 +154,9 @@ impl Table {
     }
 
     /// Gives entries at and under a protected name its categories and its list.
-    fn protect(&mut self, protected: u64, mut warnings: Warnings) -> Warnings {
+    fn protect(&mut self, interest: Interest, mut warnings: Warnings) -> Warnings {
+        let Interest { protected, excepted, .. } = interest;
+        let harmless = protected | LOCAL_ALLOW | excepted | UNLISTED;
         let is_protected = |(_, entry): &(&str, DomainEntry)| entry.categories & protected != 0;
         let by_name: HashMap<&str, DomainEntry> = self.iter().filter(is_protected).collect();
         if by_name.is_empty() {
@@ -157,7 +166,7 @@ impl Table {
         for (index, (name, entry)) in self.iter().enumerate() {
             let mut found = suffixes(name).filter_map(|suffix| by_name.get_key_value(suffix));
             let Some((by, protector)) = found.next() else { continue };
-            if entry.categories & !(protected | LOCAL_ALLOW) != 0 {
+            if entry.categories & !harmless != 0 {
                 warnings.push(Warning::Protected { name: name.to_owned(), by: (*by).to_owned() });
             }
             changes.push((index, protector.categories & protected, protector.list));
@@ -192,7 +201,9 @@ impl Table {
             let known = |suffix: &str| self.get(suffix).map(|(_, entry)| entry);
             let above = suffixes(name).skip(1).filter_map(known);
             let above = above.filter(|_| !own).find(|entry| entry.categories & !excepted != 0);
-            let categories = above.map_or(0, |above| above.categories & !excepted);
+            // To those who have no exception such a name is as unlisted as it was; ports are not judged for that.
+            let without = if own || super::is_port(name) { 0 } else { UNLISTED };
+            let categories = above.map_or(without, |above| above.categories & !excepted);
             let list = above.map_or(entry.list, |above| above.list);
             changes.push((index, categories | bits, list));
         }
@@ -209,7 +220,9 @@ impl Table {
 fn deciding_list(rows: &[Row], mask: impl Fn(&Row) -> u64, interest: Interest) -> u16 {
     let order = [interest.protected, LOCAL_ALLOW, LOCAL_BLOCK, interest.block, interest.alert];
     let first = |wanted: u64| rows.iter().find(|row| mask(row) & wanted != 0);
-    let deciding = order.into_iter().find_map(first).or(rows.first());
+    // Of what nobody acts on the list that says what it is, before the exception that says who may.
+    let listed = || rows.iter().find(|row| mask(row) & !interest.excepted != 0);
+    let deciding = order.into_iter().find_map(first).or_else(listed).or(rows.first());
     deciding.map_or(0, |row| row.list)
 }
 
@@ -222,7 +235,8 @@ fn domain_entry(entry: &Entry) -> DomainEntry {
     DomainEntry { categories: entry.categories, list: entry.list, canary: 0, reserved: [0; 5] }
 }
 
-fn too_many() -> Fault {
+/// More names than there may be.
+pub(crate) fn too_many() -> Fault {
     let remedy = "drop lists that no group blocks";
     Fault::TooMany { what: "names in all lists", max: NAMES_MAX, remedy }
 }

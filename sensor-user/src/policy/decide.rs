@@ -1,10 +1,11 @@
 //! What the kernel says of a name, said in user space: the reference it is compared with.
 //!
 //! The deepest listed suffix of the name decides alone. Of its categories one the group allows
-//! beats one it blocks, and that beats one it is told of. A name with no listed suffix may pass.
+//! beats one it blocks, and that beats one it is told of. Having no listed suffix is a category too. A name with a
+//! suffix that is locked does not pass, whatever else is listed.
 
-use sensor_ebpf::abi::{DomainEntry, Verdict};
-use sensor_ebpf::policy::decide;
+use sensor_ebpf::abi::{DomainEntry, LOCKED, Verdict};
+use sensor_ebpf::policy::{decide, told_with};
 
 use super::name::{label_count, suffixes};
 use super::{GroupId, Policy};
@@ -25,19 +26,26 @@ pub struct Listed<'policy> {
 pub struct Decision<'policy> {
     /// What happens to the flow.
     pub verdict: Verdict,
-    /// The entry that decided, if any name above is listed.
+    /// The entry that decided, if any name above is listed and none is locked.
     pub listed: Option<Listed<'policy>>,
+    /// The list that locks the name.
+    pub locked: Option<u16>,
 }
 
 impl Decision<'_> {
     /// Categories of the entry that decided.
     pub fn categories(&self) -> u64 {
-        self.listed.map_or(0, |listed| listed.entry.categories)
+        if self.locked.is_some() {
+            return LOCKED;
+        }
+        let listed = self.listed.map_or(0, |listed| listed.entry.categories);
+        told_with(listed, self.verdict)
     }
 
     /// List of the entry that decided; 0 without one.
     pub fn list(&self) -> u16 {
-        self.listed.map_or(super::NO_LIST, |listed| listed.entry.list)
+        let listed = || self.listed.map_or(super::NO_LIST, |listed| listed.entry.list);
+        self.locked.unwrap_or_else(listed)
     }
 }
 
@@ -46,11 +54,20 @@ impl Policy {
     pub fn decide(&self, name: &str, group: GroupId) -> Decision<'_> {
         let lower = name.to_ascii_lowercase();
         let name = lower.strip_suffix('.').unwrap_or(&lower);
+        let locked = self.locked.list_of(name);
+        if locked.is_some() {
+            return Decision { verdict: Verdict::Block, listed: None, locked };
+        }
         let listed = self.covering(name).next();
         let masks = self.masks(group);
-        let verdict =
-            listed.map_or(Verdict::Allow, |listed| decide(listed.entry.categories, &masks));
-        Decision { verdict, listed }
+        let categories = listed.map_or(0, |listed| listed.entry.categories);
+        // A port that is not listed is not judged.
+        let verdict = if categories == 0 && super::is_port(name) {
+            Verdict::Allow
+        } else {
+            decide(categories, &masks)
+        };
+        Decision { verdict, listed, locked: None }
     }
 
     /// The entries that cover a canonical name, deepest first.

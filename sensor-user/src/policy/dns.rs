@@ -92,7 +92,7 @@ pub(crate) fn read(source: &Source, raw: &Spanned<RawDns>) -> Result<DnsRules, P
 
 impl Policy {
     /// The canaries with their entries: what is said of them otherwise stays as it is.
-    pub fn canaries(&self) -> impl Iterator<Item = (&'static str, DomainEntry)> {
+    pub fn canaries(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
         CANARIES.into_iter().map(|name| {
             let nothing = DomainEntry::default();
             let listed = self.covering(name).next().map_or(nothing, |listed| listed.entry);

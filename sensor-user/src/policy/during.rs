@@ -6,6 +6,7 @@ use toml::Spanned;
 
 use super::error::{Fault, PolicyError};
 use super::group::Rules;
+use super::named::Named;
 use super::schedule::Active;
 use super::source::Source;
 
@@ -49,33 +50,13 @@ impl During {
         group: &str,
         rules: &Rules<'_>,
     ) -> Result<Self, PolicyError> {
-        let Rules { calendar, categories, protected, .. } = *rules;
-        let schedule = calendar.find(source, &raw.schedule)?;
-        let mut named = 0;
-        let mut own = 0;
-        let mut mask = |ids: &[Spanned<String>]| {
-            let mut mask = 0;
-            for id in ids {
-                let category = categories.find(source, id)?;
-                let (group, category_id) = (group.to_owned(), id.get_ref().clone());
-                if own & category.bit != 0 {
-                    let fault = Fault::NamedTwice { group, category: category_id };
-                    return Err(source.fail(&id.span(), fault));
-                }
-                if category.with_included & protected != 0 {
-                    let fault = Fault::ProtectedActedOn { group, category: category_id };
-                    return Err(source.fail(&id.span(), fault));
-                }
-                own |= category.bit;
-                named |= category.with_included;
-                mask |= category.with_included;
-            }
-            Ok(mask)
-        };
-        let block = mask(&raw.block)?;
-        let alert = mask(&raw.alert)?;
-        let allow = mask(&raw.allow)?;
-        mask(&raw.pass)?;
+        let schedule = rules.calendar.find(source, &raw.schedule)?;
+        let mut named = Named::new(source, group, rules.categories, rules.protected);
+        let block = named.mask(&raw.block)?;
+        let alert = named.mask(&raw.alert)?;
+        let allow = named.mask(&raw.allow)?;
+        named.mask(&raw.pass)?;
+        let named = named.all;
         if named == 0 {
             let (group, schedule) = (group.to_owned(), raw.schedule.get_ref().clone());
             return Err(source.fail(&raw.schedule.span(), Fault::NothingDuring { group, schedule }));
@@ -86,6 +67,11 @@ impl During {
     /// Categories it blocks while it is on.
     pub(crate) const fn block(&self) -> u64 {
         self.block
+    }
+
+    /// What is left of allowed categories where it may be on or not.
+    pub(crate) const fn allowed_of(&self, allowed: u64) -> u64 {
+        allowed & (self.allow | !self.named)
     }
 
     /// Categories it tells of while it is on.

@@ -143,13 +143,29 @@ pub enum Fault {
     Version(String),
     /// A format that there is not.
     #[error("`{0}` is no format: write one of {names}, {known}",
-        names = super::file::NAMES_FORMAT, known = enforced_formats())]
+        names = super::file::NAMES_FORMAT, known = Format::names())]
     UnknownFormat(String),
-    /// A list whose names are not known.
+    /// A list of hashes that is not locked.
     #[error(
-        "lists of hashes cannot be enforced, their names are not known here: write a list of names"
+        "a list of hashes is one of the locked class: \
+        write locked = true in place of its categories, or give a list of names"
     )]
     HashedList,
+    /// A locked list that can be read.
+    #[error(
+        "list `{0}` is locked, and its names could be read: \
+        write format = \"sha256-hex\" and a list of hashes"
+    )]
+    LockedInClear(String),
+    /// A locked list that is more than that.
+    #[error(
+        "list `{0}` is locked, so it has no category and is not protected: \
+        remove `categories` and `protected`"
+    )]
+    LockedAndMore(String),
+    /// A locked list with a name that must not be blocked.
+    #[error("locks `{0}`, which is protected: ask who made the list, and leave it out until then")]
+    LockedProtected(String),
     /// A category of a collection, and a list that is none.
     #[error(
         "`member` is given, and only a list of format ut1 has members: \
@@ -322,12 +338,6 @@ pub enum Fault {
         /// The group that has it.
         group: String,
     },
-}
-
-/// The formats of others that a policy can enforce.
-fn enforced_formats() -> String {
-    let formats = Format::ALL.into_iter().filter(|format| *format != Format::Sha256Hex);
-    formats.map(Format::name).collect::<Vec<_>>().join(", ")
 }
 
 /// A text of a file as it may be printed: without control characters, and short.

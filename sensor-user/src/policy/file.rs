@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
+use sensor_ebpf::abi::LOCKED;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -63,9 +64,12 @@ struct RawPolicy {
 struct RawList {
     id: Spanned<String>,
     file: Spanned<PathBuf>,
+    #[serde(default)]
     categories: Vec<Spanned<String>>,
     #[serde(default)]
     protected: bool,
+    #[serde(default)]
+    locked: bool,
     format: Option<Spanned<String>>,
     member: Option<Spanned<String>>,
 }
@@ -98,6 +102,7 @@ pub(crate) struct ListDeclaration {
     pub(crate) path: PathBuf,
     /// Line of the policy file that names the path.
     pub(crate) line: u32,
+    /// Bits of its categories; [`LOCKED`] of a list of hashes.
     pub(crate) categories: u64,
     pub(crate) protected: bool,
     /// The format of others it is in; none for one name a line.
@@ -193,14 +198,21 @@ fn check_lists(
         if lists.iter().any(|other| other.id == id) {
             return fail(Fault::Duplicate { what: "list", id });
         }
-        if list.categories.is_empty() {
+        if list.locked && (list.protected || !list.categories.is_empty()) {
+            return fail(Fault::LockedAndMore(id));
+        }
+        let format = check_format(source, list)?;
+        if list.locked && format != Some(Format::Sha256Hex) {
+            return fail(Fault::LockedInClear(id));
+        }
+        if list.categories.is_empty() && !list.locked {
             return fail(Fault::NoCategory(id));
         }
         if lists.len() == LISTS_MAX {
             let remedy = "join lists of the same categories";
             return fail(Fault::TooMany { what: "lists", max: LISTS_MAX, remedy });
         }
-        let mut mask = 0;
+        let mut mask = if list.locked { LOCKED } else { 0 };
         for category in &list.categories {
             mask |= categories.find(source, category)?.bit;
         }
@@ -210,7 +222,7 @@ fn check_lists(
             line: source.line(&list.file.span()),
             categories: mask,
             protected: list.protected,
-            format: check_format(source, list)?,
+            format,
             member: list.member.as_ref().map(|member| member.get_ref().clone()),
         });
     }
@@ -227,7 +239,7 @@ fn check_format(source: &Source, list: &RawList) -> Result<Option<Format>, Polic
             let fail = |fault| Err(source.fail(&name.span(), fault));
             match Format::named(name.get_ref()) {
                 None => return fail(Fault::UnknownFormat(shown(name.get_ref()))),
-                Some(Format::Sha256Hex) => return fail(Fault::HashedList),
+                Some(Format::Sha256Hex) if !list.locked => return fail(Fault::HashedList),
                 format => format,
             }
         }
@@ -353,12 +365,7 @@ mod tests {
         check(
             "format = \"host\"",
             "policy.toml:8: `host` is no format: write one of names, domains, hosts, dnsmasq, unbound, \
-                rpz, adblock, csv, ut1",
-        );
-        check(
-            "format = \"sha256-hex\"",
-            "policy.toml:8: lists of hashes cannot be enforced, their names are not known here: \
-                write a list of names",
+                rpz, adblock, sha256-hex, csv, ut1",
         );
         for format in ["", "format = \"names\"\n", "format = \"hosts\"\n"] {
             let line = 8 + format.lines().count();

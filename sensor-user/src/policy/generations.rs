@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use ipnet::IpNet;
-use sensor_ebpf::abi::Flow;
+use sensor_ebpf::abi::{Flow, LOCKED};
 use serde::{Deserialize, Serialize};
 
 use super::{GroupId, Policy};
@@ -116,16 +116,18 @@ impl Generations {
 impl Meaning {
     fn judged(&self, flow: &Flow) -> Judged {
         let unlogged = flow.categories & self.unlogged != 0;
+        // Of a locked name the class and the list may be told.
+        let shown = !unlogged || flow.categories & LOCKED != 0;
         let mut categories: Vec<String> = self
             .categories
             .iter()
-            .filter(|(bit, _)| flow.categories >> bit & 1 == 1 && !unlogged)
+            .filter(|(bit, _)| flow.categories >> bit & 1 == 1 && shown)
             .map(|(_, name)| name.clone())
             .collect();
         categories.sort();
         // Exceptions of several kinds have one name.
         categories.dedup();
-        let listed = flow.categories != 0 && !unlogged;
+        let listed = flow.list != 0 && shown;
         Judged {
             categories,
             list: self.lists.get(usize::from(flow.list)).filter(|_| listed).cloned(),
@@ -156,4 +158,38 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
     std::fs::write(&beside, bytes)?;
     std::fs::File::open(&beside)?.sync_all()?;
     std::fs::rename(&beside, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use sensor_ebpf::abi::UNLISTED;
+
+    use super::super::fixture::load;
+    use super::*;
+
+    /// What records say of a flow with these categories and of this list.
+    fn judged(categories: u64, list: u16) -> Judged {
+        let policy = "version = \"1\"\ndefault_group = \"all\"\ngroup = [{ name = \"all\" }]\n\
+            list = [{ id = \"watch\", file = \"watch\", format = \"sha256-hex\", locked = true }]\n";
+        let hash = format!("{:064x}\n", 7);
+        let policy = load(&[("policy.toml", policy), ("watch", &hash)]).unwrap();
+        let generations = Generations::default();
+        generations.note(1, &policy).unwrap();
+        let flow = Flow { policy: 1, categories, list, ..Flow::default() };
+        generations.resolve(&flow, IpAddr::from([10, 0, 0, 1]))
+    }
+
+    #[test]
+    fn of_a_locked_name_class_and_list_are_told_and_the_name_is_not() {
+        let judged = judged(LOCKED, 3);
+        assert_eq!((judged.unlogged, judged.list.as_deref()), (true, Some("watch")));
+        assert_eq!(judged.categories, ["locked"]);
+    }
+
+    #[test]
+    fn an_unlisted_name_is_of_no_list() {
+        let judged = judged(UNLISTED, 0);
+        assert_eq!((judged.unlogged, judged.list), (false, None));
+        assert_eq!(judged.categories, ["unlisted"]);
+    }
 }

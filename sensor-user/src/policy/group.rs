@@ -12,6 +12,7 @@ use super::dns::{self, RawDns};
 use super::during::{self, During, RawDuring};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
+use super::named::Named;
 use super::no_name::{NoNameRules, RawNoName};
 use super::schedule::{Active, Calendar};
 use super::source::Source;
@@ -105,6 +106,13 @@ impl Group {
     /// Categories it blocks at any time.
     pub(crate) fn ever_blocked(&self) -> u64 {
         self.during.iter().fold(self.base.block, |mask, during| mask | during.block())
+    }
+
+    /// Whether names of these categories are blocked at any time; what is allowed at times alone does not count.
+    pub(crate) fn ever_blocks(&self, categories: u64) -> bool {
+        let always =
+            self.during.iter().fold(self.base.allow, |mask, during| during.allowed_of(mask));
+        categories & self.ever_blocked() != 0 && categories & always == 0
     }
 
     /// The same of those it tells of.
@@ -254,30 +262,12 @@ fn no_name(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<NoNameR
 }
 
 fn masks(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<GroupMasks, PolicyError> {
-    let Rules { categories, protected, .. } = *rules;
-    let mut named = 0;
-    let mut mask = |ids: &[Spanned<String>]| {
-        let mut mask = 0;
-        for id in ids {
-            let category = categories.find(source, id)?;
-            let (group, category_id) = (raw.name.get_ref().clone(), id.get_ref().clone());
-            if named & category.bit != 0 {
-                let fault = Fault::NamedTwice { group, category: category_id };
-                return Err(source.fail(&id.span(), fault));
-            }
-            if category.with_included & protected != 0 {
-                let fault = Fault::ProtectedActedOn { group, category: category_id };
-                return Err(source.fail(&id.span(), fault));
-            }
-            named |= category.bit;
-            mask |= category.with_included;
-        }
-        Ok(mask)
-    };
+    let protected = rules.protected;
+    let mut named = Named::new(source, raw.name.get_ref(), rules.categories, protected);
     Ok(GroupMasks {
-        block: mask(&raw.block)? | LOCAL_BLOCK,
-        alert: mask(&raw.alert)?,
-        allow: mask(&raw.allow)? | LOCAL_ALLOW | protected,
+        block: named.mask(&raw.block)? | LOCAL_BLOCK,
+        alert: named.mask(&raw.alert)?,
+        allow: named.mask(&raw.allow)? | LOCAL_ALLOW | protected,
         ..GroupMasks::default()
     })
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::compile::Names;
+use super::compile::{NAMES_MAX, Names, too_many};
 use super::error::{Fault, PolicyError};
 use super::file::ListDeclaration;
 use super::list::Sources;
@@ -19,6 +19,7 @@ pub(super) fn read_list(
     declaration: ListDeclaration,
     format: Format,
     names: &mut Names,
+    hashes: &mut Vec<([u8; 32], u16)>,
 ) -> Result<List, PolicyError> {
     let ListDeclaration { id, path, line, categories: mask, protected, member, .. } = declaration;
     let refuse = |error: ListError| match *error.fault {
@@ -36,7 +37,7 @@ pub(super) fn read_list(
     let imported = lists::import(selection, &mut |entry, line| {
         let added = match entry {
             lists::Entry::Name(name) => names.add(name, index, line),
-            lists::Entry::Hash(_) => Err(Fault::HashedList),
+            lists::Entry::Hash(hash) => add_hash(hashes, hash, index),
         };
         count += 1;
         added.map_or_else(
@@ -62,6 +63,14 @@ pub(super) fn read_list(
     let dated = metadata.ok().and_then(|metadata| written(&metadata));
     let sources = Sources::default();
     Ok(List { id, file, mask, protected, dated, names: count, report: Some(report), sources })
+}
+
+fn add_hash(hashes: &mut Vec<([u8; 32], u16)>, hash: [u8; 32], list: u16) -> Result<(), Fault> {
+    if hashes.len() == NAMES_MAX {
+        return Err(too_many());
+    }
+    hashes.push((hash, list));
+    Ok(())
 }
 
 /// Warns of what lists of other formats name, but hardly mean.

@@ -1,7 +1,7 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
 //! `file` reads `policy.toml` and its preset, `list` and `import` the lists it names, `compile` joins them to
-//! one entry a name; `schedule` and `during` say when a group's rules are others, `exception` who may visit a name
+//! one entry a name; `locked` has names nobody may read, `schedule` and `during` say when a group's rules are others, `exception` who may visit a name
 //! all the same, `no_name` what becomes of flows without one, `dns` how queries are answered,
 //! `block_page` what a browser is shown; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
@@ -13,10 +13,11 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use sensor_ebpf::abi::{DomainEntry, GroupMasks, PORTS_MAX};
+use sensor_ebpf::abi::{DomainEntry, GroupMasks, LOCKED, PORTS_MAX};
 
 mod block_page;
 mod category;
+mod compare;
 mod compile;
 mod decide;
 mod dns;
@@ -28,7 +29,9 @@ pub mod generations;
 mod group;
 mod import;
 mod list;
+mod locked;
 pub mod name;
+mod named;
 pub mod no_name;
 mod port;
 mod schedule;
@@ -43,6 +46,7 @@ use self::exception::{EXCEPTION_ID, Exceptions};
 use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
 use self::group::{Group, Groups};
 use self::list::{Header, Sources};
+use self::locked::Locked;
 use self::schedule::{Active, Calendar};
 use crate::lists::Report;
 
@@ -103,6 +107,7 @@ pub struct Policy {
     allow: Vec<LocalRule>,
     block: Vec<LocalRule>,
     table: Table,
+    locked: Locked,
     protected: u64,
     warnings: Warnings,
 }
@@ -120,9 +125,10 @@ impl Policy {
         let protected = protected_mask(&file.lists);
         let mut names = Names::default();
         let mut lists = lists_of_the_file(path, &file, &mut names)?;
+        let mut hashes = Vec::new();
         let first = u16::try_from(lists.len()).unwrap_or_default();
         for (index, declaration) in (first..).zip(file.lists) {
-            lists.push(read_list(path, index, declaration, &mut names)?);
+            lists.push(read_list(path, index, declaration, &mut names, &mut hashes)?);
         }
         let mut interest =
             Interest { block: 0, alert: 0, protected, excepted: file.exceptions.mask() };
@@ -135,6 +141,9 @@ impl Policy {
             warnings.push(Warning::ExceptionOver { name: name.clone(), line: *line });
         }
         import::warn(&lists, &mut warnings);
+        let locked = Locked::of(hashes);
+        let of_protected = table.iter().filter(|(_, entry)| entry.categories & protected != 0);
+        locked.check(&lists, of_protected.map(|(name, _)| name))?;
         let ports = table.iter().filter(|(name, _)| is_port(name)).count();
         if ports > PORTS_MAX as usize {
             let remedy = "list those that devices of yours use";
@@ -165,6 +174,7 @@ impl Policy {
             allow,
             block,
             table,
+            locked,
             protected,
             warnings,
         };
@@ -204,7 +214,7 @@ impl Policy {
     }
 
     /// Every listed name, in order, with its entry.
-    pub fn entries(&self) -> impl Iterator<Item = (&str, DomainEntry)> {
+    pub fn entries(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
         self.table.iter().filter(|(name, _)| !is_port(name))
     }
 
@@ -213,9 +223,14 @@ impl Policy {
         self.table.iter().filter_map(|(name, entry)| Some((Port::parse(name)?.ok()?, entry)))
     }
 
-    /// Number of listed names and ports.
+    /// Number of listed names and ports, the locked ones too.
     pub fn entry_count(&self) -> usize {
-        self.table.len()
+        self.table.len() + self.locked.len()
+    }
+
+    /// The first 64 bits of the SHA-256 of every locked name, with its entry.
+    pub fn locked(&self) -> Vec<(u64, DomainEntry)> {
+        self.locked.entries()
     }
 
     /// Every group with its name, masks and prefixes; the default group is the first.
@@ -269,7 +284,7 @@ impl Policy {
 
     /// Whether names with these categories are counted and never named in records.
     pub fn is_unlogged(&self, categories: u64) -> bool {
-        categories & self.protected != 0
+        categories & (self.protected | LOCKED) != 0
     }
 
     /// What the policy may say, but hardly means.
@@ -334,9 +349,10 @@ fn read_list(
     index: u16,
     declaration: ListDeclaration,
     names: &mut Names,
+    hashes: &mut Vec<([u8; 32], u16)>,
 ) -> Result<List, PolicyError> {
     if let Some(format) = declaration.format {
-        return import::read_list(policy, index, declaration, format, names);
+        return import::read_list(policy, index, declaration, format, names, hashes);
     }
     let ListDeclaration { id, path, line, categories: mask, protected, .. } = declaration;
     let opened = source::open(&path, list::LIST_BYTES_MAX)

@@ -130,6 +130,11 @@ impl Calendar {
         })
     }
 
+    /// Whether there are any schedules.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.schedules.is_empty()
+    }
+
     /// What is on at a moment.
     pub(crate) fn on(&self, at: Timestamp) -> Active {
         let local = self.zone.to_datetime(at);

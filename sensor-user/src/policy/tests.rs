@@ -1,6 +1,6 @@
 //! Shipped policies, and what the README shows of one.
 
-use sensor_ebpf::abi::NoName;
+use sensor_ebpf::abi::{LOCKED, NoName};
 
 use super::*;
 
@@ -152,6 +152,14 @@ fn the_examples_of_the_readme_load() {
     let mut policy = fixture::load(&[("policy.toml", &schedules)]).unwrap();
     policy.turn(policy.moment("2026-11-23T09:30").unwrap());
     assert_eq!(policy.schedules_on(), ["lessons"]);
+
+    let exam = "time_zone = \"Europe/London\"\n[[category]]\nid = \"exam-board\"\ntitle = \"\"\ncovers = \"\"\n\
+        [[schedule]]\nid = \"exam\"\nterms = [\"2026-11-24\"]\n[[group]]\nname = \"student\"\n";
+    let locked = example("toml", 6).replace("/etc/campus-sensor/", "");
+    let policy = [start, exam, &example("toml", 5), &locked].concat();
+    let hash = format!("{:064x}\n", 7);
+    let policy = fixture::load(&[("policy.toml", &policy), ("watch.sha256", &hash)]).unwrap();
+    assert_eq!(policy.lists().last().map(|list| list.mask), Some(LOCKED));
 }
 
 #[test]

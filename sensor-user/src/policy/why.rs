@@ -32,6 +32,8 @@ pub struct Why {
     pub unlogged: bool,
     /// Where DNS queries for the name ask for a canary: whether it is said not to exist.
     pub canary: Option<Canary>,
+    /// Id of the list that locks the name; then nothing else is looked for.
+    pub locked: Option<String>,
     /// The entry that decided; none if nothing above the name is listed.
     pub because: Option<Finding>,
     /// The entries above it, deepest first, and what they would have said.
@@ -89,6 +91,9 @@ impl Policy {
     /// Explains the verdict of a name or a port for a group; `today` is what the ages of lists count to.
     pub fn why(&self, name: &str, group: GroupId, today: Date) -> Result<Why, NameError> {
         let name = Port::canonical(name).unwrap_or_else(|| name::canonical(name))?;
+        if let Some(list) = self.locked.list_of(&name) {
+            return Ok(self.why_locked(name.into_owned(), list, group));
+        }
         let mut findings =
             self.covering(&name).map(|listed| (listed, self.finding(listed, group, today)));
         let because = findings.next();
@@ -97,17 +102,36 @@ impl Policy {
         let unlogged =
             because.as_ref().is_some_and(|(listed, _)| self.is_unlogged(listed.entry.categories));
         let because = because.map(|(_, finding)| finding);
+        // A port that is not listed is not judged.
+        let is_port = super::is_port(&name);
+        let unlisted = if is_port { Verdict::Allow } else { decide(0, &self.masks(group)) }.name();
         Ok(Why {
-            verdict: because.as_ref().map_or(Verdict::Allow.name(), |finding| finding.says),
+            verdict: because.as_ref().map_or(unlisted, |finding| finding.says),
             name: name.into_owned(),
             group: self.group_name(group).to_owned(),
             policy: self.version.clone(),
             schedules_on: owned(self.schedules_on()),
             unlogged,
             canary,
+            locked: None,
             because,
             overruled,
         })
+    }
+
+    fn why_locked(&self, name: String, list: u16, group: GroupId) -> Why {
+        Why {
+            verdict: Verdict::Block.name(),
+            name,
+            group: self.group_name(group).to_owned(),
+            policy: self.version.clone(),
+            schedules_on: owned(self.schedules_on()),
+            unlogged: true,
+            canary: None,
+            locked: Some(self.list_name(list).to_owned()),
+            because: None,
+            overruled: Vec::new(),
+        }
     }
 
     /// The canary that a query for this name asks for. What is listed below it is another matter.
@@ -194,16 +218,28 @@ impl fmt::Display for Why {
         if !self.schedules_on.is_empty() {
             writeln!(f, "  during     {}", self.schedules_on.join(", "))?;
         }
-        match &self.because {
-            Some(finding) => finding.write(f, "because")?,
-            None => writeln!(f, "  because    neither it nor anything above it is listed")?,
+        match (&self.locked, &self.because) {
+            (Some(list), _) => writeln!(
+                f,
+                "  because    it is locked by list {list}: blocked for everybody, whatever else is listed"
+            )?,
+            (None, Some(finding)) => finding.write(f, "because")?,
+            (None, None) => {
+                let rule = match self.verdict {
+                    "block" => ": unlisted names are blocked here",
+                    "alert" => ": unlisted names are told of here",
+                    _ => "",
+                };
+                writeln!(f, "  because    neither it nor anything above it is listed{rule}")?;
+            }
         }
         if let Some(Canary { name, denied }) = &self.canary {
             let answer = if *denied { "does not exist" } else { "is answered as any name" };
             writeln!(f, "  dns        {answer}: {name} is a canary")?;
         }
         if self.unlogged {
-            writeln!(f, "  records    leave the name out: it is protected")?;
+            let why = if self.locked.is_some() { "locked" } else { "protected" };
+            writeln!(f, "  records    leave the name out: it is {why}")?;
         }
         for finding in &self.overruled {
             finding.write(f, "overruled")?;

@@ -15,6 +15,7 @@ use jiff::tz::TimeZone;
 use rusqlite::ErrorCode;
 
 mod ids;
+mod named;
 mod read;
 mod rollup;
 mod row;
@@ -24,6 +25,7 @@ mod tests;
 mod top;
 mod write;
 
+pub use named::{NamedFlows, NamedLimits};
 pub use read::{Query, Reader};
 pub use schema::SCHEMA_VERSION;
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};

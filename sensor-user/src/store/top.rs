@@ -130,7 +130,8 @@ impl Reader {
         Ok(sums.into_iter().map(hour).collect())
     }
 
-    fn each_day(
+    /// Opens every day that a query is about, newest first.
+    pub(super) fn each_day(
         &self,
         query: &Query,
         mut each: impl FnMut(&Connection, &Span) -> rusqlite::Result<()>,

@@ -7,15 +7,18 @@ mod dns_parity;
 mod dns_replies;
 mod dns_stream;
 mod link;
+mod locked;
 mod malformed;
 mod pages;
 mod parity;
 mod ports;
 mod quic;
 mod records;
+mod rejudge;
 mod requests;
 mod resets;
 mod split;
+mod swaps;
 pub(super) mod verdicts;
 
 use anyhow::Result;
@@ -99,6 +102,11 @@ impl Bench {
         };
         self.tables.push(&self.control, &image, |_| Ok(()))?;
         Ok(())
+    }
+
+    /// Puts a policy in force.
+    pub(super) fn push(&mut self, image: &PolicyImage) -> Result<u32> {
+        Ok(self.tables.push(&self.control, image, |_| Ok(()))?)
     }
 
     pub(super) fn run(&mut self, frame: &Frame) -> Result<Outcome> {

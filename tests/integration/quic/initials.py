@@ -2,7 +2,8 @@
 a connection, and one for each other datagram.
 
 Argument: a capture file of Ethernet frames. A connection is told by the first destination identifier its client
-used, from which the keys of its Initials are made.
+used, from which the keys of its Initials are made. Ports come again: an Initial to an identifier that its client
+cannot have from the server is one of another connection.
 """
 
 import json
@@ -42,6 +43,7 @@ class Connection:
     def __init__(self, header):
         self.header = header
         self.sent, self.retried = [], False
+        self.identifiers = {header.destination_cid}
         self.begin(header.destination_cid)
 
     def begin(self, identifier):
@@ -57,6 +59,8 @@ class Connection:
             header = pull_quic_header(Buffer(data=payload), host_cid_length=8)
         except ValueError:
             return
+        if header.source_cid:
+            self.identifiers.add(header.source_cid)
         if header.packet_type == QuicPacketType.RETRY and not self.retried:
             self.retried = True
             self.begin(header.source_cid)
@@ -129,18 +133,20 @@ class Connection:
         }
 
 
-known, others = {}, []
+known, connections, others = {}, [], []
 with open(sys.argv[1], "rb") as file:
     for at, source, destination, payload in datagrams(file):
         if (destination, source) in known:
             known[destination, source].answer(payload)
             continue
         flow = source, destination
-        if flow not in known and destination[1] in QUIC_PORTS and payload and payload[0] & 0x80:
+        if destination[1] in QUIC_PORTS and payload and payload[0] & 0x80:
             try:
                 header = pull_quic_header(Buffer(data=payload))
-                if header.packet_type == QuicPacketType.INITIAL:
+                is_known = flow in known and header.destination_cid in known[flow].identifiers
+                if header.packet_type == QuicPacketType.INITIAL and not is_known:
                     known[flow] = Connection(header)
+                    connections.append(known[flow])
             except (ValueError, KeyError):
                 pass
         if flow in known:
@@ -148,7 +154,7 @@ with open(sys.argv[1], "rb") as file:
             known[flow].take(payload)
         else:
             others.append({"payload": payload.hex()})
-for connection in known.values():
+for connection in connections:
     print(json.dumps(connection.told()))
 for datagram in others:
     print(json.dumps(datagram))

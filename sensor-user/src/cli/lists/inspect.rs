@@ -5,18 +5,11 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
-use super::table::write_json;
+use crate::cli::table::write_json;
 use crate::lists::{self, Format, Report, Selection};
-
-/// What to do with lists.
-#[derive(Debug, Subcommand)]
-pub enum ListsCommand {
-    /// Read a list as a policy would, and account for every line; no policy is needed
-    Inspect(InspectArgs),
-}
 
 /// Which list, and how to read it.
 #[derive(Debug, Args)]
@@ -47,7 +40,7 @@ fn format(text: &str) -> Result<Format, String> {
 }
 
 /// Writes what becomes of every line of a list; fails where a policy would refuse it.
-pub fn inspect(args: &InspectArgs, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+pub(super) fn inspect(args: &InspectArgs, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let InspectArgs { file, member, .. } = args;
     let format = match args.format {
         Some(format) => format,

@@ -6,32 +6,32 @@
 use crate::cursor::bound;
 
 /// Words of a hash value.
-pub(super) const STATE: usize = 8;
+pub(crate) const STATE: usize = 8;
 /// Words of a block.
-pub(super) const BLOCK: usize = 16;
+pub(crate) const BLOCK: usize = 16;
 /// Bytes of a block.
-pub(super) const BLOCK_BYTES: u32 = 64;
+pub(crate) const BLOCK_BYTES: u32 = 64;
 
 /// Rounds of one step: as many as the words of the schedule that are kept.
 const ROUNDS: usize = BLOCK;
 /// Steps of one compression.
-pub(super) const COMPRESSION_STEPS: u32 = (ROUND_COUNT / ROUNDS) as u32;
+pub(crate) const COMPRESSION_STEPS: u32 = (ROUND_COUNT / ROUNDS) as u32;
 const ROUND_COUNT: usize = 64;
 
 /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes (section 4.2.2), by step.
 static CONSTANTS: [[u32; ROUNDS]; ROUND_COUNT / ROUNDS] = constants();
 
 /// The first 32 bits of the fractional parts of the square roots of the first eight primes (section 5.3.3).
-pub(super) const INITIAL_STATE: [u32; STATE] = initial_state();
+pub(crate) const INITIAL_STATE: [u32; STATE] = initial_state();
 
 /// Hash value, schedule and working variables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub(super) struct Sha256 {
+pub(crate) struct Sha256 {
     /// The hash value before the compression under way, and after it.
-    pub(super) state: [u32; STATE],
+    pub(crate) state: [u32; STATE],
     /// The block; what follows it in the schedule takes its place.
-    pub(super) block: [u32; BLOCK],
+    pub(crate) block: [u32; BLOCK],
     /// The working variables a to h.
     working: [u32; STATE],
     /// Steps done of the compression under way.
@@ -41,20 +41,26 @@ pub(super) struct Sha256 {
 impl Sha256 {
     /// Starts a compression behind this state. The block is the caller's to fill.
     #[inline(always)]
-    pub(super) const fn begin(&mut self, state: [u32; STATE]) {
+    pub(crate) const fn begin(&mut self, state: [u32; STATE]) {
         self.state = state;
+        self.begin_block();
+    }
+
+    /// Starts a compression behind the one before.
+    #[inline(always)]
+    pub(crate) const fn begin_block(&mut self) {
         self.steps = 0;
     }
 
     /// True where the next step begins a compression.
     #[inline(always)]
-    pub(super) const fn is_between(&self) -> bool {
+    pub(crate) const fn is_between(&self) -> bool {
         self.steps == 0
     }
 
     /// Does sixteen rounds. `false`: the compression is over.
     #[inline(always)]
-    pub(super) fn step(&mut self) -> bool {
+    pub(crate) fn step(&mut self) -> bool {
         if self.steps == 0 {
             self.working = self.state;
         }
@@ -74,7 +80,7 @@ impl Sha256 {
 }
 
 /// A whole compression, for what is known when this is compiled.
-pub(super) const fn compress(mut state: [u32; STATE], mut block: [u32; BLOCK]) -> [u32; STATE] {
+pub(crate) const fn compress(mut state: [u32; STATE], mut block: [u32; BLOCK]) -> [u32; STATE] {
     let constants = constants();
     let mut working = state;
     let mut rest: &[[u32; ROUNDS]] = &constants;
@@ -198,10 +204,27 @@ const fn next_prime(after: u128) -> u128 {
     candidate
 }
 
+/// A message as blocks (section 5.1.1).
+#[cfg(test)]
+pub(crate) fn padded(message: &[u8]) -> Vec<[u32; BLOCK]> {
+    let mut bytes = message.to_vec();
+    bytes.push(0x80);
+    while bytes.len() % 64 != 56 {
+        bytes.push(0);
+    }
+    bytes.extend((message.len() as u64 * 8).to_be_bytes());
+    bytes
+        .chunks_exact(64)
+        .map(|block| {
+            let word = |at: usize| block[at * 4..at * 4 + 4].try_into().unwrap();
+            core::array::from_fn(|at| u32::from_be_bytes(word(at)))
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quic::tests::samples::bytes;
 
     #[test]
     fn constants_are_those_of_the_standard() {
@@ -209,23 +232,6 @@ mod tests {
         assert_eq!(CONSTANTS[3][12..], [0x90be_fffa, 0xa450_6ceb, 0xbef9_a3f7, 0xc671_78f2]);
         assert_eq!(INITIAL_STATE[0], 0x6a09_e667);
         assert_eq!(INITIAL_STATE[7], 0x5be0_cd19);
-    }
-
-    /// A message as blocks (section 5.1.1).
-    fn padded(message: &[u8]) -> Vec<[u32; BLOCK]> {
-        let mut bytes = message.to_vec();
-        bytes.push(0x80);
-        while bytes.len() % 64 != 56 {
-            bytes.push(0);
-        }
-        bytes.extend((message.len() as u64 * 8).to_be_bytes());
-        bytes
-            .chunks_exact(64)
-            .map(|block| {
-                let word = |at: usize| block[at * 4..at * 4 + 4].try_into().unwrap();
-                core::array::from_fn(|at| u32::from_be_bytes(word(at)))
-            })
-            .collect()
     }
 
     #[test]
@@ -251,7 +257,7 @@ mod tests {
                 }
                 at_once = compress(at_once, block);
             }
-            assert_eq!(sha.state.map(u32::to_be_bytes).concat(), bytes(expected));
+            assert_eq!(sha.state.map(|word| format!("{word:08x}")).concat(), expected);
             assert_eq!(at_once, sha.state);
         }
     }

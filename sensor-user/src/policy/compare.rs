@@ -1,0 +1,98 @@
+//! A policy as a whole, for whoever compares two: every name, the names of a list, what is ever blocked.
+
+use super::Policy;
+
+impl Policy {
+    /// Every listed name and port, in order, with its categories.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.table.iter().map(|(name, entry)| (name, entry.categories))
+    }
+
+    /// Names and ports of the list of an index, in order, each once.
+    pub fn names_of(&self, list: u16) -> impl Iterator<Item = &str> {
+        self.table.names_of(list)
+    }
+
+    /// Categories of what decides for a canonical name; none where nothing above it is listed.
+    pub fn categories_of(&self, name: &str) -> u64 {
+        self.covering(name).next().map_or(0, |listed| listed.entry.categories)
+    }
+
+    /// A group that blocks names of these categories at some time. What an exception allows for a while, or a
+    /// schedule at some hours, is blocked at others.
+    pub fn ever_blocked_by(&self, categories: u64) -> Option<&str> {
+        let mut groups = self.groups.iter().map(|(_, group)| group);
+        groups.find(|group| group.ever_blocks(categories)).map(|group| &*group.name)
+    }
+
+    /// Whether a name may be judged otherwise at another moment: by schedules or exceptions.
+    pub fn is_timed(&self) -> bool {
+        !self.calendar.is_empty() || self.exceptions.mask() != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::load;
+
+    #[test]
+    fn what_is_allowed_at_times_is_blocked_at_others() {
+        let policy = load(&[
+            (
+                "policy.toml",
+                r#"
+                version = "1"
+                default_group = "student"
+                time_zone = "Europe/London"
+                category = [
+                    { id = "games", title = "", covers = "" },
+                    { id = "news", title = "", covers = "" },
+                    { id = "vpn", title = "", covers = "" },
+                    { id = "help", title = "", covers = "" },
+                ]
+                list = [
+                    { id = "games", file = "games", categories = ["games"] },
+                    { id = "news", file = "news", categories = ["news"] },
+                    { id = "vpn", file = "vpn", categories = ["vpn"] },
+                    { id = "help", file = "help", categories = ["help"], protected = true },
+                ]
+                schedule = [{ id = "lessons", days = ["mon-fri"] }]
+                allow = [{ name = "a.games.example", reason = "x" }]
+                exception = [{ name = "b.games.example", groups = ["student"], owner = "o", reason = "x",
+                    until = "2999-01-01" }]
+                [[group]]
+                name = "student"
+                block = ["games"]
+                allow = ["news", "vpn"]
+                [[group.during]]
+                schedule = "lessons"
+                block = ["news"]
+                "#,
+            ),
+            ("games", "games.example\ntcp/1194\nb.games.example\n"),
+            ("news", "news.example\nmixed.example\n"),
+            ("vpn", "vpn.example\nmixed.example\nmixed.example\n"),
+            ("help", "help.games.example\n"),
+        ])
+        .unwrap();
+        let blocked = |name: &str| policy.ever_blocked_by(policy.categories_of(name));
+        let cases = [
+            ("www.games.example", Some("default")),
+            ("b.games.example", Some("default")),
+            ("a.games.example", None),
+            ("help.games.example", None),
+            ("news.example", Some("default")),
+            // One category it always allows is enough.
+            ("mixed.example", None),
+            ("vpn.example", None),
+            ("unlisted.example", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(blocked(name), expected, "{name}");
+        }
+        assert!(policy.is_timed());
+        let vpn = policy.lists().iter().position(|list| list.id == "vpn").unwrap() as u16;
+        assert_eq!(policy.names_of(vpn).collect::<Vec<_>>(), ["mixed.example", "vpn.example"]);
+        assert!(policy.listed().any(|(name, _)| name == "tcp/1194"));
+    }
+}
