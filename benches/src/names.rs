@@ -12,7 +12,7 @@ use anyhow::{Result, ensure};
 use sensor_ebpf::abi::DomainEntry;
 use sensor_ebpf::name::HashKey;
 use sensor_user::engine::Image;
-use sensor_user::kernel::lab_names::{ASKED, Means, NamesLab};
+use sensor_user::kernel::lab::names::{ASKED, Means, NamesLab};
 use sensor_user::kernel::test_run::action;
 
 use crate::measure::{WARM_UP, per_packet, timed};
@@ -308,7 +308,7 @@ fn push_name(text: &mut String, number: u32) {
 mod tests {
     use std::collections::HashSet;
 
-    use sensor_user::kernel::lab_names::NAME_MAX;
+    use sensor_user::kernel::lab::names::NAME_MAX;
 
     use super::List;
 

@@ -16,6 +16,7 @@
 //!   [`signed`]: a zone with signatures.
 //! - [`quic`]: datagrams of QUIC clients, byte by byte.
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
+//! - [`pins`]: a directory for what a sensor pins.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
 //!
@@ -41,6 +42,7 @@ pub mod frames;
 pub mod lab;
 mod leftover;
 pub mod namespace;
+pub mod pins;
 pub mod process;
 #[expect(
     clippy::cast_possible_truncation,

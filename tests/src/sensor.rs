@@ -10,8 +10,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::lab::{LAN_INTERFACE, Lab};
-use crate::leftover::{BPFFS, DIRECTORY_PREFIX, Guard, Leftover};
+use crate::leftover::{Guard, Leftover};
 use crate::namespace::Namespace;
+use crate::pins::Pins;
 use crate::process::{self, Finished, Running};
 use crate::signal;
 
@@ -22,8 +23,8 @@ const CONFIG: &str = "campus-sensor.toml";
 const POLICY: &str = "policy.toml";
 const SOCKET: &str = "control.sock";
 
-/// The verifier reads every program; on a busy machine that takes seconds.
-const START: Duration = Duration::from_mins(1);
+/// The verifier reads every program: seconds, and a minute where a busy machine emulates the processor.
+const START: Duration = Duration::from_mins(3);
 /// A daemon that takes longer to stop than this is stuck.
 const STOP: Duration = Duration::from_secs(10);
 /// Lines of its log a daemon that failed is quoted with.
@@ -92,11 +93,10 @@ pub struct Sensor {
     daemon: Option<Running>,
     /// Dropped in this order: detach, then the pins' directory.
     _attachment: Guard,
-    _pins: Guard,
+    pins: Pins,
     gateway: Namespace,
     binary: PathBuf,
     directory: PathBuf,
-    bpffs: PathBuf,
 }
 
 impl Sensor {
@@ -109,24 +109,21 @@ impl Sensor {
 
     /// Writes its configuration and policy, and starts nothing.
     pub fn prepare(lab: &Lab, binary: &Path, setup: &Setup) -> Result<Self> {
-        mount_bpffs()?;
         let directory = lab.directory().join("sensor");
-        let bpffs = Path::new(BPFFS).join(format!("{DIRECTORY_PREFIX}{}", std::process::id()));
-        write_files(&directory, &bpffs, setup)?;
+        let pins = Pins::new()?;
+        write_files(&directory, pins.path(), setup)?;
 
         let gateway = lab.gateway().clone();
-        let pins = Guard::new(Leftover::Directory(bpffs.clone()));
         let mut detach = gateway.command(binary);
         detach.arg("detach").arg("--config").arg(config_in(&directory));
         let attachment = Guard::new(Leftover::Attachment(words(&detach)));
         Ok(Self {
             daemon: None,
             _attachment: attachment,
-            _pins: pins,
             gateway,
             binary: binary.to_owned(),
             directory,
-            bpffs,
+            pins,
         })
     }
 
@@ -229,7 +226,7 @@ impl Sensor {
 
     /// Where its programs and maps are pinned.
     pub fn bpffs(&self) -> &Path {
-        &self.bpffs
+        self.pins.path()
     }
 
     fn log_path(&self) -> PathBuf {
@@ -340,19 +337,6 @@ level = "debug"
 
 fn config_in(directory: &Path) -> PathBuf {
     directory.join(CONFIG)
-}
-
-/// Distributions mount it at boot; containers often do not.
-fn mount_bpffs() -> Result<()> {
-    let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
-    let is_bpffs = |line: &str| {
-        let mut words = line.split(' ').skip(1);
-        words.next() == Some(BPFFS) && words.next() == Some("bpf")
-    };
-    if !mounts.lines().any(is_bpffs) {
-        process::run(Command::new("mount").args(["-t", "bpf", "bpf", BPFFS]))?;
-    }
-    Ok(())
 }
 
 fn words(command: &Command) -> Vec<String> {

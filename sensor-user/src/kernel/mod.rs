@@ -12,8 +12,6 @@ pub mod events;
 pub mod flows;
 #[cfg(feature = "lab")]
 pub mod lab;
-#[cfg(feature = "lab")]
-pub mod lab_names;
 pub mod object;
 pub mod preflight;
 pub mod tables;

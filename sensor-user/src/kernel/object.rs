@@ -16,7 +16,7 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 19] = [
+const PINNED: [&str; 20] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -28,6 +28,7 @@ const PINNED: [&str; 19] = [
     "DOMAINS",
     "GROUP_PREFIXES",
     "GROUPS",
+    "PORTS",
     "PAGES",
     "ORDERS",
     "BUDGETS",

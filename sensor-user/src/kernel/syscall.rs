@@ -3,8 +3,14 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
+#[cfg(feature = "lab")]
+const DELETE_ELEM: libc::c_long = 3;
+#[cfg(feature = "lab")]
+const GET_NEXT_KEY: libc::c_long = 4;
 const LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const LOOKUP_BATCH: libc::c_long = 24;
+#[cfg(feature = "lab")]
+const UPDATE_BATCH: libc::c_long = 26;
 
 /// `union bpf_attr` for commands on one element.
 #[repr(C)]
@@ -141,4 +147,41 @@ pub(super) fn scan<K: aya::Pod + Default, V: aya::Pod + Default>(
         cursor = next;
         first = false;
     }
+}
+
+/// Takes every element out of a hash map or trie whose keys have `key_size` bytes.
+#[cfg(feature = "lab")]
+pub(super) fn clear(map: BorrowedFd<'_>, key_size: usize) -> io::Result<()> {
+    let mut key = vec![0_u8; key_size];
+    let map_fd = map.as_raw_fd() as u32;
+    loop {
+        // No key: the first one.
+        let next = key.as_mut_ptr() as u64;
+        let mut attr = ElementAttr { map_fd, padding: 0, key: 0, value: next, flags: 0 };
+        match bpf(GET_NEXT_KEY, &mut attr) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let mut attr = ElementAttr { map_fd, padding: 0, key: next, value: 0, flags: 0 };
+        bpf(DELETE_ELEM, &mut attr)?;
+    }
+}
+
+/// Makes `count` elements of an array zeros; each has `value_size` bytes, over all CPUs where each has its own.
+#[cfg(feature = "lab")]
+pub(super) fn zero(map: BorrowedFd<'_>, value_size: usize, count: u32) -> io::Result<()> {
+    let keys: Vec<u32> = (0..count).collect();
+    let values = vec![0_u8; value_size * keys.len()];
+    let mut attr = BatchAttr {
+        in_batch: 0,
+        out_batch: 0,
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count,
+        map_fd: map.as_raw_fd() as u32,
+        element_flags: 0,
+        flags: 0,
+    };
+    bpf(UPDATE_BATCH, &mut attr)
 }

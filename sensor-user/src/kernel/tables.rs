@@ -137,6 +137,12 @@ impl PolicyTables {
         self.put_in_force(control, image, ListedNames::keep, note)
     }
 
+    /// Lets go of both tables of names, for a test whose control cell is new.
+    #[cfg(feature = "lab")]
+    pub fn forget(&mut self) -> Result<(), KernelError> {
+        [0, 1].into_iter().try_for_each(|generation| self.domains.clear_all_but(generation))
+    }
+
     fn put_in_force(
         &mut self,
         control: &ControlCell,

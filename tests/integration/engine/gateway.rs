@@ -11,7 +11,7 @@ use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::kernel::test_run::action;
 use sensor_user::policy::{Policy, Port};
 
-use super::super::kernel::Bench;
+use super::super::kernel::{Bench, Lent};
 
 /// Between two packets: no budget of one runs into the next.
 const PAUSE_NS: u64 = 1_000_000_000;
@@ -49,7 +49,7 @@ pub(super) struct Fate {
 }
 
 pub(super) struct Gateway {
-    bench: Bench,
+    bench: Lent,
     /// Of the policy that was loaded last.
     in_force: String,
     asked: u32,

@@ -13,7 +13,7 @@ use sensor_lab::frames::{
 use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::kernel::test_run::action;
 
-use super::{Bench, packet};
+use super::{Bench, Lent, packet};
 
 pub(super) fn frame(v6: bool, payload: &[u8]) -> Frame {
     let frame = Frame::from_device(v6, payload);
@@ -21,7 +21,7 @@ pub(super) fn frame(v6: bool, payload: &[u8]) -> Frame {
 }
 
 /// Blocks `blocked.example`, with a canary, for everybody.
-pub(super) fn bench(side: Side, dns: DnsRules) -> Result<Bench> {
+pub(super) fn bench(side: Side, dns: DnsRules) -> Result<Lent> {
     let mut bench = Bench::new(side)?;
     let entry = DomainEntry { categories: 1, list: 3, ..DomainEntry::default() };
     let canary = DomainEntry { canary: 1, ..DomainEntry::default() };
@@ -33,7 +33,7 @@ pub(super) fn bench(side: Side, dns: DnsRules) -> Result<Bench> {
     let masks = GroupMasks { block: 1, dns, ..GroupMasks::default() };
     let image =
         PolicyImage { domains, groups: vec![(0, masks, Vec::new())], ..PolicyImage::default() };
-    bench.tables.push(&bench.control, &image, |_| Ok(()))?;
+    bench.push(&image)?;
     Ok(bench)
 }
 

@@ -296,7 +296,7 @@ fn a_full_table_renames_all_the_same() -> Result<()> {
     let mut bench = Bench::with_sizes(Side::Lan, Sizes { flows: 1, ..Sizes::SMALL })?;
     let masks = GroupMasks { dns: RENAME, ..GroupMasks::default() };
     let image = PolicyImage { groups: vec![(0, masks, Vec::new())], ..PolicyImage::default() };
-    bench.tables.push(&bench.control, &image, |_| Ok(()))?;
+    bench.push(&image)?;
     let query = Query::of("library.example", HTTPS);
     let answer = Answer::to(&query, vec![Record::of(HTTPS, 60, &[0, 1, 0])]);
     for port in 1..40 {

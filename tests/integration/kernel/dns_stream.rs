@@ -7,7 +7,7 @@ use sensor_lab::dns::{A, Query};
 use sensor_lab::frames::{Frame, Transport, flag};
 use sensor_user::kernel::test_run::action;
 
-use super::Bench;
+use super::{Bench, Lent};
 
 const BLOCKED: &str = "www.blocked.example";
 
@@ -77,7 +77,7 @@ fn message(name: &str) -> Vec<u8> {
     [&(query.len() as u16).to_be_bytes()[..], &query].concat()
 }
 
-fn bench() -> Result<Bench> {
+fn bench() -> Result<Lent> {
     let mut bench = Bench::new(Side::Lan)?;
     bench.block_both(&["blocked.example"], &[NoName::Evasion, NoName::Oversize])?;
     Ok(bench)

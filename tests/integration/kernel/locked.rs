@@ -11,7 +11,7 @@ use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::kernel::test_run::action;
 use sha2::{Digest as _, Sha256};
 
-use super::{Bench, Random};
+use super::{Bench, Lent, Random};
 
 /// What an allowed category says of a name.
 const ALLOWED: DomainEntry = DomainEntry { categories: 1, list: 4, canary: 0, reserved: [0; 5] };
@@ -36,9 +36,9 @@ fn policy(listed: &[&str], locks: &[(&str, u16)]) -> PolicyImage {
     }
 }
 
-fn bench(side: Side, image: &PolicyImage) -> Result<Bench> {
+fn bench(side: Side, image: &PolicyImage) -> Result<Lent> {
     let mut bench = Bench::new(side)?;
-    bench.tables.push(&bench.control, image, |_| Ok(()))?;
+    bench.push(image)?;
     Ok(bench)
 }
 

@@ -67,7 +67,7 @@ fn say(text: &str) {
 
 fn run(captures: &[Capture], policy: &Policy, side: Side) -> Result<Tally> {
     let mut bench = Bench::new(side)?;
-    bench.tables.push(&bench.control, &PolicyImage::from(policy), |_| Ok(()))?;
+    bench.push(&PolicyImage::from(policy))?;
     let mut tally = Tally::default();
     let mut before = bench.ingress()?;
     for Capture { name, frames } in captures {

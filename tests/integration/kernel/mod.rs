@@ -21,6 +21,11 @@ mod split;
 mod swaps;
 pub(super) mod verdicts;
 
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread;
+
 use anyhow::Result;
 use sensor_ebpf::abi::{
     DomainEntry, Flow, FlowEndEvent, FlowKey, GroupMasks, NoName, Page, Side, VerdictEvent,
@@ -33,6 +38,7 @@ use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::counters::{Counters, Totals};
 use sensor_user::kernel::events::Rings;
 use sensor_user::kernel::flows::FlowTable;
+use sensor_user::kernel::lab::memory::Memory;
 use sensor_user::kernel::object::{Clock, Object, Sizes};
 use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
 use sensor_user::kernel::test_run::{Outcome, TEST_IFINDEX};
@@ -48,25 +54,90 @@ pub(super) struct Bench {
     counters: Counters,
     pub(super) flows: FlowTable,
     rings: Rings,
+    memory: Memory,
+    sizes: Sizes,
+}
+
+/// Benches no test has. Verifying the programs takes a second, and half a minute where a processor is emulated: a
+/// bench serves one test behind the other, which finds its maps empty.
+static IDLE: Mutex<Vec<Bench>> = Mutex::new(Vec::new());
+
+/// A bench, until the test is over.
+pub(super) struct Lent(Option<Bench>);
+
+impl Lent {
+    /// For a test that takes it apart.
+    fn keep(mut self) -> Bench {
+        self.0.take().expect("lent until dropped")
+    }
+}
+
+impl Deref for Lent {
+    type Target = Bench;
+
+    fn deref(&self) -> &Bench {
+        self.0.as_ref().expect("lent until dropped")
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Bench {
+        self.0.as_mut().expect("lent until dropped")
+    }
+}
+
+impl Drop for Lent {
+    /// What a failed test left is nobody's to build on.
+    fn drop(&mut self) {
+        if let Some(bench) = self.0.take().filter(|_| !thread::panicking()) {
+            IDLE.lock().expect("no test fails with it").push(bench);
+        }
+    }
 }
 
 impl Bench {
-    pub(super) fn new(side: Side) -> Result<Self> {
+    #[expect(clippy::new_ret_no_self, reason = "a bench is lent")]
+    pub(super) fn new(side: Side) -> Result<Lent> {
         Self::with_sizes(side, Sizes::SMALL)
     }
 
-    fn with_sizes(side: Side, sizes: Sizes) -> Result<Self> {
-        let mut object = Object::load(sizes, Clock::Replay, None)?;
+    fn with_sizes(side: Side, sizes: Sizes) -> Result<Lent> {
+        let mut idle = IDLE.lock().expect("no test fails with it");
+        let found = idle.iter().position(|bench| bench.sizes == sizes).map(|at| idle.remove(at));
+        drop(idle);
+        let mut bench = match found {
+            Some(bench) => bench.forget()?,
+            None => Self::load(sizes, None)?,
+        };
+        bench.begin(side)?;
+        Ok(Lent(Some(bench)))
+    }
+
+    fn begin(&mut self, side: Side) -> Result<()> {
+        self.control.report_all();
+        self.control.drop_anomalies(u32::MAX);
+        self.control.set_replay_clock(1);
+        Ok(self.counters.watch("lo", TEST_IFINDEX, 0, 0, side, Mode::Native)?)
+    }
+
+    fn load(sizes: Sizes, pins: Option<&Path>) -> Result<Self> {
+        let mut object = Object::load(sizes, Clock::Replay, pins)?;
+        let memory = Memory::of(&object)?;
         let control = ControlCell::open(&object)?;
-        control.report_all();
-        control.drop_anomalies(u32::MAX);
-        control.set_replay_clock(1);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
-        let mut counters = Counters::open(&mut object)?;
-        counters.watch("lo", TEST_IFINDEX, 0, 0, side, Mode::Native)?;
+        let counters = Counters::open(&mut object)?;
         let flows = FlowTable::open(&mut object)?;
         let rings = Rings::open(&mut object)?;
-        Ok(Self { object, control, tables, counters, flows, rings })
+        Ok(Self { object, control, tables, counters, flows, rings, memory, sizes })
+    }
+
+    /// As it was when it was loaded, but for another key of the name hash.
+    fn forget(mut self) -> Result<Self> {
+        self.memory.forget()?;
+        self.tables.forget()?;
+        while self.rings.next_verdict().is_some() || self.rings.next_flow_end().is_some() {}
+        self.control = ControlCell::open(&self.object)?;
+        Ok(self)
     }
 
     /// Blocks these names for everybody.

@@ -11,14 +11,14 @@ use sensor_user::kernel::lab;
 use sensor_user::kernel::test_run::{TEST_IFINDEX, action};
 
 use super::resets::check_reset;
-use super::{Bench, CATEGORY, packet};
+use super::{Bench, CATEGORY, Lent, packet};
 
 const NAME: &str = "blocked.example";
 
 /// Padding, and timestamps: the sender's own value, and the last one it saw.
 const TIMESTAMPS: [u8; 12] = [1, 1, 8, 10, 0, 0, 1, 0, 0, 0, 0, 9];
 
-fn bench() -> Result<Bench> {
+fn bench() -> Result<Lent> {
     let mut bench = Bench::new(Side::Lan)?;
     let page = Page::new(b"HTTP/1.1 403 Forbidden\r\n\r\n", b"blocked").expect("a short page");
     bench.block_with(NAME, &page)?;

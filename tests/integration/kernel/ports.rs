@@ -6,13 +6,14 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::parse::RST;
 use sensor_lab::frames::{Frame, Hello, Transport, flag, request};
+use sensor_lab::pins::Pins;
 use sensor_lab::quic::{Content, Initial, message};
-use sensor_user::kernel::object::Sizes;
+use sensor_user::kernel::object::{Clock, Object, Sizes};
 use sensor_user::kernel::tables::PolicyImage;
-use sensor_user::kernel::test_run::action;
+use sensor_user::kernel::test_run::{Outcome, action};
 use sensor_user::policy::Port;
 
-use super::{Bench, packet};
+use super::{Bench, Lent, packet};
 
 const BLOCK: u64 = 1;
 const ALERT: u64 = 2;
@@ -27,11 +28,16 @@ const LISTS: [(&str, u64, u16); 6] = [
 ];
 const BLOCKED_NAME: &str = "blocked.example";
 
-fn bench_with(side: Side, sizes: Sizes) -> Result<Bench> {
+fn bench_with(side: Side, sizes: Sizes) -> Result<Lent> {
     let mut bench = Bench::with_sizes(side, sizes)?;
+    bench.push(&policy())?;
+    Ok(bench)
+}
+
+fn policy() -> PolicyImage {
     let entry = |categories, list| DomainEntry { categories, list, ..DomainEntry::default() };
     let port = |text| Port::parse(text).expect("a port").expect("a right one");
-    let image = PolicyImage {
+    PolicyImage {
         domains: vec![
             (BLOCKED_NAME.to_owned(), entry(BLOCK, 7)),
             ("told.example".to_owned(), entry(ALERT, 8)),
@@ -44,12 +50,10 @@ fn bench_with(side: Side, sizes: Sizes) -> Result<Bench> {
             Vec::new(),
         )],
         ..PolicyImage::default()
-    };
-    bench.tables.push(&bench.control, &image, |_| Ok(()))?;
-    Ok(bench)
+    }
 }
 
-fn bench() -> Result<Bench> {
+fn bench() -> Result<Lent> {
     bench_with(Side::Lan, Sizes::SMALL)
 }
 
@@ -237,5 +241,25 @@ fn an_alert_outlives_the_names_behind_it() -> Result<()> {
     }
     let (alert, block) = (Verdict::Alert as u8, Verdict::Block as u8);
     assert_eq!(found, [(alert, 8), (alert, 8), (block, 7)]);
+    Ok(())
+}
+
+/// Programs of another version take their places before anything is pushed to them.
+#[test]
+fn programs_that_replace_others_find_the_ports() -> Result<()> {
+    let pins = Pins::new()?;
+    let mut old = Bench::load(Sizes::SMALL, Some(pins.path()))?;
+    old.begin(Side::Lan)?;
+    old.push(&policy())?;
+    let mut new = Object::load(Sizes::SMALL, Clock::Replay, Some(pins.path()))?;
+    let hello = segment(false, 443, &Hello::of(BLOCKED_NAME).bytes());
+    for (what, frame) in [("port", datagram(false, 1194, b"hello")), ("name", hello)] {
+        let passes = |outcome: Outcome, frame: &Frame| {
+            outcome.action == action::PASS && outcome.frame == frame.bytes()
+        };
+        assert!(!passes(new.run_xdp(&frame.bytes())?, &frame), "the new programs, a {what}");
+        let frame = frame.from_port(7);
+        assert!(!passes(old.run(&frame)?, &frame), "the old programs, a {what}");
+    }
     Ok(())
 }

@@ -15,7 +15,7 @@ use sensor_user::policy::generations::Generations;
 use sensor_user::record::{EndReason, Record};
 
 use super::verdicts::shipped_policy;
-use super::{Bench, key};
+use super::{Bench, Lent, key};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -36,14 +36,14 @@ impl Stage {
 
     fn with_policy(policy: &Policy) -> Result<Self> {
         let mut bench = Bench::new(Side::Lan)?;
-        bench.tables.push(&bench.control, &PolicyImage::from(policy), |_| Ok(()))?;
+        bench.push(&PolicyImage::from(policy))?;
         let generations = Generations::default();
         generations.note(bench.control.policy(), policy)?;
         Ok(Self::behind(bench, generations))
     }
 
-    fn behind(bench: Bench, generations: Generations) -> Self {
-        let Bench { object, control, flows, rings, .. } = bench;
+    fn behind(bench: Lent, generations: Generations) -> Self {
+        let Bench { object, control, flows, rings, .. } = bench.keep();
         let timeouts = Timeouts {
             idle_ns: 60 * SECOND,
             tcp_idle_ns: 600 * SECOND,

@@ -14,7 +14,7 @@ use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::kernel::test_run::action;
 use sensor_user::policy::Port;
 
-use super::{Bench, packet};
+use super::{Bench, Lent, packet};
 
 const BLOCK: u64 = 1;
 const ALERT: u64 = 2;
@@ -37,14 +37,10 @@ fn policy(categories: u64, reasons: &[NoName], ports: &[(&str, u64)]) -> PolicyI
     }
 }
 
-fn push(bench: &mut Bench, image: &PolicyImage) -> Result<u32> {
-    Ok(bench.tables.push(&bench.control, image, |_| Ok(()))?)
-}
-
 /// A bench with a policy that lists nothing.
-fn bench(side: Side) -> Result<Bench> {
+fn bench(side: Side) -> Result<Lent> {
     let mut bench = Bench::new(side)?;
-    push(&mut bench, &policy(0, &[], &[]))?;
+    bench.push(&policy(0, &[], &[]))?;
     Ok(bench)
 }
 
@@ -81,7 +77,7 @@ fn a_live_connection_ends_with_the_next_packet_behind_the_push() -> Result<()> {
         let mut bench = bench(Side::Lan)?;
         let next = connected(&mut bench, v6)?;
         assert!(passes(&mut bench, &next)?);
-        let generation = push(&mut bench, &policy(BLOCK, &[], &[]))?;
+        let generation = bench.push(&policy(BLOCK, &[], &[]))?;
         let outcome = bench.run(&next)?;
         assert_ne!(packet(&outcome.frame).tcp_flags & RST, 0, "the server is reset");
         assert!(outcome.order.is_some(), "and so is the client");
@@ -96,7 +92,7 @@ fn a_live_connection_ends_with_the_next_packet_behind_the_push() -> Result<()> {
         assert!(!passes(&mut bench, &next)?);
         assert!(bench.verdict().is_none(), "it is told once");
         // What was blocked stays so.
-        push(&mut bench, &policy(0, &[], &[]))?;
+        bench.push(&policy(0, &[], &[]))?;
         assert!(!passes(&mut bench, &next)?);
     }
     Ok(())
@@ -107,15 +103,15 @@ fn an_alert_is_told_once_and_stands() -> Result<()> {
     let mut bench = bench(Side::Lan)?;
     let next = connected(&mut bench, false)?;
     let alert = Verdict::Alert as u8;
-    let first = push(&mut bench, &policy(ALERT, &[], &[]))?;
+    let first = bench.push(&policy(ALERT, &[], &[]))?;
     for _ in 0..3 {
         assert!(passes(&mut bench, &next)?);
     }
     assert_eq!(told(&mut bench).map(|event| (event.0, event.1)), Some((alert, first)));
     // Another policy that says the same, and one that says nothing.
-    let second = push(&mut bench, &policy(ALERT, &[], &[]))?;
+    let second = bench.push(&policy(ALERT, &[], &[]))?;
     assert!(passes(&mut bench, &next)?);
-    let third = push(&mut bench, &policy(0, &[], &[]))?;
+    let third = bench.push(&policy(0, &[], &[]))?;
     assert!(passes(&mut bench, &next)?);
     assert!(bench.verdict().is_none());
     let flow = flow(&bench, &next);
@@ -128,7 +124,7 @@ fn an_alert_is_told_once_and_stands() -> Result<()> {
 fn what_passes_is_under_the_policy_in_force() -> Result<()> {
     let mut bench = bench(Side::Lan)?;
     let next = connected(&mut bench, false)?;
-    let generation = push(&mut bench, &policy(4, &[], &[]))?;
+    let generation = bench.push(&policy(4, &[], &[]))?;
     assert!(passes(&mut bench, &next)?);
     let flow = flow(&bench, &next);
     assert_eq!((flow.policy, flow.categories, flow.list), (generation, 4, LIST));
@@ -141,7 +137,7 @@ fn what_passes_is_under_the_policy_in_force() -> Result<()> {
 fn a_tap_tells_and_lets_pass() -> Result<()> {
     let mut bench = bench(Side::Tap)?;
     let next = connected(&mut bench, false)?;
-    push(&mut bench, &policy(BLOCK, &[], &[]))?;
+    bench.push(&policy(BLOCK, &[], &[]))?;
     assert!(passes(&mut bench, &next)?);
     assert_eq!(told(&mut bench).map(|event| event.0), Some(Verdict::Block as u8));
     assert!(passes(&mut bench, &next)?);
@@ -157,17 +153,17 @@ fn a_quic_connection_ends_too() -> Result<()> {
     let _allowed = bench.verdict().expect("a name");
     let next = from_device(false, &short(&[7; 8], 200));
     assert!(passes(&mut bench, &next)?);
-    push(&mut bench, &policy(BLOCK, &[], &[]))?;
+    bench.push(&policy(BLOCK, &[], &[]))?;
     // Another connection's Initial is read for itself.
     let fine = Initial::of(vec![Content::whole(&message(&Hello::of("fine.example")))]);
     let fine = fine.to_connection(&[9; 8]).datagram();
     assert!(passes(&mut bench, &from_device(false, &fine))?);
     assert_eq!(told(&mut bench).map(|event| event.4), Some(b"fine.example".to_vec()));
-    push(&mut bench, &policy(0, &[], &[]))?;
+    bench.push(&policy(0, &[], &[]))?;
     let again = initial.to_connection(&[10; 8]).datagram();
     assert!(passes(&mut bench, &from_device(false, &again))?);
     let _allowed = bench.verdict().expect("a name");
-    push(&mut bench, &policy(BLOCK, &[], &[]))?;
+    bench.push(&policy(BLOCK, &[], &[]))?;
     assert_eq!(bench.run(&next)?.action, action::DROP);
     assert_eq!(told(&mut bench).map(|event| event.0), Some(Verdict::Block as u8));
     Ok(())
@@ -184,7 +180,7 @@ fn a_body_that_is_under_way_is_cut() -> Result<()> {
         Frame { payload: vec![b'x'; 500], ..first.clone() }.further(u32::try_from(head.len())?);
     assert!(passes(&mut bench, &body)?);
     assert_eq!(flow(&bench, &body).phase, Phase::Requests as u8);
-    push(&mut bench, &policy(BLOCK, &[], &[]))?;
+    bench.push(&policy(BLOCK, &[], &[]))?;
     assert!(!passes(&mut bench, &body.further(500))?);
     Ok(())
 }
@@ -202,7 +198,7 @@ fn a_flow_without_a_name_follows_its_reason() -> Result<()> {
     assert_eq!((allowed.no_name, allowed.judged), (reason as u8, 1));
     let _told = bench.verdict();
     let counted = bench.ingress()?.no_name(reason);
-    push(&mut bench, &policy(0, &[reason], &[]))?;
+    bench.push(&policy(0, &[reason], &[]))?;
     assert_eq!(bench.run(&nameless(1))?.action, action::DROP, "{reason:?}");
     let event = bench.verdict().expect("it is told");
     assert_eq!((event.verdict, event.no_name), (Verdict::Block as u8, reason as u8));
@@ -215,14 +211,14 @@ fn a_flow_without_a_name_follows_its_reason() -> Result<()> {
 fn a_port_that_is_listed_meanwhile_ends_its_flows() -> Result<()> {
     let mut bench = bench(Side::Lan)?;
     let next = connected(&mut bench, false)?;
-    push(&mut bench, &policy(0, &[], &[("tcp/443", ALERT)]))?;
+    bench.push(&policy(0, &[], &[("tcp/443", ALERT)]))?;
     for _ in 0..2 {
         assert!(passes(&mut bench, &next)?);
     }
     let event = bench.verdict().expect("it is told");
     assert_eq!((event.verdict, event.no_name), (Verdict::Alert as u8, NoName::ListedPort as u8));
     assert!(bench.verdict().is_none(), "it is told once");
-    push(&mut bench, &policy(0, &[], &[("tcp/443", BLOCK)]))?;
+    bench.push(&policy(0, &[], &[("tcp/443", BLOCK)]))?;
     assert_ne!(packet(&bench.run(&next)?.frame).tcp_flags & RST, 0);
     let flow = flow(&bench, &next);
     assert_eq!((flow.verdict, flow.no_name), (Verdict::Block as u8, NoName::ListedPort as u8));
@@ -235,7 +231,7 @@ fn queries_are_judged_by_themselves() -> Result<()> {
     let asked = super::dns::frame(false, &Query::of(NAME, A).bytes());
     assert!(passes(&mut bench, &asked)?);
     let _allowed = bench.verdict().expect("a name");
-    push(&mut bench, &policy(BLOCK, &[], &[]))?;
+    bench.push(&policy(BLOCK, &[], &[]))?;
     let other = super::dns::frame(false, &Query::of("fine.example", A).bytes());
     assert!(passes(&mut bench, &other)?);
     assert_eq!(told(&mut bench).map(|event| event.4), Some(b"fine.example".to_vec()));
@@ -246,7 +242,7 @@ fn queries_are_judged_by_themselves() -> Result<()> {
 #[test]
 fn without_its_name_a_flow_keeps_its_verdict_and_is_counted() -> Result<()> {
     let mut bench = Bench::with_sizes(Side::Lan, Sizes { names: 256, ..Sizes::SMALL })?;
-    push(&mut bench, &policy(0, &[], &[]))?;
+    bench.push(&policy(0, &[], &[]))?;
     let next = connected(&mut bench, false)?;
     for number in 0..4000_u16 {
         let other = Hello::of(&format!("{number}.other.example")).bytes();
@@ -254,7 +250,7 @@ fn without_its_name_a_flow_keeps_its_verdict_and_is_counted() -> Result<()> {
         let _allowed = bench.verdict();
     }
     assert!(bench.flows.name(flow(&bench, &next).name_hash).is_none(), "its name is gone");
-    push(&mut bench, &policy(BLOCK, &[], &[]))?;
+    bench.push(&policy(BLOCK, &[], &[]))?;
     for _ in 0..3 {
         assert!(passes(&mut bench, &next)?);
     }

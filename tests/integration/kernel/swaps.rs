@@ -54,7 +54,7 @@ fn push(bench: &mut Bench, generation: u32) -> Result<()> {
 fn while_policies_change_every_verdict_is_that_of_one() -> Result<()> {
     let mut bench = Bench::new(Side::Tap)?;
     push(&mut bench, 1)?;
-    let Bench { object, control, tables, rings, .. } = &mut bench;
+    let Bench { object, control, tables, rings, .. } = &mut *bench;
     let mut seen = [0_u32; 2];
     thread::scope(|scope| -> Result<()> {
         let control = &*control;
@@ -102,7 +102,8 @@ fn while_policies_change_every_verdict_is_that_of_one() -> Result<()> {
 /// Where only rules change, the table is the one before's, however often.
 #[test]
 fn rules_change_without_their_names() -> Result<()> {
-    let mut bench = Bench::new(Side::Tap)?;
+    let mut lent = Bench::new(Side::Tap)?;
+    let bench = &mut *lent;
     let rules = |verdict: Verdict| {
         let mut masks = GroupMasks::default();
         match verdict {
@@ -115,8 +116,8 @@ fn rules_change_without_their_names() -> Result<()> {
     let expected = "keep map DOMAINS";
     assert_eq!(nothing.unwrap_err().to_string(), expected);
     // Generations of even numbers list the name under the category that is asked for.
-    push(&mut bench, 1)?;
-    push(&mut bench, 2)?;
+    push(bench, 1)?;
+    push(bench, 2)?;
     for generation in 3..8 {
         let verdict = [Verdict::Alert, Verdict::Block][(generation & 1) as usize];
         let pushed = bench.tables.push_rules(&bench.control, &rules(verdict), |_| Ok(()))?;
@@ -129,15 +130,16 @@ fn rules_change_without_their_names() -> Result<()> {
             (generation, verdict as u8, SAID[0].1.list)
         );
     }
-    push(&mut bench, 8)?;
-    push(&mut bench, 9)
+    push(bench, 8)?;
+    push(bench, 9)
 }
 
 /// A refused push leaves the policy in force as it is, and the next one goes through.
 #[test]
 fn more_names_than_there_may_be_are_refused() -> Result<()> {
-    let mut bench = Bench::new(Side::Tap)?;
-    push(&mut bench, 1)?;
+    let mut lent = Bench::new(Side::Tap)?;
+    let bench = &mut *lent;
+    push(bench, 1)?;
     let hash = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let hashes = (0..=u64::from(Sizes::SMALL.domains)).map(|number| (hash(number), SAID[0].1));
     let table = Image::of_hashes(hashes, HashKey { start: 1, multiplier: 1 })?;
@@ -152,7 +154,7 @@ fn more_names_than_there_may_be_are_refused() -> Result<()> {
     bench.run(&asked)?;
     let event = bench.verdict().expect("a verdict");
     assert_eq!((event.policy, event.verdict), (1, SAID[1].0 as u8));
-    push(&mut bench, 2)
+    push(bench, 2)
 }
 
 /// The hash of the query's name is another one by then: nothing is kept, least of all under another name.

@@ -22,7 +22,7 @@ fn the_program_decides_as_the_policy_engine_does() -> Result<()> {
     let policy = shipped_policy()?;
     let mut bench = Bench::new(Side::Tap)?;
     let image = PolicyImage::from(&policy);
-    bench.tables.push(&bench.control, &image, |_| Ok(()))?;
+    bench.push(&image)?;
 
     let mut names: Vec<String> = Vec::new();
     for (name, _) in policy.entries() {

@@ -15,7 +15,7 @@ use sensor_lab::frames::{Frame, Hello};
 use sensor_lab::quic::{Content, Initial, message};
 use sensor_user::kernel::test_run::action;
 
-use super::Bench;
+use super::{Bench, Lent};
 
 /// The name that is blocked for everybody.
 const BLOCKED: &str = "blocked.example";
@@ -40,7 +40,7 @@ const BLOCKED_REASONS: [NoName; 13] = [
 ];
 
 /// A bench at the LAN that blocks one name and these reasons.
-fn enforcing() -> Result<Bench> {
+fn enforcing() -> Result<Lent> {
     let mut bench = Bench::new(Side::Lan)?;
     bench.block_both(&[BLOCKED], &BLOCKED_REASONS)?;
     Ok(bench)

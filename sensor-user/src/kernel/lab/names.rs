@@ -7,9 +7,9 @@ use aya::{Ebpf, EbpfLoader};
 use sensor_ebpf::abi::DomainEntry;
 use sensor_ebpf::name::{HashKey, listed_hash};
 
-use super::KernelError;
-use super::lab::{OBJECT, load_error, program};
-use super::listed::fill_both;
+use super::super::KernelError;
+use super::super::listed::fill_both;
+use super::{OBJECT, load_error, program};
 use crate::engine::Image;
 
 /// Names that are asked for in turn.

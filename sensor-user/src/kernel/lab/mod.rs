@@ -1,5 +1,8 @@
 //! Programs and switches of tests and benches: a baseline, a mutator in front of the sensor, a meter behind
-//! it; drivers without metadata.
+//! it; drivers without metadata. [`names`] looks names up, [`memory`] has one load serve many tests.
+
+pub mod memory;
+pub mod names;
 
 use std::path::Path;
 
