@@ -98,6 +98,7 @@ fn one_flow(stand: &mut Stand, course: &OneFlow, packets: u32) -> Result<f64> {
 
 /// True where the flow shows the state, and under which policy it was last judged.
 fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
+    // What passes unread is judged by a new policy once, before anything is measured.
     let judged_now = flow.policy == policy;
     match state {
         State::Unexamined => flow.phase == Phase::Done as u8 && flow.policy == 0,
@@ -107,11 +108,11 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
                 && is_named(stand, flow)
                 && flow.peer_marks & peer_mark::ACKNOWLEDGED != 0
                 && flow.examined == 0
-                && !judged_now
+                && judged_now
         }
         State::Known => {
             let is_quic = flow.phase == Phase::Named as u8 && flow.quic_version().is_some();
-            is_quic && is_named(stand, flow) && !judged_now
+            is_quic && is_named(stand, flow) && judged_now
         }
         State::Judged(source) => {
             let is_armed = flow.marks & ARMED == ARMED;
