@@ -3,7 +3,7 @@
 Arguments: options as JSON, names. The options: "address" and "port" of the server; "authority", a file; "version"
 of QUIC; "hello": "small", "long" with the name in the first of two datagrams, "late" with it in the second;
 "timeout" in seconds; "patience", the round trip it starts from, of which three pass before it sends anything
-again; "together", all at once. Ends with 0 if every page came.
+again; "together", all at once; "from", the port of the first, behind which each has the next. Ends with 0 if every page came.
 """
 
 import asyncio
@@ -83,7 +83,8 @@ async def load(name):
     configuration.load_verify_locations(options["authority"])
     connection = QuicConnection(configuration=configuration)
     family, _, _, _, address = socket.getaddrinfo(options["address"], options["port"], type=socket.SOCK_DGRAM)[0]
-    endpoint = asyncio.get_running_loop().create_datagram_endpoint(lambda: Load(connection), family=family)
+    here = ("::" if family == socket.AF_INET6 else "0.0.0.0", options["from"] + names.index(name))
+    endpoint = asyncio.get_running_loop().create_datagram_endpoint(lambda: Load(connection), local_addr=here)
     transport, page = await endpoint
     started_at, outcome, detail = time.time(), "page", ""
     page.connect(address)

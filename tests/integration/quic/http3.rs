@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -109,7 +110,13 @@ pub(super) struct Client {
     namespace: Namespace,
     authority: PathBuf,
     python: PathBuf,
+    /// The port of the next connection. Ports that come again have tests of their own, and a connection here is to be
+    /// judged by nothing but its hello.
+    port: AtomicU16,
 }
+
+/// The first port of clients: below those that the kernel gives to whoever names none.
+const PORTS: u16 = 10_000;
 
 /// The Python that has aioquic.
 pub(super) fn python() -> Result<PathBuf> {
@@ -172,7 +179,12 @@ impl Load {
 
 impl Client {
     pub(super) fn new(lab: &Lab, web: &WebServer) -> Result<Self> {
-        Ok(Self { namespace: lab.client().clone(), authority: web.authority(), python: python()? })
+        Ok(Self {
+            namespace: lab.client().clone(),
+            authority: web.authority(),
+            port: AtomicU16::new(PORTS),
+            python: python()?,
+        })
     }
 
     /// Asks for one name after the other, and sends nothing a second time: what does not pass is not answered.
@@ -212,6 +224,7 @@ impl Client {
             "address": load.family.server(), "port": PORT, "authority": self.authority,
             "version": load.version as u32, "hello": hello, "timeout": limit.as_secs_f64(),
             "patience": round_trip.as_secs_f64(), "together": together,
+            "from": self.port.fetch_add(u16::try_from(names.len())?, Ordering::Relaxed),
         });
         let mut client = program(&self.namespace, &self.python, CLIENT);
         client.arg(options.to_string()).args(names);
