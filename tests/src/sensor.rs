@@ -22,6 +22,7 @@ pub const BINARY_VARIABLE: &str = "CAMPUS_SENSOR_BIN";
 const CONFIG: &str = "campus-sensor.toml";
 const POLICY: &str = "policy.toml";
 const SOCKET: &str = "control.sock";
+const BUNDLES: &str = "bundles";
 
 /// The verifier reads every program: seconds, and a minute where a busy machine emulates the processor.
 const START: Duration = Duration::from_mins(3);
@@ -61,6 +62,9 @@ pub struct Setup {
     pub kernel: Vec<(String, u64)>,
     /// Further TOML at the configuration's end: whole sections.
     pub extra: String,
+    /// Policies come as bundles that are signed by this key, to [`Sensor::bundles`]; the policy file and its lists are what
+    /// bundles are made of.
+    pub signed_by: Option<String>,
 }
 
 impl Setup {
@@ -73,6 +77,7 @@ impl Setup {
             flow: flow.map(|(key, value)| (key.to_owned(), value)).to_vec(),
             kernel: Vec::new(),
             extra: String::new(),
+            signed_by: None,
         }
     }
 
@@ -220,6 +225,11 @@ impl Sensor {
         self.directory.join(POLICY)
     }
 
+    /// Where `lists apply` keeps bundles.
+    pub fn bundles(&self) -> PathBuf {
+        self.directory.join(BUNDLES)
+    }
+
     pub fn store_directory(&self) -> PathBuf {
         self.directory.join("store")
     }
@@ -302,6 +312,13 @@ fn configuration(directory: &Path, bpffs: &Path, setup: &Setup) -> String {
         lines.join("\n")
     };
     let (kernel, flow) = (keys(&setup.kernel), keys(&setup.flow));
+    let policy = match &setup.signed_by {
+        None => format!("file = \"{directory}/{POLICY}\""),
+        Some(key) => format!(
+            "file = \"{directory}/{BUNDLES}/current/policy.toml\"\n\
+             dir = \"{directory}/{BUNDLES}\"\nkeys = [\"{key}\"]"
+        ),
+    };
     format!(
         r#"[sensor]
 name = "lab"
@@ -319,7 +336,7 @@ bpffs = "{bpffs}"
 {flow}
 
 [policy]
-file = "{directory}/{POLICY}"
+{policy}
 
 [store]
 dir = "{directory}/store"

@@ -42,6 +42,7 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("bind9-dnsutils", "dig"),
     ("bind9", "named"),
     ("bind9-utils", "dnssec-signzone"),
+    ("minisign", "minisign"),
 ];
 
 /// What a command is about to do.

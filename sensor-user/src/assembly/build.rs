@@ -172,8 +172,7 @@ impl Builder {
         let Some(AnsweredName { name_hash, categories, policy, .. }) = answered else {
             return Asked::Nothing;
         };
-        let of_name = Flow { categories, policy, ..Flow::default() };
-        if self.generations.resolve(&of_name, device).unlogged {
+        if self.generations.leaves_out(policy, categories, device) {
             return Asked::Unlogged;
         }
         self.stored_name(name_hash, stores).map_or(Asked::Nothing, Asked::Name)

@@ -18,7 +18,7 @@ use super::guard::{self, Check, Finding};
 use super::key::{self, signature_path};
 use super::manifest::Manifest;
 use super::site::{Site, bundle_in};
-use super::{disk, unpacked};
+use super::{disk, intact, unpacked};
 use crate::config::Config;
 use crate::policy::Policy;
 
@@ -174,7 +174,10 @@ impl Run<'_> {
     ) -> Result<Outcome, BundleError> {
         let from = self.begin()?;
         self.entry.to = Some(number);
-        if from == Some(number) {
+        // What was tampered with is put in force again by its own number.
+        if from == Some(number)
+            && intact::check(&self.site, number, &self.config.policy.keys).is_ok()
+        {
             return Err(BundleError::InForce(number));
         }
         let kept = self.site.kept()?;

@@ -105,6 +105,18 @@ pub(super) fn unpack(source: Source<'_>, into: &Path) -> Result<Manifest, Bundle
     Ok(manifest)
 }
 
+/// Reads what a bundle says of itself, and unpacks nothing.
+pub(super) fn manifest(source: Source<'_>) -> Result<Manifest, BundleError> {
+    let Source { file, told: bundle } = source;
+    let file = File::open(file).map_err(BundleError::io(bundle, "read"))?;
+    let mut archive = Archive::new(GzDecoder::new(BufReader::new(file)));
+    let broken = |error: io::Error| BundleError::broken(bundle, error.to_string());
+    let first = archive.entries().map_err(broken)?.raw(true).next().transpose().map_err(broken)?;
+    let mut first = first.ok_or_else(|| BundleError::broken(bundle, "it is empty"))?;
+    let (manifest, _) = Unpacking { bundle, into: Path::new("") }.read_manifest(&mut first)?;
+    Ok(manifest)
+}
+
 struct Unpacking<'a> {
     bundle: &'a Path,
     into: &'a Path,
@@ -112,6 +124,15 @@ struct Unpacking<'a> {
 
 impl Unpacking<'_> {
     fn manifest(&self, entry: &mut Entry<'_, impl io::Read>) -> Result<Manifest, BundleError> {
+        let (manifest, bytes) = self.read_manifest(entry)?;
+        self.write(&entry.header().clone(), MANIFEST, &mut &*bytes)?;
+        Ok(manifest)
+    }
+
+    fn read_manifest(
+        &self,
+        entry: &mut Entry<'_, impl io::Read>,
+    ) -> Result<(Manifest, Vec<u8>), BundleError> {
         let bundle = self.bundle;
         self.check(entry, MANIFEST)?;
         if entry.size() > MANIFEST_BYTES_MAX {
@@ -142,8 +163,7 @@ impl Unpacking<'_> {
         if bytes_of_all > BUNDLE_BYTES_MAX {
             return Err(BundleError::TooLarge(bundle.to_owned()));
         }
-        self.write(&entry.header().clone(), MANIFEST, &mut &*bytes)?;
-        Ok(manifest)
+        Ok((manifest, bytes))
     }
 
     fn member(

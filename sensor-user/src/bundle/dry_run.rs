@@ -132,8 +132,9 @@ impl Judge<'_> {
             }
         }
         let judge = |policy: &Policy| {
-            let decision = policy.decide(&flows.name, policy.group_of(flows.device));
-            (decision.verdict, policy.is_unlogged(decision.categories()))
+            let group = policy.group_of(flows.device);
+            let decision = policy.decide(&flows.name, group);
+            (decision.verdict, policy.leaves_out(group, decision.categories()))
         };
         let (was, was_hidden) = self.old.as_deref().map_or((flows.verdict, false), judge);
         let (is, is_hidden) = judge(self.new);

@@ -66,6 +66,18 @@ pub enum BundleError {
     /// Not what was signed.
     #[error("{}: is not what was signed, but changed or cut since: copy it again", .0.display())]
     Changed(PathBuf),
+    /// A file of the bundle in force is another one.
+    #[error(
+        "{}: is not what was signed in bundle {number}: \
+        find out who changed it, then `campus-sensor lists rollback {number}` unpacks it anew",
+        path.display()
+    )]
+    Tampered {
+        /// The file.
+        path: PathBuf,
+        /// The bundle.
+        number: u64,
+    },
     /// Signed, and no bundle.
     #[error("{}: is no whole bundle ({reason}): make it again with `lists import`", path.display())]
     Broken {

@@ -3,7 +3,7 @@
 //! `make` puts one together of what the daemon itself loads, `key` signs and verifies as minisign does, `archive`
 //! unpacks nothing that was not promised in the `manifest`. `diff` says what would change, `dry_run` what it would
 //! have changed of late, `guard` what must not. `site` is the directory bundles are kept in, `apply` the way in and
-//! the way back, `audit` what becomes known of both.
+//! the way back, `intact` holds what is in force to its signature, `audit` is what becomes known of it all.
 //!
 //! Lists of other formats go in as the names that were read of them: which version of this program reads them at the
 //! gateway makes no difference then. The project's own lists go in as they are: their comments say where names are from.
@@ -16,6 +16,7 @@ mod disk;
 mod dry_run;
 mod error;
 mod guard;
+mod intact;
 pub mod key;
 mod make;
 mod manifest;
@@ -30,6 +31,7 @@ pub use self::diff::{CategoryChange, Counts, Diff, ListChange};
 pub use self::dry_run::{Change, DryRun, NameChange};
 pub use self::error::BundleError;
 pub use self::guard::Check;
+pub use self::intact::check_in_force;
 pub use self::make::{Made, Order, make};
 pub use self::manifest::Manifest;
 pub use self::site::{KEPT, Site};

@@ -181,6 +181,8 @@ mod tests {
                 table_bytes: 512,
                 groups: 3,
                 schedules_on: Vec::new(),
+                lists: Vec::new(),
+                tampering: None,
                 refused: 0,
             },
             names_since: "2026-03-10T12:00:00Z".to_owned(),

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::status::{DirectionStatus, Status};
+use super::status::{DirectionStatus, ListStatus, Status};
 use crate::names::{Tally, USABLE};
 
 /// Media type of that text.
@@ -54,6 +54,14 @@ impl Collector for Snapshot {
         gauge(&mut encoder, "policy_table_bytes", "Kernel memory of their table", plain(bytes))?;
         let refused = "Policies that did not load; the last good one stayed";
         counter(&mut encoder, "policies_refused", refused, plain(policy.refused))?;
+        let tampered = u64::from(policy.tampering.is_some());
+        let help = "1 where its files are not as they were signed";
+        gauge(&mut encoder, "policy_tampered", help, plain(tampered))?;
+        let of_list = |list: &ListStatus| [("list", list.id.clone())];
+        let names = policy.lists.iter().map(|list| (of_list(list), u64::from(list.names)));
+        gauge(&mut encoder, "list_names", "Names of a list", names)?;
+        let ages = policy.lists.iter().map(|list| (of_list(list), seconds_of(list.age_days)));
+        gauge(&mut encoder, "list_age_seconds", "Whole days since the day a list is of", ages)?;
         let quic = u64::from(status.quic_unread.is_none());
         gauge(&mut encoder, "quic_read", "1 where names are read of QUIC", plain(quic))?;
         let records = &status.records;
@@ -67,6 +75,10 @@ impl Collector for Snapshot {
             status.kernel_memory.iter().map(|(map, bytes)| ([("map", map.clone())], *bytes));
         gauge(&mut encoder, "kernel_memory_bytes", "Kernel memory of a map, at most", memory)
     }
+}
+
+fn seconds_of(days: u32) -> u64 {
+    u64::from(days) * 24 * 60 * 60
 }
 
 impl Snapshot {
@@ -247,6 +259,13 @@ mod tests {
                 table_bytes: 512,
                 groups: 6,
                 schedules_on: Vec::new(),
+                lists: vec![ListStatus {
+                    id: "games".to_owned(),
+                    names: 9,
+                    dated: "2026-03-08".to_owned(),
+                    age_days: 2,
+                }],
+                tampering: Some("a list is another one".to_owned()),
                 refused: 2,
             },
             names_since: "2026-03-10T12:00:00Z".to_owned(),
@@ -279,6 +298,9 @@ mod tests {
             r#"campus_sensor_kernel_memory_bytes{map="FLOWS"} 4096"#,
             "campus_sensor_policies_refused_total 2",
             "campus_sensor_policy_table_bytes 512",
+            "campus_sensor_policy_tampered 1",
+            r#"campus_sensor_list_names{list="games"} 9"#,
+            r#"campus_sensor_list_age_seconds{list="games"} 172800"#,
             "campus_sensor_uptime_seconds 60",
         ] {
             assert!(told.contains(&line), "no {line} in\n{text}");

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::civil::Date;
 use sensor_ebpf::abi::{Accounting, Anomaly, Direction, Happening, NoName, Volume};
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
 use crate::names::{ByReason, Tally, percent};
+use crate::policy::List;
 
 /// State of a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,8 +52,37 @@ pub struct PolicyStatus {
     pub groups: usize,
     /// Ids of the schedules that are on.
     pub schedules_on: Vec<String>,
+    /// Its lists.
+    pub lists: Vec<ListStatus>,
+    /// What of its files is not as it was signed, where they came in a bundle.
+    pub tampering: Option<String>,
     /// Policies refused since the start; the last good one stayed in force.
     pub refused: u64,
+}
+
+/// A list of the policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListStatus {
+    /// Its id.
+    pub id: String,
+    /// Names it has, doubles included.
+    pub names: u32,
+    /// The day it is of: the one it says itself, else the one its file was written.
+    pub dated: String,
+    /// Days since then.
+    pub age_days: u32,
+}
+
+impl ListStatus {
+    /// Of a list with a day, which those in the policy file itself have none of.
+    pub fn of(list: &List, today: Date) -> Option<Self> {
+        let dated = list.dated?;
+        let age = dated.until(today).ok()?.get_days();
+        // A list may be of tomorrow.
+        let age_days = u32::try_from(age).unwrap_or(0);
+        let (id, names) = (list.id.clone(), list.names);
+        Some(Self { id, names, dated: dated.to_string(), age_days })
+    }
 }
 
 /// A watched interface.
@@ -172,6 +203,10 @@ impl fmt::Display for Status {
             "policy    {} (generation {}): {} names, {} groups, {} refused",
             policy.version, policy.generation, policy.names, policy.groups, policy.refused
         )?;
+        if let Some(how) = &policy.tampering {
+            writeln!(f, "TAMPERED  {how}")?;
+        }
+        write_lists(f, &policy.lists)?;
         if !policy.schedules_on.is_empty() {
             writeln!(f, "during    {}", policy.schedules_on.join(", "))?;
         }
@@ -201,6 +236,16 @@ impl fmt::Display for Status {
             policy.table_bytes.div_ceil(1024)
         )
     }
+}
+
+/// The oldest first: they are the ones to ask after.
+fn write_lists(f: &mut fmt::Formatter<'_>, lists: &[ListStatus]) -> fmt::Result {
+    let mut lists: Vec<_> = lists.iter().collect();
+    lists.sort_by_key(|list| std::cmp::Reverse(list.age_days));
+    for ListStatus { id, names, dated, age_days } in lists {
+        writeln!(f, "  list    {id:24}{names:>12} names, of {dated}, {age_days} days old")?;
+    }
+    Ok(())
 }
 
 fn write_direction(
@@ -355,6 +400,32 @@ mod tests {
                no-sni                         1.1 % of flows           <0.1 % of bytes\n    \
                not-tls                        2.0 % of flows           <0.1 % of bytes\n",
         );
+    }
+
+    #[test]
+    fn old_lists_come_first() {
+        struct Lists(Vec<ListStatus>);
+        impl fmt::Display for Lists {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_lists(f, &self.0)
+            }
+        }
+        let list = |id: &str, dated: Option<&str>| {
+            let mut list = List::default();
+            id.clone_into(&mut list.id);
+            list.dated = dated.map(|dated| dated.parse().unwrap());
+            list.names = 12_345;
+            list
+        };
+        let today = "2026-03-10".parse().unwrap();
+        let lists = [
+            list("own", None),
+            list("new", Some("2026-03-10")),
+            list("old", Some("2025-12-31")),
+            list("of-tomorrow", Some("2026-03-11")),
+        ];
+        let lists = lists.iter().filter_map(|list| ListStatus::of(list, today)).collect();
+        insta::assert_snapshot!(Lists(lists));
     }
 
     #[test]

@@ -45,6 +45,11 @@ impl PolicyError {
         Self { place, fault: Box::new(fault) }
     }
 
+    /// The file to mend: the one that is missing, where one is.
+    pub fn file(&self) -> &Path {
+        if let Fault::Unreadable { path, .. } = &*self.fault { path } else { &self.place.file }
+    }
+
     /// A fault of a whole file.
     pub(crate) fn of_file(file: &Path, fault: Fault) -> Self {
         let place = Place { file: file.to_path_buf(), line: None };

@@ -89,6 +89,7 @@ pub(crate) struct PolicyFile {
     pub(crate) calendar: Calendar,
     pub(crate) groups: Groups,
     pub(crate) answer: Answer,
+    pub(crate) preset: Option<PathBuf>,
     pub(crate) lists: Vec<ListDeclaration>,
     pub(crate) allow: Vec<LocalRule>,
     pub(crate) block: Vec<LocalRule>,
@@ -143,7 +144,19 @@ impl PolicyFile {
         let (version, raw_page) = (raw.version.into_inner(), raw.block_page.as_ref());
         let answer = Answer::read(&source, raw_page)?;
         block_page::check(&source, raw_page, &answer, &version, &categories, &groups)?;
-        Ok(Self { version, categories, calendar, groups, answer, lists, allow, block, exceptions })
+        let preset = raw.preset.as_ref().map(|path| source.resolve(path.get_ref()));
+        Ok(Self {
+            version,
+            categories,
+            calendar,
+            groups,
+            answer,
+            preset,
+            lists,
+            allow,
+            block,
+            exceptions,
+        })
     }
 }
 

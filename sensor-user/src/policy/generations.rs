@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use sensor_ebpf::abi::{Flow, LOCKED};
 use serde::{Deserialize, Serialize};
 
-use super::{GroupId, Policy};
+use super::{GroupId, Policy, group};
 
 /// Generations remembered: flows live for hours at most, pushes are minutes apart at least.
 const GENERATIONS_MAX: usize = 64;
@@ -28,6 +28,9 @@ struct Meaning {
     /// Category names by bit.
     categories: Vec<(u8, String)>,
     unlogged: u64,
+    /// Categories that groups keep no log of.
+    #[serde(default)]
+    no_log: Vec<(u16, u64)>,
     lists: Vec<String>,
     groups: Vec<(u16, String, Vec<IpNet>)>,
 }
@@ -83,6 +86,7 @@ impl Generations {
             unlogged: bits()
                 .filter(|(_, mask)| policy.is_unlogged(*mask))
                 .fold(0, |all, (_, mask)| all | mask),
+            no_log: policy.no_logs().map(|(group, mask)| (group.0, mask)).collect(),
             lists: policy.lists().iter().map(|list| list.id.clone()).collect(),
             groups: policy
                 .groups()
@@ -105,17 +109,26 @@ impl Generations {
     pub fn resolve(&self, flow: &Flow, device: IpAddr) -> Judged {
         let meanings = self.meanings.read().unwrap_or_else(PoisonError::into_inner);
         if flow.policy == 0 {
-            let group = meanings.back().and_then(|now| now.group_of(device));
-            return Judged { group, ..Judged::default() };
+            let Some(now) = meanings.back() else { return Judged::default() };
+            let group = now.group_of(device);
+            let unlogged = now.leaves_out(group, 0);
+            return Judged { group: now.group_name(group), unlogged, ..Judged::default() };
         }
         let known = meanings.iter().find(|meaning| meaning.generation == flow.policy);
         known.map_or_else(Judged::default, |meaning| meaning.judged(flow))
+    }
+
+    /// Whether records of a device leave out names that had these categories under a generation.
+    pub fn leaves_out(&self, generation: u32, categories: u64, device: IpAddr) -> bool {
+        let meanings = self.meanings.read().unwrap_or_else(PoisonError::into_inner);
+        let known = meanings.iter().find(|meaning| meaning.generation == generation);
+        known.is_some_and(|known| known.leaves_out(known.group_of(device), categories))
     }
 }
 
 impl Meaning {
     fn judged(&self, flow: &Flow) -> Judged {
-        let unlogged = flow.categories & self.unlogged != 0;
+        let unlogged = self.leaves_out(GroupId(flow.group), flow.categories);
         // Of a locked name the class and the list may be told.
         let shown = !unlogged || flow.categories & LOCKED != 0;
         let mut categories: Vec<String> = self
@@ -137,18 +150,24 @@ impl Meaning {
         }
     }
 
+    fn leaves_out(&self, group: GroupId, categories: u64) -> bool {
+        let of_group = self.no_log.iter().find(|(id, _)| *id == group.0);
+        categories & self.unlogged != 0
+            || of_group.is_some_and(|(_, mask)| group::leaves_out(*mask, categories))
+    }
+
     fn group_name(&self, group: GroupId) -> Option<String> {
         self.groups.iter().find(|(id, _, _)| *id == group.0).map(|(_, name, _)| name.clone())
     }
 
-    fn group_of(&self, device: IpAddr) -> Option<String> {
+    fn group_of(&self, device: IpAddr) -> GroupId {
         let longest = self
             .groups
             .iter()
             .flat_map(|(id, _, prefixes)| prefixes.iter().map(move |prefix| (id, prefix)))
             .filter(|(_, prefix)| prefix.contains(&device))
             .max_by_key(|(_, prefix)| prefix.prefix_len());
-        self.group_name(GroupId(longest.map_or(0, |(id, _)| *id)))
+        GroupId(longest.map_or(0, |(id, _)| *id))
     }
 }
 
@@ -164,6 +183,7 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use sensor_ebpf::abi::UNLISTED;
 
+    use super::super::category::LOCAL_BLOCK;
     use super::super::fixture::load;
     use super::*;
 
@@ -184,6 +204,65 @@ mod tests {
         let judged = judged(LOCKED, 3);
         assert_eq!((judged.unlogged, judged.list.as_deref()), (true, Some("watch")));
         assert_eq!(judged.categories, ["locked"]);
+    }
+
+    #[test]
+    fn a_group_may_keep_no_log_of_some_names_or_of_all() {
+        let policy = load(&[
+            (
+                "policy.toml",
+                "version = \"1\"\ndefault_group = \"all\"\n\
+                group = [{ name = \"all\" }, \
+                { name = \"staff\", prefixes = [\"10.1.0.0/16\"], no_log = [\"health\"], block = [\"health\"] }, \
+                { name = \"counsel\", prefixes = [\"10.2.0.0/16\"], no_log = [\"everything\"] }]\n\
+                category = [{ id = \"health\", title = \"\", covers = \"\" }, \
+                { id = \"news\", title = \"\", covers = \"\" }]\n",
+            ),
+        ])
+        .unwrap();
+        let generations = Generations::default();
+        generations.note(1, &policy).unwrap();
+        let bit = |id: &str| policy.categories().find(|one| one.id == id).unwrap().bit;
+        let (health, news) = (bit("health"), bit("news"));
+        for (group, third, categories, expected) in [
+            ("all", 9, health, false),
+            ("all", 9, 0, false),
+            ("staff", 1, health, true),
+            ("staff", 1, health | news, true),
+            ("staff", 1, news, false),
+            ("staff", 1, 0, false),
+            ("counsel", 2, health, true),
+            ("counsel", 2, news, true),
+            ("counsel", 2, LOCAL_BLOCK, true),
+            ("staff", 1, LOCAL_BLOCK, false),
+            ("counsel", 2, UNLISTED, true),
+            ("counsel", 2, 0, true),
+        ] {
+            let device = IpAddr::from([10, third, 0, 1]);
+            let id = policy.group_named(group).unwrap();
+            let flow = Flow { policy: 1, categories, group: id.0, ..Flow::default() };
+            let judged = generations.resolve(&flow, device);
+            let what = format!("{group} of {categories:#x}");
+            assert_eq!(judged.unlogged, expected, "{what}");
+            assert_eq!(judged.categories.is_empty(), expected || categories == 0, "{what}");
+            assert_eq!(policy.leaves_out(id, categories), expected, "{what}");
+            assert_eq!(generations.leaves_out(1, categories, device), expected, "{what}");
+            // A flow that was never judged has no name, but somebody it goes to.
+            let judged = generations.resolve(&Flow::default(), device);
+            assert_eq!(
+                (judged.group.as_deref(), judged.unlogged),
+                (Some(if group == "all" { "default" } else { group }), group == "counsel")
+            );
+        }
+        let today = "2026-03-10".parse().unwrap();
+        let why = |group: &str| {
+            policy.why("x.example", policy.group_named(group).unwrap(), today).unwrap().to_string()
+        };
+        assert!(
+            why("counsel")
+                .contains("\n  records    leave the name out: counsel keeps no log of it\n")
+        );
+        assert!(!why("staff").contains("records"));
     }
 
     #[test]

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
-use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks, NoName, QuicRule};
+use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks, NoName, QuicRule, UNLISTED};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::category::{Categories, LOCAL_ALLOW, LOCAL_BLOCK};
+use super::category::{Categories, EVERYTHING_ID, LOCAL_ALLOW, LOCAL_BLOCK};
 use super::dns::{self, RawDns};
 use super::during::{self, During, RawDuring};
 use super::error::{Fault, PolicyError, shown};
@@ -43,6 +43,8 @@ pub(crate) struct RawGroup {
     alert: Vec<Spanned<String>>,
     #[serde(default)]
     allow: Vec<Spanned<String>>,
+    #[serde(default)]
+    no_log: Vec<Spanned<String>>,
     no_name: Option<Spanned<RawNoName>>,
     dns: Option<Spanned<RawDns>>,
     #[serde(default)]
@@ -89,6 +91,8 @@ pub(crate) struct Group {
     /// What holds now, see [`Groups::turn`].
     pub(crate) masks: GroupMasks,
     pub(crate) no_name: NoNameRules,
+    /// Categories whose names its records leave out.
+    no_log: u64,
     pub(crate) prefixes: Vec<IpNet>,
 }
 
@@ -115,10 +119,27 @@ impl Group {
         categories & self.ever_blocked() != 0 && categories & always == 0
     }
 
-    /// The same of those it tells of.
+    /// Whether its records leave out names of these categories.
+    pub(crate) const fn keeps_no_log_of(&self, categories: u64) -> bool {
+        leaves_out(self.no_log, categories)
+    }
+
+    /// What [`leaves_out`] goes by.
+    pub(crate) const fn no_log(&self) -> u64 {
+        self.no_log
+    }
+
+    /// Categories it tells of at any time.
     pub(crate) fn ever_told(&self) -> u64 {
         self.during.iter().fold(self.base.alert, |mask, during| mask | during.alert())
     }
+}
+
+/// Whether a group that keeps no log of `no_log` leaves out names of these categories. Those in none are `unlisted`, which
+/// a flow is told to be only where something was decided by that.
+pub(crate) const fn leaves_out(no_log: u64, categories: u64) -> bool {
+    let categories = if categories == 0 { UNLISTED } else { categories };
+    categories & no_log != 0
 }
 
 impl Groups {
@@ -137,6 +158,7 @@ impl Groups {
             during: Vec::new(),
             masks: GroupMasks::default(),
             no_name: NoNameRules::NONE,
+            no_log: 0,
             prefixes: Vec::new(),
         });
         for group in raw {
@@ -156,7 +178,8 @@ impl Groups {
             let during =
                 group.during.iter().map(|during| During::read(source, during, &name, rules));
             let during = during.collect::<Result<Vec<_>, _>>()?;
-            groups.push(Group { name, base: masks, during, masks, no_name, prefixes: own });
+            let no_log = no_log(source, group, rules)?;
+            groups.push(Group { name, base: masks, during, masks, no_name, no_log, prefixes: own });
         }
         let named = |group: &Group| group.name == *default_group.get_ref();
         let Some(default) = groups.iter().skip(1).position(named) else {
@@ -170,7 +193,7 @@ impl Groups {
         {
             (first.base, first.during, first.masks) =
                 (group.base, group.during.clone(), group.base);
-            first.no_name = group.no_name.clone();
+            (first.no_name, first.no_log) = (group.no_name.clone(), group.no_log);
         }
         let default = GroupId(u16::try_from(default + 1).unwrap_or_default());
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
@@ -251,6 +274,14 @@ fn next_id(source: &Source, raw: &RawGroup, groups: &[Group]) -> Result<GroupId,
             fail(Fault::TooMany { what: "groups", max, remedy: "join groups with equal rules" })
         }
     }
+}
+
+/// `everything` is every bit here: also that of a name which is allowed or blocked by hand.
+fn no_log(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<u64, PolicyError> {
+    let mut named = Named::new(source, raw.name.get_ref(), rules.categories, rules.protected);
+    let mask = named.mask(&raw.no_log)?;
+    let is_everything = raw.no_log.iter().any(|id| id.get_ref() == EVERYTHING_ID);
+    Ok(if is_everything { u64::MAX } else { mask })
 }
 
 fn no_name(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<NoNameRules, PolicyError> {

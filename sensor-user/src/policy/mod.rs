@@ -7,6 +7,7 @@
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
 //! last good one when this one has a fault.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,7 @@ const BLOCK_LIST: u16 = 2;
 const EXCEPTION_LISTS: u16 = BLOCK_LIST + 1;
 
 /// A list that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct List {
     /// Its id in the policy, in records and in metrics.
     pub id: String,
@@ -103,6 +104,7 @@ pub struct Policy {
     now: (Active, Date),
     groups: Groups,
     answer: Answer,
+    preset: Option<PathBuf>,
     lists: Vec<List>,
     allow: Vec<LocalRule>,
     block: Vec<LocalRule>,
@@ -157,6 +159,7 @@ impl Policy {
             calendar,
             groups,
             answer,
+            preset,
             allow,
             block,
             exceptions,
@@ -170,6 +173,7 @@ impl Policy {
             now: (Active::default(), Date::MIN),
             groups,
             answer,
+            preset,
             lists,
             allow,
             block,
@@ -201,6 +205,18 @@ impl Policy {
     pub fn moment(&self, text: &str) -> Option<Timestamp> {
         let local = |text: &str| self.calendar.moment(text.parse().ok()?);
         text.parse().ok().or_else(|| local(text))
+    }
+
+    /// The date of a moment in the policy's time zone.
+    pub fn date(&self, at: Timestamp) -> Date {
+        self.calendar.date(at)
+    }
+
+    /// The files it was read of: its own, its preset's and its lists', each once.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let lists = self.lists.iter().map(|list| &list.file);
+        let files: BTreeSet<&PathBuf> = self.preset.iter().chain(lists).collect();
+        files.into_iter().cloned().collect()
     }
 
     /// Ids of the schedules that are on.
@@ -282,9 +298,21 @@ impl Policy {
         self.lists.get(usize::from(list)).map_or("unknown", |list| &list.id)
     }
 
-    /// Whether names with these categories are counted and never named in records.
+    /// Whether names with these categories are counted and never named in records, whoever asks for them.
     pub fn is_unlogged(&self, categories: u64) -> bool {
         categories & (self.protected | LOCKED) != 0
+    }
+
+    /// Whether records of this group leave out names of these categories.
+    pub fn leaves_out(&self, group: GroupId, categories: u64) -> bool {
+        let of_group = |group: &Group| group.keeps_no_log_of(categories);
+        self.is_unlogged(categories) || self.group(group).is_some_and(of_group)
+    }
+
+    /// Groups that keep no log of some categories, and the bits of those.
+    pub(crate) fn no_logs(&self) -> impl Iterator<Item = (GroupId, u64)> {
+        let masks = self.groups.iter().map(|(id, group)| (id, group.no_log()));
+        masks.filter(|(_, mask)| *mask != 0)
     }
 
     /// What the policy may say, but hardly means.

@@ -155,11 +155,13 @@ fn the_examples_of_the_readme_load() {
 
     let exam = "time_zone = \"Europe/London\"\n[[category]]\nid = \"exam-board\"\ntitle = \"\"\ncovers = \"\"\n\
         [[schedule]]\nid = \"exam\"\nterms = [\"2026-11-24\"]\n[[group]]\nname = \"student\"\n";
-    let locked = example("toml", 6).replace("/etc/campus-sensor/", "");
-    let policy = [start, exam, &example("toml", 5), &locked].concat();
+    let locked = example("toml", 7).replace("/etc/campus-sensor/", "");
+    let policy = [start, exam, &example("toml", 5), &example("toml", 6), &locked].concat();
     let hash = format!("{:064x}\n", 7);
     let policy = fixture::load(&[("policy.toml", &policy), ("watch.sha256", &hash)]).unwrap();
     assert_eq!(policy.lists().last().map(|list| list.mask), Some(LOCKED));
+    let [student, counsellors] = ["student", "counsellors"].map(|group| policy.group_named(group));
+    assert!(policy.leaves_out(counsellors.unwrap(), 0) && !policy.leaves_out(student.unwrap(), 0));
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Why {
     pub schedules_on: Vec<String>,
     /// Whether records leave the name out.
     pub unlogged: bool,
+    /// Whether they do so for everybody: the name is on a protected list, or below one that is.
+    pub is_protected: bool,
     /// Where DNS queries for the name ask for a canary: whether it is said not to exist.
     pub canary: Option<Canary>,
     /// Id of the list that locks the name; then nothing else is looked for.
@@ -99,8 +101,9 @@ impl Policy {
         let because = findings.next();
         let canary = self.canary(&name, group, because.as_ref().map(|(listed, _)| listed));
         let overruled = findings.map(|(_, finding)| finding).collect();
-        let unlogged =
-            because.as_ref().is_some_and(|(listed, _)| self.is_unlogged(listed.entry.categories));
+        let categories = because.as_ref().map_or(0, |(listed, _)| listed.entry.categories);
+        let unlogged = self.leaves_out(group, categories);
+        let is_protected = self.is_unlogged(categories);
         let because = because.map(|(_, finding)| finding);
         // A port that is not listed is not judged.
         let is_port = super::is_port(&name);
@@ -112,6 +115,7 @@ impl Policy {
             policy: self.version.clone(),
             schedules_on: owned(self.schedules_on()),
             unlogged,
+            is_protected,
             canary,
             locked: None,
             because,
@@ -127,6 +131,7 @@ impl Policy {
             policy: self.version.clone(),
             schedules_on: owned(self.schedules_on()),
             unlogged: true,
+            is_protected: false,
             canary: None,
             locked: Some(self.list_name(list).to_owned()),
             because: None,
@@ -238,8 +243,12 @@ impl fmt::Display for Why {
             writeln!(f, "  dns        {answer}: {name} is a canary")?;
         }
         if self.unlogged {
-            let why = if self.locked.is_some() { "locked" } else { "protected" };
-            writeln!(f, "  records    leave the name out: it is {why}")?;
+            let why = match (&self.locked, self.is_protected) {
+                (Some(_), _) => "it is locked".to_owned(),
+                (None, true) => "it is protected".to_owned(),
+                (None, false) => format!("{} keeps no log of it", self.group),
+            };
+            writeln!(f, "  records    leave the name out: {why}")?;
         }
         for finding in &self.overruled {
             finding.write(f, "overruled")?;

@@ -9,7 +9,7 @@ use super::written::{Kind, List};
 /// The day of all questions; exceptions begin and end so many days from it.
 pub(super) const TODAY: &str = "2026-11-23T12:00:00Z";
 
-const CATEGORIES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "set"];
+pub(super) const CATEGORIES: [&str; 6] = ["c0", "c1", "c2", "c3", "c4", "set"];
 const PROTECTED: [&str; 2] = ["p0", "p1"];
 const LABELS: [&str; 5] = ["a", "b", "c", "x-1", "_y"];
 const TOPS: [&str; 2] = ["test", "example"];
@@ -287,13 +287,17 @@ fn put_rules(text: &mut String, rules: &Rules) {
     }
 }
 
-/// Says one of the first `kinds` things of some categories.
+/// Says one of the first `kinds` things of some categories, and at times of what is in none.
 fn rules(random: &mut Random, kinds: usize) -> Rules {
     let mut rules = Rules::new();
     for category in CATEGORIES {
         if random.below(2) == 0 {
             rules.push((category.to_owned(), Says::ALL[random.below(kinds)]));
         }
+    }
+    // Either names what is in no list: a table takes one of them.
+    if let Some(names) = ["unlisted", "unlisted", "everything"].get(random.below(8)) {
+        rules.push(((*names).to_owned(), Says::ALL[random.below(kinds)]));
     }
     rules
 }

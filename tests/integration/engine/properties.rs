@@ -15,7 +15,7 @@ use super::reference::Answer;
 use super::written::Written;
 
 /// Policies of a short run, and of one with nothing left out.
-const POLICIES: [u64; 2] = [40, 1000];
+const POLICIES: [u64; 2] = [60, 1000];
 /// The same where no program is asked.
 const POLICIES_OF_HOST: [u64; 2] = [200, 10_000];
 const QUESTIONS: usize = 80;
@@ -82,7 +82,7 @@ fn in_words(policy: &Policy, told: Told) -> Answer {
 }
 
 fn note(seen: &mut Seen, answer: &Answer) {
-    let kinds = ["exception", "local-allow", "local-block", "locked", "p0", "p1"];
+    let kinds = ["exception", "local-allow", "local-block", "locked", "p0", "p1", "unlisted"];
     let kind = kinds.into_iter().find(|kind| answer.categories.contains(*kind));
     let listed = if answer.categories.is_empty() { "unlisted" } else { "listed" };
     let kind = format!("{} {}", kind.unwrap_or(listed), answer.verdict);
@@ -93,6 +93,8 @@ fn note(seen: &mut Seen, answer: &Answer) {
 fn check_seen(seen: &Seen) {
     for kind in [
         "unlisted allow",
+        "unlisted alert",
+        "unlisted block",
         "listed allow",
         "listed alert",
         "listed block",

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::model::{Group, Model, Rules, Says};
+use super::model::{CATEGORIES, Group, Model, Rules, Says};
 use super::written::{Kind, List};
 
 /// Deeper than that nothing is looked up.
@@ -37,27 +37,30 @@ impl Model {
                 return Answer::new("block", &list.id, ["locked".to_owned()].into());
             }
         }
+        let group = self.group_of(device);
         let Some(deepest) = above.iter().find(|suffix| self.is_listed(suffix)) else {
-            return Answer::new("allow", "none", BTreeSet::new());
+            return self.answer_unlisted(&self.groups[group], name);
         };
         let (categories, list) = self.known_of(deepest);
-        let group = self.group_of(device);
         let means =
             |says| categories.iter().any(|id| self.means(&self.groups[group], id).contains(&says));
         let covering = looked_up(deepest);
         let excepted = self.exceptions.iter().any(|one| {
             one.is_open() && one.groups.contains(&group) && covering.contains(&one.name.as_str())
         });
-        let verdict = if excepted || means(Says::Allow) {
-            "allow"
-        } else if means(Says::Block) {
-            "block"
-        } else if means(Says::Alert) {
-            "alert"
-        } else {
-            "allow"
-        };
+        let verdict = if excepted { "allow" } else { verdict(means) };
         Answer::new(verdict, &list, categories)
+    }
+
+    /// Of what is in no list and no rule. A port is not judged then.
+    fn answer_unlisted(&self, group: &Group, name: &str) -> Answer {
+        let means = self.means(group, "unlisted");
+        match verdict(|says| means.contains(&says)) {
+            verdict @ ("block" | "alert") if !name.contains('/') => {
+                Answer::new(verdict, "none", ["unlisted".to_owned()].into())
+            }
+            _ => Answer::new("allow", "none", BTreeSet::new()),
+        }
     }
 
     /// Whether any list or rule has exactly this name.
@@ -167,10 +170,13 @@ impl Model {
         during.chain([&group.says]).any(|rules| self.said(rules, category).contains(&says))
     }
 
-    /// What some rules say of a category, or of a set that it is in.
+    /// What some rules say of a category, of a set that it is in, or of everything.
     fn said(&self, rules: &Rules, category: &str) -> Vec<Says> {
         let is_member = self.members.iter().any(|member| member == category);
-        let is_it = |named: &String| named == category || named == "set" && is_member;
+        let is_any = category == "unlisted" || CATEGORIES.contains(&category);
+        let is_it = |named: &String| {
+            named == category || named == "set" && is_member || named == "everything" && is_any
+        };
         rules.iter().filter(|(named, _)| is_it(named)).map(|(_, says)| *says).collect()
     }
 
@@ -181,6 +187,19 @@ impl Model {
         });
         let having = prefixes.filter(|(length, _, network)| is_in(device, *network, *length));
         having.max_by_key(|(length, _, _)| *length).map_or(0, |(_, group, _)| group)
+    }
+}
+
+/// The strongest thing that is said.
+fn verdict(is_said: impl Fn(Says) -> bool) -> &'static str {
+    if is_said(Says::Allow) {
+        "allow"
+    } else if is_said(Says::Block) {
+        "block"
+    } else if is_said(Says::Alert) {
+        "alert"
+    } else {
+        "allow"
     }
 }
 

@@ -8,7 +8,7 @@ use sensor_lab::frames::{Frame, Hello, flag, request};
 use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts};
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::events::Rings;
-use sensor_user::kernel::object::Object;
+use sensor_user::kernel::object::{Object, Sizes};
 use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::policy::Policy;
 use sensor_user::policy::generations::Generations;
@@ -29,7 +29,11 @@ struct Stage {
 
 impl Stage {
     fn new() -> Result<Self> {
-        let mut bench = Bench::new(Side::Lan)?;
+        Self::of(Sizes::SMALL)
+    }
+
+    fn of(sizes: Sizes) -> Result<Self> {
+        let mut bench = Bench::with_sizes(Side::Lan, sizes)?;
         bench.block_both(&["blocked.example"], &[NoName::Evasion])?;
         Ok(Self::behind(bench, Generations::default()))
     }
@@ -227,5 +231,46 @@ fn a_block_is_told_soon_on_a_connection_that_has_a_record_already() -> Result<()
     assert_eq!((second.verdict, second.end_reason), (Verdict::Block, EndReason::ForcedEnd));
     assert_eq!(second.name.as_deref(), Some("blocked.example"));
     assert_eq!((second.flow_id, second.packets_to_peer), (first.flow_id, 1));
+    Ok(())
+}
+
+/// A client asks for more random names than are kept. It changes no verdict, and each name that is gone is counted: no flow is
+/// told by another one's name.
+#[test]
+fn a_flood_of_names_costs_names_and_is_counted() -> Result<()> {
+    const KEPT: u32 = 256;
+    const FLOOD: u16 = 4000;
+    let mut stage = Stage::of(Sizes { names: KEPT, ..Sizes::SMALL })?;
+    stage.at(10);
+    let name = |number: u16| {
+        if number.is_multiple_of(100) {
+            "blocked.example".to_owned()
+        } else {
+            format!("n{number}.example")
+        }
+    };
+    for number in 0..FLOOD {
+        let hello = Frame::from_device(false, &Hello::of(&name(number)).bytes());
+        stage.run(&hello.from_port(1024 + number))?;
+    }
+    let later = stage.at(2000);
+    stage.assembler.sweep(later)?;
+    let (mut named, mut evicted) = (0, 0);
+    for ready in stage.assembler.take_ready() {
+        let Record { device_port, name: told, no_name, verdict, .. } = ready.record;
+        let expected = name(device_port - 1024);
+        let blocked = if expected == "blocked.example" { Verdict::Block } else { Verdict::Allow };
+        assert_eq!(verdict, blocked, "{expected}");
+        match (told, no_name) {
+            (Some(told), NoName::Named) => {
+                assert_eq!(told, expected);
+                named += 1;
+            }
+            (None, NoName::NameEvicted) => evicted += 1,
+            other => panic!("{expected}: {other:?}"),
+        }
+    }
+    assert_eq!(named + evicted, u32::from(FLOOD));
+    assert!((1..=KEPT + u32::from(FLOOD) / 100).contains(&named), "{named} named");
     Ok(())
 }

@@ -7,6 +7,7 @@
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
+//! - [`bundles`]: policies that come signed.
 //! - [`schedules`]: rules that begin and end by the clock.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
 //! - [`starttls`]: names behind what is said in the clear. [`malformed`]: frames that nobody should send.
@@ -19,6 +20,7 @@ mod asymmetric;
 mod block_page;
 mod blocking;
 mod bridge;
+mod bundles;
 mod corrupt;
 mod crash;
 mod dns;

@@ -1,6 +1,7 @@
 //! Policies come and go while the sensor works; a bad one never takes the place of a good one.
 
 use std::fs;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -109,6 +110,37 @@ fn no_blocked_connection_passes_while_policies_come_and_go() -> Result<()> {
     }
     assert_eq!(site.arrivals_of(BLOCKED)?, 0);
     say(&format!("{CONNECTIONS} blocked connections during {reloads} reloads"));
+    Ok(())
+}
+
+/// Nobody has to tell: lists that something else fetches are followed.
+#[test]
+fn files_that_change_are_followed() -> Result<()> {
+    let site = Site::build(&setup())?;
+    let list = site.sensor.directory().join("lists/casinos.txt");
+    let beside = list.with_extension("new");
+    fs::write(&beside, format!("{ALLOWED}\n"))?;
+    fs::rename(&beside, &list)?;
+    let until = |what: &str, is: &dyn Fn(&PolicyStatus) -> bool| {
+        process::wait_until(what, SOON, || {
+            let policy = status(&site.sensor)?.policy;
+            Ok(is(&policy).then_some(policy))
+        })
+    };
+    let first = until("the changed list", &|policy| policy.generation == 2)?;
+    assert_eq!(site.ask(ALLOWED)?, Outcome::Reset);
+    assert_eq!(site.ask(BLOCKED)?, page(BLOCKED));
+
+    fs::write(&list, "https://poker.example/\n")?;
+    until("the refusal", &|policy| policy.refused == 1)?;
+    // It is refused once, however long it lies there.
+    thread::sleep(Duration::from_secs(4));
+    assert_eq!(status(&site.sensor)?.policy, PolicyStatus { refused: 1, ..first });
+    assert_eq!(site.ask(ALLOWED)?, Outcome::Reset);
+
+    fs::write(&list, format!("{BLOCKED}\n"))?;
+    until("the mended list", &|policy| policy.generation == 3)?;
+    assert_eq!(site.ask(ALLOWED)?, page(ALLOWED));
     Ok(())
 }
 

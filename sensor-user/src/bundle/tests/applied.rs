@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::super::site::KEPT;
-use super::super::{Taken, rollback};
+use super::super::{Taken, check_in_force, rollback};
 use super::{Bed, Check, Config, Policy, Reload, apply, ask};
 use crate::record::Record;
 use crate::record::sample::record;
@@ -139,6 +139,44 @@ fn the_way_back_is_verified() {
         "site/bundles/3/bundle: is no whole bundle (it is bundle 1): make it again with `lists import`"
     );
     assert_eq!(bed.site().in_force().unwrap(), Some(2));
+}
+
+#[test]
+fn what_was_tampered_with_is_found_and_unpacked_anew() {
+    let bed = Bed::new();
+    let config = bed.config();
+    let found = || check_in_force(&config.policy).map_err(|error| bed.told(&error));
+    assert_eq!(found(), Ok(()), "nothing is in force yet");
+    bed.apply(&bed.make(1)).unwrap();
+    assert_eq!(found(), Ok(()));
+    let own = "site/bundles/1/lists/own.txt";
+    let text = fs::read_to_string(bed.path(own)).unwrap();
+    let mend = || fs::write(bed.path(own), &text).unwrap();
+    let changed = format!(
+        "{own}: is not what was signed in bundle 1: find out who changed it, then \
+            `campus-sensor lists rollback 1` unpacks it anew"
+    );
+    for other in
+        [text.replace("own.example", "own.exampla"), text.clone() + "b.example\n", String::new()]
+    {
+        fs::write(bed.path(own), other).unwrap();
+        assert_eq!(found(), Err(changed.clone()));
+    }
+    mend();
+    assert_eq!(found(), Ok(()));
+    fs::remove_file(bed.path(own)).unwrap();
+    assert_eq!(found(), Err(format!("{own}: cannot read")));
+    rollback(&config, 1, &ask(&[]), &mut bed.daemon()).unwrap();
+    assert_eq!((found(), fs::read_to_string(bed.path(own)).unwrap()), (Ok(()), text.clone()));
+
+    // The manifest that counts is the one that was signed.
+    fs::write(bed.path("site/bundles/1/manifest.json"), "{}").unwrap();
+    assert_eq!(found(), Ok(()));
+    fs::remove_file(bed.path("site/bundles/1/bundle.minisig")).unwrap();
+    let unsigned = found().unwrap_err();
+    assert!(unsigned.contains("the signature is missing"), "{unsigned}");
+    let elsewhere = bed.config_at("policy/policy.toml");
+    assert!(check_in_force(&elsewhere.policy).is_ok(), "a policy that is no bundle's");
 }
 
 #[test]

@@ -137,10 +137,19 @@ impl Bed {
     }
 
     fn config_with(&self, guard: &str) -> Config {
+        self.config_of("site/current/policy.toml", guard)
+    }
+
+    /// One whose policy does not come as bundles.
+    fn config_at(&self, policy: &str) -> Config {
+        self.config_of(policy, "")
+    }
+
+    fn config_of(&self, policy: &str, guard: &str) -> Config {
         let root = self.folder.path().display();
         let text = format!(
             "[[interface]]\nname = \"lan0\"\n[store]\ndir = \"{root}/store\"\n[policy]\n\
-            file = \"{root}/site/current/policy.toml\"\ndir = \"{root}/site\"\n\
+            file = \"{root}/{policy}\"\ndir = \"{root}/site\"\n\
             keys = [{:?}]\n[policy.guard]\n{guard}\n",
             self.public
         );

@@ -35,7 +35,7 @@ struct Inspection<'a> {
 }
 
 /// A format by its name.
-fn format(text: &str) -> Result<Format, String> {
+pub(super) fn format(text: &str) -> Result<Format, String> {
     Format::named(text).ok_or_else(|| format!("give one of {}", Format::names()))
 }
 

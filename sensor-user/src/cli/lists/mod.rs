@@ -6,6 +6,7 @@ mod diff;
 mod import;
 mod inspect;
 mod keys;
+mod lock;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,8 @@ use crate::config::Config;
 pub enum ListsCommand {
     /// Read a list as a policy would, and account for every line; no policy is needed
     Inspect(inspect::InspectArgs),
+    /// Make a locked list of a list of names: its hashes
+    Lock(lock::LockArgs),
     /// Make a signed bundle of a policy and all its lists
     Import(import::ImportArgs),
     /// Show what a bundle would change, and what it would have decided otherwise of late
@@ -44,6 +47,7 @@ pub fn lists(
 ) -> anyhow::Result<()> {
     match command {
         ListsCommand::Inspect(args) => inspect::inspect(args, json, out),
+        ListsCommand::Lock(args) => lock::lock(args, json, out),
         ListsCommand::Import(args) => import::import(config, args, json, out),
         ListsCommand::Diff(args) => diff::diff(&Config::load(config)?, args, json, out),
         ListsCommand::Apply(args) => apply::apply(&Config::load(config)?, args, json, out),

@@ -2,19 +2,26 @@
 //!
 //! Nothing is attached before everything that can be wrong was looked at; a start that fails on an
 //! interface takes back what it attached. Stopping leaves the programs at work: leaving is `detach`.
+//!
+//! [`in_force`] is the policy and how it is replaced, [`watch`] tells when its files are others.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+mod in_force;
+mod watch;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use sensor_ebpf::abi::{Direction, Side};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use self::in_force::PolicyInForce;
+use self::watch::Watch;
 use crate::assembly::{Assembler, Identity, Timeouts};
+use crate::bundle;
 use crate::clock;
 use crate::config::{AttachMode, Config};
 use crate::control::server::{self, Daemon};
@@ -26,12 +33,12 @@ use crate::kernel::events::Rings;
 use crate::kernel::flows::FlowTable;
 use crate::kernel::object::{Clock, Object, Sizes};
 use crate::kernel::preflight;
-use crate::kernel::tables::{PolicyImage, PolicyTables, table_of};
+use crate::kernel::tables::PolicyTables;
 use crate::metrics::Metrics;
 use crate::names::{self, Meter};
 use crate::pipeline::{self, Pipeline};
-use crate::policy::Policy;
 use crate::policy::generations::Generations;
+use crate::policy::{Policy, PolicyError};
 use crate::record::Record;
 use crate::store::{DayStore, Query, Reader};
 
@@ -47,7 +54,9 @@ const GENERATIONS_FILE: &str = "policy-generations.json";
 /// Runs a sensor until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     preflight::check()?;
+    let before = Watch::default().before();
     let policy = Policy::load(&config.policy.file)?;
+    let watch = Watch::of(policy.files(), &before);
     for interface in &config.interface {
         attach::ifindex(&interface.name)?;
     }
@@ -61,7 +70,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let socket = &config.control.socket;
         server::listen(socket).with_context(|| format!("control socket {}", socket.display()))?
     };
-    let (sensor, pipeline) = Sensor::start(config, policy)?;
+    let (sensor, pipeline) = Sensor::start(config, policy, watch)?;
     let sensor = Arc::new(sensor);
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
@@ -88,7 +97,7 @@ async fn until_stopped(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut health = tokio::time::interval(HEALTH_INTERVAL);
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut served = tokio::spawn(server::serve(listener, Arc::clone(sensor), async move {
         let mut stopped = stopped;
         // The sender outlives this; an error would mean the same.
@@ -110,7 +119,10 @@ async fn until_stopped(
                     break Err(anyhow::anyhow!("a thread of the data path ended; see the log"));
                 }
                 let sensor = Arc::clone(sensor);
-                tokio::task::spawn_blocking(move || sensor.keep_time());
+                tokio::task::spawn_blocking(move || {
+                    sensor.keep_time();
+                    sensor.follow_files();
+                });
             },
             ended = &mut served => {
                 break ended.context("control socket")?.context("control socket");
@@ -126,26 +138,17 @@ async fn until_stopped(
 struct Sensor {
     name: String,
     started: Instant,
-    policy_file: PathBuf,
+    policy_config: crate::config::Policy,
     interfaces: Vec<Attached>,
     counters: Mutex<Counters>,
     policy: Mutex<PolicyInForce>,
+    /// Held while the policy is read again: what was read last is in force.
+    watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
     kernel_memory: Vec<(&'static str, u64)>,
     quic_unread: Option<String>,
     /// Held for its programs; they stay loaded while attached in any case.
     _object: Object,
-}
-
-/// The policy in force and what it takes to replace it.
-struct PolicyInForce {
-    policy: Policy,
-    /// What the policy says now is not in the kernel yet.
-    is_behind: bool,
-    tables: PolicyTables,
-    control: ControlCell,
-    generations: Arc<Generations>,
-    status: PolicyStatus,
 }
 
 struct Attached {
@@ -157,7 +160,7 @@ struct Attached {
 }
 
 impl Sensor {
-    fn start(config: &Config, policy: Policy) -> anyhow::Result<(Self, Pipeline)> {
+    fn start(config: &Config, policy: Policy, watch: Watch) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
@@ -183,26 +186,9 @@ impl Sensor {
         control.drop_anomalies(config.normaliser.dropped());
         control.limit_quic(config.quic.initials_per_second, config.quic.hold_s);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
-        let status = PolicyStatus {
-            version: String::new(),
-            generation: control.policy(),
-            names: 0,
-            table_bytes: 0,
-            groups: 0,
-            schedules_on: Vec::new(),
-            refused: 0,
-        };
-        warn_of(&policy);
-        let meanings = Arc::clone(&generations);
-        let mut in_force = PolicyInForce {
-            policy,
-            is_behind: true,
-            tables,
-            control,
-            generations: meanings,
-            status,
-        };
-        in_force.push()?;
+        let tampering = tampering(&config.policy);
+        let in_force =
+            PolicyInForce::start(policy, tables, control, Arc::clone(&generations), tampering)?;
         let mut counters = Counters::open(&mut object)?;
         let interfaces = attach_all(&mut object, &mut counters, config)?;
         object.retire_other_stages()?;
@@ -227,10 +213,11 @@ impl Sensor {
         let sensor = Self {
             name: config.sensor.name.clone(),
             started: Instant::now(),
-            policy_file: config.policy.file.clone(),
+            policy_config: config.policy.clone(),
             interfaces,
             counters: Mutex::new(counters),
             policy: Mutex::new(in_force),
+            watch: Mutex::new(watch),
             metrics,
             kernel_memory,
             quic_unread: object.quic_refusal().map(str::to_owned),
@@ -241,10 +228,42 @@ impl Sensor {
 
     /// Follows the policy's schedules. What holds stays where that fails, and is tried again.
     fn keep_time(&self) {
-        let mut in_force = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(failure) = in_force.keep_time() {
+        if let Err(failure) = self.in_force().keep_time() {
             error!(error = format!("{failure:#}"), "a schedule was not put in force");
         }
+    }
+
+    /// Reads the policy again where one of its files is another one.
+    fn follow_files(&self) {
+        // Somebody else is at it.
+        let Ok(mut watch) = self.watch.try_lock() else { return };
+        if watch.has_changed() {
+            drop(watch);
+            info!("the policy's files changed: reading them again");
+            // Said in the log by the reload itself.
+            let _logged = self.reload_policy();
+        }
+    }
+
+    fn read_policy(&self, watch: &mut Watch) -> anyhow::Result<PolicyStatus> {
+        let before = watch.before();
+        let loaded = bundle::check_in_force(&self.policy_config)
+            .inspect_err(|error| self.in_force().tampered(error))
+            .map_err(anyhow::Error::from)
+            .and_then(|()| Ok(Policy::load(&self.policy_config.file)?));
+        let policy = loaded.inspect_err(|refusal| {
+            let place = refusal.downcast_ref::<PolicyError>().map(PolicyError::file);
+            watch.refused(place);
+        })?;
+        let files = policy.files();
+        let mut in_force = self.in_force();
+        let replaced = in_force.replace(policy);
+        *watch = Watch::of(files, &before);
+        replaced.map(|()| in_force.status())
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, PolicyInForce> {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn direction(
@@ -279,7 +298,7 @@ impl Daemon for Sensor {
                 names,
             });
         }
-        let mut policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner).status.clone();
+        let mut policy = self.in_force().status();
         policy.refused = self.metrics.policies_refused.get();
         Ok(Status {
             sensor: self.name.clone(),
@@ -300,12 +319,8 @@ impl Daemon for Sensor {
     }
 
     fn reload_policy(&self) -> anyhow::Result<PolicyStatus> {
-        let pushed =
-            Policy::load(&self.policy_file).map_err(anyhow::Error::from).and_then(|policy| {
-                let mut in_force = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
-                in_force.replace(policy)?;
-                Ok(in_force.status.clone())
-            });
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let pushed = self.read_policy(&mut watch);
         match &pushed {
             Ok(status) => {
                 info!(version = status.version, generation = status.generation, "policy in force");
@@ -319,64 +334,12 @@ impl Daemon for Sensor {
     }
 }
 
-impl PolicyInForce {
-    /// Puts another policy in force; on an error the one before stays.
-    fn replace(&mut self, policy: Policy) -> anyhow::Result<()> {
-        warn_of(&policy);
-        let before = std::mem::replace(&mut self.policy, policy);
-        let pushed = self.push();
-        if pushed.is_err() {
-            self.policy = before;
-        }
-        pushed
-    }
-
-    /// Puts the rules in force that hold now, where a schedule has begun or ended since.
-    fn keep_time(&mut self) -> anyhow::Result<()> {
-        self.is_behind |= self.policy.turn(Timestamp::now());
-        if self.is_behind {
-            let Self { policy, tables, control, generations, .. } = self;
-            let image = PolicyImage::without_names(policy);
-            let note = |generation| generations.note(generation, policy);
-            let generation = tables.push_rules(control, &image, note)?;
-            self.note(generation);
-            let on = self.status.schedules_on.join(", ");
-            info!(generation = self.status.generation, on, "schedules");
-        }
-        Ok(())
-    }
-
-    fn push(&mut self) -> anyhow::Result<()> {
-        let Self { policy, tables, control, generations, .. } = self;
-        let image = PolicyImage::without_names(policy);
-        let table = table_of(policy, control.hash_key())?;
-        let note = |generation| generations.note(generation, policy);
-        let generation = tables.push_with(control, &image, &table, note)?;
-        self.status.table_bytes = table.bytes();
-        self.note(generation);
-        Ok(())
-    }
-
-    /// Notes that the policy is in force as this generation.
-    fn note(&mut self, generation: u32) {
-        let policy = &self.policy;
-        self.status = PolicyStatus {
-            version: policy.version().to_owned(),
-            generation,
-            names: policy.entry_count(),
-            table_bytes: self.status.table_bytes,
-            groups: policy.groups().count(),
-            schedules_on: policy.schedules_on().into_iter().map(str::to_owned).collect(),
-            refused: 0,
-        };
-        self.is_behind = false;
-    }
-}
-
-fn warn_of(policy: &Policy) {
-    for warning in &policy.warnings().shown {
-        warn!("{warning}");
-    }
+/// What of the bundle in force is not as it was signed. A start takes it all the same: with no policy at all, nothing would
+/// be enforced.
+fn tampering(config: &crate::config::Policy) -> Option<String> {
+    let failure = bundle::check_in_force(config).err()?;
+    error!(error = %failure, "the policy was tampered with; it is taken, for want of another");
+    Some(failure.to_string())
 }
 
 /// Attaches to every interface, or to none that was not attached before.
