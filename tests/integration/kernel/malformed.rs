@@ -198,7 +198,7 @@ impl Step<'_> {
         }
         let masks = policy.masks(GroupId(flow.group));
         match NoName::try_from(flow.no_name).ok()? {
-            NoName::Named => {
+            NoName::Named | NoName::ListedPort => {
                 let categories = policy.category_names(flow.categories & masks.block);
                 (!categories.is_empty()).then(|| categories.join(", "))
             }
