@@ -36,3 +36,5 @@ pub mod policy;
 pub mod record;
 pub mod replay;
 pub mod store;
+
+mod hex;

@@ -7,6 +7,7 @@ use std::path::Path;
 use sha2::{Digest as _, Sha256};
 
 use super::error::BundleError;
+use crate::hex::hex;
 
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 128 << 10;
@@ -18,7 +19,7 @@ pub(super) fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<(u64
     let mut bytes = 0;
     loop {
         let count = match from.read(&mut buffer) {
-            Ok(0) => return Ok((bytes, hex(&hash.finalize()))),
+            Ok(0) => return Ok((bytes, hex(hash.finalize()))),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error),
@@ -38,15 +39,7 @@ pub(super) fn digest(path: &Path) -> Result<(u64, String), BundleError> {
 
 /// SHA-256 of a text.
 pub(super) fn digest_of(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes all that is written");
-        text
-    })
+    hex(Sha256::digest(bytes))
 }
 
 /// Writes a file in one step: beside, then in its place.

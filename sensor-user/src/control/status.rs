@@ -69,19 +69,16 @@ pub struct ListStatus {
     pub names: u32,
     /// The day it is of: the one it says itself, else the one its file was written.
     pub dated: String,
-    /// Days since then.
+    /// Days since then; none of a list of tomorrow.
     pub age_days: u32,
 }
 
 impl ListStatus {
     /// Of a list with a day, which those in the policy file itself have none of.
     pub fn of(list: &List, today: Date) -> Option<Self> {
-        let dated = list.dated?;
-        let age = dated.until(today).ok()?.get_days();
-        // A list may be of tomorrow.
-        let age_days = u32::try_from(age).unwrap_or(0);
+        let (dated, age) = (list.dated?, list.age_days(today)?);
         let (id, names) = (list.id.clone(), list.names);
-        Some(Self { id, names, dated: dated.to_string(), age_days })
+        Some(Self { id, names, dated: dated.to_string(), age_days: age.try_into().unwrap_or(0) })
     }
 }
 

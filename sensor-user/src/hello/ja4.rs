@@ -16,12 +16,11 @@
 //!
 //! GREASE counts nowhere. Hashes are cut to 12 hexadecimal digits.
 
-use std::fmt::Write as _;
-
 use sensor_ebpf::abi::StoredHello;
 use sha2::{Digest as _, Sha256};
 
 use super::{extension, is_grease, numbers, protocols, version};
+use crate::hex::hex;
 
 /// Highest count two digits can show.
 const COUNT_MAX: usize = 99;
@@ -94,9 +93,7 @@ fn hash(list: &str) -> String {
     if list.is_empty() {
         return NO_HASH.to_owned();
     }
-    let mut digits = String::with_capacity(HASH_BYTES * 2);
-    for byte in Sha256::digest(list).iter().take(HASH_BYTES) {
-        write!(digits, "{byte:02x}").expect("a String takes all that is written");
-    }
+    let mut digits = hex(Sha256::digest(list));
+    digits.truncate(HASH_BYTES * 2);
     digits
 }

@@ -93,6 +93,13 @@ pub struct List {
     sources: Sources,
 }
 
+impl List {
+    /// Days from the one it is of; fewer than none of a list of tomorrow.
+    pub fn age_days(&self, today: Date) -> Option<i32> {
+        Some(self.dated?.until(today).ok()?.get_days())
+    }
+}
+
 /// A loaded policy.
 #[derive(Debug)]
 pub struct Policy {

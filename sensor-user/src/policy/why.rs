@@ -194,7 +194,7 @@ impl Policy {
             line: row.line,
             categories: owned(self.category_names(self.mask_of(row))),
             dated: dated.map(|date| date.to_string()),
-            age_days: dated.and_then(|date| date.until(today).ok()).map(|span| span.get_days()),
+            age_days: list.and_then(|list| list.age_days(today)),
             source: list.and_then(|list| list.sources.of(row.line)).map(str::to_owned),
             reason: self.reason(row, name).map(str::to_owned),
         }

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::inspect::format;
 use crate::cli::table::write_json;
+use crate::hex::hex;
 use crate::lists::{self, Entry, Format, Selection};
 
 /// What to lock.
@@ -54,7 +55,7 @@ pub(super) fn lock(args: &LockArgs, json: bool, out: &mut impl Write) -> anyhow:
     let report = lists::import(selection, &mut |entry, _| {
         match entry {
             Entry::Name(name) => {
-                hashes.insert(<[u8; 32]>::from(Sha256::digest(name)));
+                hashes.insert(hex(Sha256::digest(name)));
             }
             Entry::Hash(_) => is_locked = true,
         }
@@ -64,7 +65,7 @@ pub(super) fn lock(args: &LockArgs, json: bool, out: &mut impl Write) -> anyhow:
     if is_locked {
         bail!("{}: is a list of hashes already", file.display());
     }
-    let text: String = hashes.iter().map(|hash| hex(hash) + "\n").collect();
+    let text: String = hashes.iter().flat_map(|hash| [hash.as_str(), "\n"]).collect();
     let mut locked =
         fs::File::create_new(to).with_context(|| format!("create {}", to.display()))?;
     locked.write_all(text.as_bytes()).with_context(|| format!("write {}", to.display()))?;
@@ -74,14 +75,6 @@ pub(super) fn lock(args: &LockArgs, json: bool, out: &mut impl Write) -> anyhow:
     write!(out, "{report}")?;
     writeln!(out, "{} hashes in {}", hashes.len(), to.display())?;
     Ok(())
-}
-
-fn hex(hash: &[u8]) -> String {
-    use std::fmt::Write as _;
-    hash.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes all that is written");
-        text
-    })
 }
 
 #[cfg(test)]
