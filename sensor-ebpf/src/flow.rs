@@ -4,7 +4,7 @@ use crate::abi::{Address, Flow, FlowKey, NoName, Verdict};
 use crate::cursor::zero;
 use crate::http::framing;
 use crate::normalise::is_before;
-use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP, UDP};
+use crate::parse::{ACK, FIN, Packet, RST, SYN, TCP};
 use crate::quic::Version;
 
 /// Units of a client's bytes without the start of a hello or head after which examination ends: 8 KiB,
@@ -21,7 +21,7 @@ pub const RESETS_MAX: u8 = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// No hello or head yet: segments are looked at.
+    /// No hello or head yet: segments are looked at. Of what carries no names: its first packet was not looked at.
     Waiting = 0,
     /// A hello was read. Until the server answers, another one could be the one the server believes.
     Named = 1,
@@ -150,7 +150,6 @@ impl Flow {
             marks |= mark::PEER_INITIATED;
         }
         let no_name = if tcp { NoName::NoPayload } else { NoName::NotExamined };
-        let phase = if tcp || packet.protocol == UDP { Phase::Waiting } else { Phase::Done };
         Self {
             to_peer: volume,
             to_lan: volume,
@@ -165,7 +164,7 @@ impl Flow {
             verdict: Verdict::Undecided as u8,
             name_source: none,
             no_name: no_name as u8,
-            phase: phase as u8,
+            phase: Phase::Waiting as u8,
             lan_tcp_flags: none,
             peer_tcp_flags: none,
             examined: none,

@@ -20,6 +20,7 @@ pub mod control;
 pub mod daemon;
 pub mod engine;
 pub mod hello;
+pub mod identity;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 #[expect(
     clippy::cast_possible_truncation,

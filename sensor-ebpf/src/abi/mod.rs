@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -52,8 +52,9 @@ pub use self::hello::{
 pub use self::interface::{Interface, InterfaceCounters};
 pub use self::page::{PAGE_MAX, Page, PageKey};
 pub use self::policy::{
-    Control, DnsRules, DomainEntry, GROUP_PREFIX_LEAD, GroupMasks, GroupPrefix, LOCKED, PORTS_MAX,
-    PortKey, UNLISTED,
+    Control, DnsRules, DomainEntry, GroupMasks, LISTED_PREFIXES_MAX, LOCKED, LOGIN_COUNTS,
+    MEMBERS_MAX, MemberKey, PORTS_MAX, PREFIX_LEAD, PortKey, Prefix, UNLISTED, login_count, member,
+    uses,
 };
 pub use self::value::{
     ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, BlockedAnswer, Direction, FlowEnd, HAPPENINGS,
@@ -67,11 +68,12 @@ const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
 const _: () = assert!(size_of::<table::Line>() == 64);
 const _: () = assert!(size_of::<GroupMasks>() == 72);
-const _: () = assert!(size_of::<GroupPrefix>() == 20);
+const _: () = assert!(size_of::<Prefix>() == 20);
+const _: () = assert!(size_of::<MemberKey>() == 24);
 const _: () = assert!(size_of::<PageKey>() == 8);
 const _: () = assert!(size_of::<PortKey>() == 8);
 const _: () = assert!(size_of::<Page>() == PAGE_MAX + 12);
-const _: () = assert!(size_of::<Control>() == 56);
+const _: () = assert!(size_of::<Control>() == 64 + LOGIN_COUNTS * 4);
 const _: () = assert!(size_of::<Interface>() == 8);
 const _: () = assert!(
     size_of::<InterfaceCounters>()

@@ -5,7 +5,7 @@ use super::flow::{Flow, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
 use super::page::{Page, PageKey};
-use super::policy::{Control, DomainEntry, GroupMasks, GroupPrefix, PortKey};
+use super::policy::{Control, DomainEntry, GroupMasks, MemberKey, PortKey, Prefix};
 use super::table::Line;
 
 /// Marks map types as plain data for user space.
@@ -29,7 +29,8 @@ pod!(
     DomainEntry,
     Line,
     GroupMasks,
-    GroupPrefix,
+    Prefix,
+    MemberKey,
     PageKey,
     PortKey,
     Page,

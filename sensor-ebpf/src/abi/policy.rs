@@ -79,20 +79,24 @@ pub struct DnsRules {
     pub sinkhole6: [u8; 16],
 }
 
-/// Key of the group table, a longest-prefix match. The generation leads, so that one store publishes it.
+/// Key of a table of prefixes, a longest-prefix match. The generation leads, so that one store publishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
-pub struct GroupPrefix {
+pub struct Prefix {
     /// Generation of the policy, big endian: prefixes are matched from the first bit on.
     pub policy: u32,
     /// Address in network byte order, IPv4-mapped where it is IPv4.
     pub address: [u32; 4],
 }
 
-/// Bits of [`GroupPrefix`] before the address.
-pub const GROUP_PREFIX_LEAD: u32 = 32;
+/// Bits of [`Prefix`] before the address.
+pub const PREFIX_LEAD: u32 = 32;
 
-impl GroupPrefix {
+/// Prefixes of one policy that can be listed, about 90 bytes of kernel memory each: public lists of addresses have some
+/// ten thousand.
+pub const LISTED_PREFIXES_MAX: u32 = 262_144;
+
+impl Prefix {
     /// The key that looks `address` up in the policy of generation `policy`.
     #[inline(always)]
     pub const fn new(policy: u32, address: Address) -> Self {
@@ -104,8 +108,73 @@ impl GroupPrefix {
     }
 }
 
+/// Key of what puts a device into a group beside its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct MemberKey {
+    /// Generation of the policy.
+    pub policy: u32,
+    /// One of [`member`].
+    pub kind: u32,
+    /// The address; MAC, VLAN or interface as a number in the second word.
+    pub value: Address,
+}
+
+/// What is known of a device beside its prefix, in the order it counts in; the prefix counts behind the MAC address.
+pub mod member {
+    /// Who is logged in at the address.
+    pub const LOGIN: u32 = 1;
+    /// MAC address the frame comes from, its first byte the lowest of the number.
+    pub const MAC: u32 = 2;
+    /// VLAN identifier of the frame's first tag (IEEE 802.1Q section 9.6).
+    pub const VLAN: u32 = 3;
+    /// [`Interface::slot`](super::super::Interface) of the interface.
+    pub const INTERFACE: u32 = 4;
+}
+
+/// Devices of one policy that are in a group by their MAC address, VLAN or interface, and those that somebody is logged in
+/// at: so many of each.
+pub const MEMBERS_MAX: u32 = 65_536;
+
+impl MemberKey {
+    /// Of an address.
+    #[inline(always)]
+    pub const fn login(policy: u32, device: Address) -> Self {
+        Self { policy, kind: member::LOGIN, value: device }
+    }
+
+    /// Of a number.
+    #[inline(always)]
+    pub const fn number(policy: u32, kind: u32, number: u64) -> Self {
+        Self { policy, kind, value: Address([0, number]) }
+    }
+}
+
+/// Bits of [`Control::uses`]: tables that have anything in them, so that others are not looked at.
+pub mod uses {
+    /// Somebody may be logged in.
+    pub const LOGINS: u32 = 1;
+    /// Groups have MAC addresses.
+    pub const MACS: u32 = 2;
+    /// Groups have VLANs.
+    pub const VLANS: u32 = 4;
+    /// Groups have interfaces.
+    pub const INTERFACES: u32 = 8;
+    /// Groups have prefixes.
+    pub const PREFIXES: u32 = 16;
+    /// Ports are listed.
+    pub const PORTS: u32 = 32;
+    /// Addresses are listed.
+    pub const ADDRESSES: u32 = 64;
+    /// What a group is known by that is gone when the flow's record is made.
+    pub const FLEETING: u32 = LOGINS | MACS | VLANS | INTERFACES;
+}
+
+/// Counts of logins, one for the addresses that share a last byte.
+pub const LOGIN_COUNTS: usize = 256;
+
 /// Control cell: one array element user space maps and stores into.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Control {
     /// [`ABI_VERSION`](crate::abi::ABI_VERSION) of the user space that filled the maps.
@@ -127,4 +196,43 @@ pub struct Control {
     pub quic_initial_ns: u64,
     /// For how long QUIC without an Initial is dropped between a client and a server behind a block of the two, ns.
     pub quic_hold_ns: u64,
+    /// Bits of [`uses`] for each policy: the element is the generation's lowest bit.
+    pub uses: [u32; 2],
+    /// How often somebody has logged in or out, by the last byte of the address: a login is as a push to the flows of
+    /// these devices, and costs others nothing.
+    pub logins: [u32; LOGIN_COUNTS],
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            abi: 0,
+            policy: 0,
+            hash_key: 0,
+            hash_multiplier: 0,
+            replay_clock_ns: 0,
+            report_all: 0,
+            dropped_anomalies: 0,
+            quic_initial_ns: 0,
+            quic_hold_ns: 0,
+            uses: [0; 2],
+            logins: [0; LOGIN_COUNTS],
+        }
+    }
+}
+
+impl Control {
+    /// What a device's flows are judged under a policy by: it changes with each policy, and with each login at its
+    /// address. Both counts only grow, so no earlier sum comes again.
+    #[inline(always)]
+    pub const fn epoch(&self, policy: u32, device: Address) -> u32 {
+        policy.wrapping_add(self.logins[login_count(device)])
+    }
+}
+
+/// Which of [`Control::logins`] counts those at an address.
+#[inline(always)]
+pub const fn login_count(device: Address) -> usize {
+    // The last byte in network order is the highest of a little-endian word.
+    (device.0[1] >> 56) as usize
 }

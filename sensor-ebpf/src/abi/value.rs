@@ -155,6 +155,8 @@ wire_enum! {
         NotQuic = 35 => "not-quic",
         /// The port it goes to is listed, and that decided before a name could be seen.
         ListedPort = 36 => "listed-port",
+        /// The address it goes to is listed, and that decided before a name could be seen.
+        ListedAddress = 37 => "listed-address",
     }
 }
 

@@ -24,6 +24,27 @@ const PPPOE_DATA: u16 = 0x1100;
 const PPP_IPV4: u16 = 0x0021;
 const PPP_IPV6: u16 = 0x0057;
 
+/// VLAN identifiers that no network has: that of priority tags, and a reserved one (IEEE 802.1Q section 9.6).
+const NO_VLANS: [u64; 2] = [0, 0xfff];
+
+/// The MAC address a frame comes from, its first byte the lowest.
+#[inline(always)]
+pub fn source_mac(mut cursor: Cursor<'_>) -> Option<u64> {
+    let header = cursor.header::<14>().ok()?;
+    Some(u64::from(header.word32::<6>()) | u64::from(header.word16::<10>()) << 32)
+}
+
+/// The VLAN that a frame's first tag names.
+#[inline(always)]
+pub fn vlan(mut cursor: Cursor<'_>) -> Option<u64> {
+    let ether_type = cursor.header::<14>().ok()?.word16::<12>();
+    if ether_type != CUSTOMER_TAG && ether_type != SERVICE_TAG {
+        return None;
+    }
+    let vlan = u64::from(cursor.header::<4>().ok()?.u16::<0>() & 0x0fff);
+    (!NO_VLANS.contains(&vlan)).then_some(vlan)
+}
+
 /// Passes over the link headers and gives the `EtherType` of what follows, in memory order.
 #[inline(always)]
 pub(super) fn parse(cursor: &mut Cursor<'_>) -> Result<(u16, u8), Skip> {

@@ -8,6 +8,7 @@ mod unread;
 use crate::abi::{Accounting, Address};
 use crate::cursor::{Cursor, Truncated};
 
+pub use link::{source_mac, vlan};
 pub use network::{EXTENSION_BYTES_MAX, EXTENSION_HEADERS_MAX};
 pub use transport::{ACK, FIN, ICMP, ICMPV6, PSH, RST, SYN, TCP, UDP, URG};
 pub use unread::Unread;

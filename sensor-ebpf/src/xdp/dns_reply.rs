@@ -23,7 +23,7 @@ use sensor_ebpf::step::Step;
 use crate::account::Row;
 use crate::egress::CONTINUE;
 use crate::flows;
-use crate::judge::{group_of, masks_of};
+use crate::group::{masks_of, of_address};
 use crate::listed::Table;
 use crate::maps::{self, ANSWERED, Reply};
 use crate::steps::run_loop;
@@ -57,7 +57,7 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
         return CONTINUE;
     }
     let policy = control.policy;
-    let rules = masks_of(group_of(reply.flow.lan_address, policy), policy).dns;
+    let rules = masks_of(group_of(reply, policy), policy).dns;
     reply.renames = u32::from(rules.https_records == HttpsRecords::Rename as u8);
     read_name(reply);
     // Another policy may have come in between, with another key: then the name is not the one asked for.
@@ -78,6 +78,15 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
         row.happened(Happening::ServiceRecordRenamed);
     }
     CONTINUE
+}
+
+/// The group that the query was judged for; of its address where the table of flows was full.
+#[inline(always)]
+fn group_of(reply: &Reply, policy: u32) -> u32 {
+    let flow = flows::find(&reply.flow);
+    // SAFETY: the pointer is a live map value.
+    let judged = flow.map(|flow| unsafe { &*flow }).filter(|flow| flow.policy == policy);
+    judged.map_or_else(|| of_address(reply.flow.lan_address, policy), |flow| flow.group.into())
 }
 
 /// Copies the message, as far as it is read.

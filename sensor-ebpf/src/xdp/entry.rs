@@ -56,10 +56,9 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         row.account(Accounting::TableFull, 1, bytes);
         // Judged by its bytes all the same; without a flow only this one packet is acted on.
         let plan = match seen.packet.protocol {
-            UDP if is_query(&seen.packet) => Plan::Query,
-            UDP => Plan::FirstDatagram,
-            _ if seen.packet.opens_connection() => Plan::Followed,
-            _ => Plan::Alone,
+            TCP if seen.packet.opens_connection() => Plan::Followed,
+            TCP => Plan::Alone,
+            _ => Plan::First,
         };
         return finish(ctx, &seen, &key, plan);
     };
@@ -90,8 +89,8 @@ enum Plan {
     Alone,
     /// It is a DNS query.
     Query,
-    /// It is the first of its flow's datagrams.
-    FirstDatagram,
+    /// It opens a flow that is no connection.
+    First,
     /// It is read where it could have an Initial of QUIC.
     Datagram,
     /// The same on a blocked flow, and else dropped.
@@ -153,45 +152,59 @@ fn act(seen: &Seen, sight: &Sight<'_>) -> Plan {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
     let packet = &seen.packet;
-    if is_query(packet) {
-        return Plan::Query;
-    }
     if flow.verdict == Verdict::Block as u8 && seen.interface.side == Side::Lan as u8 {
         return blocked(seen, flow);
     }
     let phase = flow.phase;
-    if packet.protocol == UDP && sight.from_lan && packet.payload_length != 0 {
-        let is_first = phase == Phase::Waiting as u8;
-        return if is_first { Plan::FirstDatagram } else { goes_on(flow, Plan::Datagram) };
+    if packet.protocol != TCP {
+        return datagram(sight, flow, packet);
     }
-    if phase == Phase::Done as u8 || packet.protocol != TCP {
-        return if sight.from_lan { goes_on(flow, Plan::Pass) } else { Plan::Pass };
+    if phase == Phase::Done as u8 {
+        return if sight.from_lan { goes_on(flow, sight, Plan::Pass) } else { Plan::Pass };
     }
     if !sight.from_lan {
         flows::hear_peer(flow, sight.key, packet);
         return Plan::Alone;
     }
     if phase == Phase::Requests as u8 {
-        return between_requests(flow, packet);
+        return between_requests(flow, sight, packet);
     }
     if packet.payload_length > 0 || packet.opens_connection() {
         Plan::Followed
     } else {
-        goes_on(flow, Plan::Pass)
+        goes_on(flow, sight, Plan::Pass)
     }
 }
 
-/// What becomes of a device's packet that goes on, unless its flow was judged by an earlier policy.
+/// A packet of a flow that is no connection: the first is looked at for where it goes, all of UDP for names.
 #[inline(always)]
-fn goes_on(flow: &Flow, plan: Plan) -> Plan {
-    if rejudge::is_due(flow) { Plan::Rejudged } else { plan }
+fn datagram(sight: &Sight<'_>, flow: &Flow, packet: &Packet) -> Plan {
+    let is_query = is_query(packet);
+    if !sight.from_lan {
+        return if is_query { Plan::Query } else { Plan::Pass };
+    }
+    let has_payload = packet.payload_length != 0;
+    if flow.phase == Phase::Waiting as u8 && (has_payload || packet.protocol != UDP) {
+        Plan::First
+    } else if is_query {
+        Plan::Query
+    } else {
+        let is_read = has_payload && packet.protocol == UDP;
+        goes_on(flow, sight, if is_read { Plan::Datagram } else { Plan::Pass })
+    }
+}
+
+/// What becomes of a device's packet that goes on, unless its flow is to be judged again.
+#[inline(always)]
+fn goes_on(flow: &Flow, sight: &Sight<'_>, plan: Plan) -> Plan {
+    if rejudge::is_due(flow, sight.key.lan_address) { Plan::Rejudged } else { plan }
 }
 
 /// A segment of a connection that carries requests: a body passes.
 #[inline(always)]
-fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
+fn between_requests(flow: &Flow, sight: &Sight<'_>, packet: &Packet) -> Plan {
     if packet.payload_length == 0 || flow.is_in_body(packet) {
-        goes_on(flow, Plan::Pass)
+        goes_on(flow, sight, Plan::Pass)
     } else if flow.framing == framing::LOST {
         Plan::FollowedRequest
     } else {
@@ -204,14 +217,18 @@ fn between_requests(flow: &Flow, packet: &Packet) -> Plan {
 #[inline(always)]
 fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
     let packet = &seen.packet;
-    let by_port = flow.no_name == NoName::ListedPort as u8;
+    let by_destination = flow.no_name == NoName::ListedPort as u8
+        || flow.no_name == NoName::ListedAddress as u8;
     if packet.protocol == UDP {
-        // Source ports come again: another connection's hello is judged by its own name.
-        return if by_port { Plan::Drop } else { Plan::BlockedDatagram };
+        if by_destination {
+            return Plan::Drop;
+        }
+        // Source ports come again: another connection's hello is judged by its own name, as each query is.
+        return if is_query(packet) { Plan::Query } else { Plan::BlockedDatagram };
     }
     // A connection that would come after it may be asked for: its data waits for the answer. Not where asking
     // is what was blocked.
-    let at_syn = by_port || flow.no_name == NoName::MptcpJoin as u8;
+    let at_syn = by_destination || flow.no_name == NoName::MptcpJoin as u8;
     if packet.opens_connection() && packet.payload_length == 0 && !at_syn {
         return Plan::Pass;
     }
@@ -255,7 +272,7 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     }
     let is_read = match plan {
         Plan::Pass | Plan::Drop | Plan::Answer => false,
-        Plan::Followed | Plan::Query | Plan::FirstDatagram | Plan::BlockedDatagram => true,
+        Plan::Followed | Plan::Query | Plan::First | Plan::BlockedDatagram => true,
         Plan::Datagram | Plan::Rejudged => could_have_initial(ctx, &seen.packet),
         Plan::FollowedRequest | Plan::Alone => could_name(ctx, seen),
     };
@@ -319,16 +336,13 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
             examination.dns.judged = 0;
             examination.dns.stream = dns::DATAGRAM;
             STAGES.tail_call(ctx, stage::DNS);
-        } else if plan == Plan::FirstDatagram
-            || plan == Plan::Datagram
-            || plan == Plan::BlockedDatagram
-        {
+        } else if plan == Plan::First || plan == Plan::Datagram || plan == Plan::BlockedDatagram {
             examination.sight |= sight::FOLLOWED;
             if plan == Plan::BlockedDatagram {
                 examination.sight |= sight::BLOCKED;
             }
-            if plan == Plan::FirstDatagram {
-                STAGES.tail_call(ctx, stage::PORTS);
+            if plan == Plan::First {
+                STAGES.tail_call(ctx, stage::DESTINATION);
             } else {
                 STAGES.tail_call(ctx, stage::QUIC);
             }
@@ -338,7 +352,7 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
             examination.sight |= sight::FOLLOWED;
             examination.dns.stream = dns::FRESH;
             if seen.packet.opens_connection() {
-                STAGES.tail_call(ctx, stage::PORTS);
+                STAGES.tail_call(ctx, stage::DESTINATION);
             } else {
                 STAGES.tail_call(ctx, stage::NORMALISE);
             }

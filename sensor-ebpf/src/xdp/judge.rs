@@ -3,11 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
-use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{
-    ABI_VERSION, Address, Control, DomainEntry, Flow, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks,
-    GroupPrefix, Happening, NAME_BUFFER, NameSource, NoName, Verdict,
+    ABI_VERSION, Control, DomainEntry, Flow, Happening, NAME_BUFFER, NameSource, NoName, Verdict,
 };
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::flow::Phase;
@@ -16,10 +14,10 @@ use sensor_ebpf::name::{HashKey, without_final_dot};
 use sensor_ebpf::policy::{decide, decide_nameless, told_with};
 
 use crate::account::Row;
+use crate::destination::Entry;
+use crate::group::{self, masks_of};
 use crate::listed::Table;
-use crate::maps::{
-    self, Examination, GROUP_PREFIXES, GROUPS, JUDGING, NAMES, STAGES, sight, stage,
-};
+use crate::maps::{self, Examination, JUDGING, NAMES, STAGES, sight, stage};
 use crate::steps::run_loop;
 use crate::{events, flows, reject, slots};
 
@@ -76,7 +74,7 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
     // First: it is most of the work, and the verifier comes to it by one way.
     let entry = look_up(examination, control, policy, reason);
-    let group = group_of(examination.event.key.lan_address, policy);
+    let group = group_now(ctx, examination, policy);
     let masks = masks_of(group, policy);
     let mut is_canary = false;
     let verdict = if reason == NoName::Named {
@@ -104,8 +102,6 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     let verdict = if was_blocked && reason != NoName::Named { Verdict::Block } else { verdict };
     keep(examination, policy, group, verdict, row);
 
-    #[cfg(not(feature = "trace"))]
-    let _ = ctx;
     #[cfg(feature = "trace")]
     aya_log_ebpf::debug!(
         ctx,
@@ -124,48 +120,27 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     Some(Decision { verdict, is_canary })
 }
 
-/// Decides about a flow by what is listed of its port. `None`: it goes on to be judged by its name.
+/// Keeps and tells what was decided about a flow by where it goes, in a policy and a group.
 #[inline(always)]
-pub(crate) fn judge_port(
+pub(crate) fn by_destination(
     examination: &mut Examination,
-    entry: DomainEntry,
+    (policy, group): (u32, u32),
+    (verdict, reason, entry): (Verdict, NoName, Entry),
     row: Row,
-) -> Option<Decision> {
-    let policy = maps::control()?.policy;
-    let group = group_of(examination.event.key.lan_address, policy);
-    let verdict = decide(entry.categories, &masks_of(group, policy));
-    if verdict == Verdict::Allow {
-        return None;
-    }
+) -> Decision {
     let event = &mut examination.event;
-    event.no_name = NoName::ListedPort as u8;
+    event.no_name = reason as u8;
     event.name_hash = 0;
     event.name.length = 0;
     event.name_source = NameSource::None as u8;
     event.categories = entry.categories;
     event.list = entry.list;
     if verdict == Verdict::Block {
-        row.no_name(NoName::ListedPort);
+        row.no_name(reason);
     }
     keep(examination, policy, group, verdict, row);
     tell(examination, row);
-    Some(Decision { verdict, is_canary: false })
-}
-
-/// True where what is listed of a flow's port says more against it than what was decided before.
-#[inline(always)]
-pub(crate) fn is_news(
-    examination: &Examination,
-    entry: DomainEntry,
-    flow: &Flow,
-    policy: u32,
-) -> bool {
-    let group = group_of(examination.event.key.lan_address, policy);
-    match decide(entry.categories, &masks_of(group, policy)) {
-        Verdict::Block => true,
-        Verdict::Alert => flow.verdict != Verdict::Alert as u8,
-        Verdict::Allow | Verdict::Undecided => false,
-    }
+    Decision { verdict, is_canary: false }
 }
 
 /// Decides once more about a flow that an earlier policy judged, by the name in the event or by the reason for having
@@ -174,13 +149,12 @@ pub(crate) fn is_news(
 pub(crate) fn judge_again(
     examination: &mut Examination,
     flow: &mut Flow,
+    (policy, group): (u32, u32),
     row: Row,
 ) -> Option<Decision> {
     let control = maps::control()?;
-    let policy = control.policy;
     let reason = NoName::try_from(flow.no_name).unwrap_or(NoName::Malformed);
     let entry = look_up(examination, control, policy, reason);
-    let group = group_of(examination.event.key.lan_address, policy);
     let masks = masks_of(group, policy);
     let is_named = reason == NoName::Named;
     let verdict =
@@ -317,18 +291,13 @@ unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
     i64::from(!examination.suffixes.step(bytes))
 }
 
-/// The group of a device.
+/// The group of the packet's device, and with it what its flow is judged by. The count of logins is read first: one that
+/// comes in between has the flow judged again.
 #[inline(always)]
-pub(crate) fn group_of(device: Address, policy: u32) -> u32 {
-    let prefix = GroupPrefix::new(policy, device);
-    let key = Key::new(GROUP_PREFIX_LEAD + 128, prefix);
-    GROUP_PREFIXES.get(key).map_or(0, |group| *group)
-}
-
-#[inline(always)]
-pub(crate) fn masks_of(group: u32, policy: u32) -> GroupMasks {
-    let row = (policy & 1) * GROUPS_MAX + group.min(GROUPS_MAX - 1);
-    GROUPS.get(row).copied().unwrap_or(GroupMasks::default())
+pub(crate) fn group_now(ctx: &XdpContext, examination: &mut Examination, policy: u32) -> u32 {
+    let device = examination.event.key.lan_address;
+    examination.epoch = maps::control().map_or(policy, |control| control.epoch(policy, device));
+    group::of(ctx, examination, policy)
 }
 
 /// Keeps the name for the records of its flows.
@@ -350,7 +319,7 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
     let Some(flow) = flows::find(&event.key) else { return };
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
-    flow.judged = event.policy;
+    flow.judged = examination.epoch;
     if verdict == Verdict::Block
         && examination.sight & sight::TAP == 0
         && slots::refuse(examination.connection, &event.key)
@@ -375,7 +344,7 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
         && verdict != Verdict::Block
         && examination.sight & sight::DNS == 0
     {
-        // What was told of a flow stands in its record; an alert for its port gets the name that comes later.
+        // What was told of a flow stands in its record; an alert for where it goes gets the name that comes later.
         // With the name come its categories: they say whether it may be told at all.
         if flow.name_hash == 0 {
             if flow.policy != event.policy {
@@ -396,7 +365,8 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
     }
     flow.policy = event.policy;
     flow.group = event.group;
-    let is_port = event.no_name == NoName::ListedPort as u8;
+    let by_destination = event.no_name == NoName::ListedPort as u8
+        || event.no_name == NoName::ListedAddress as u8;
     if event.no_name == NoName::Named as u8 {
         flow.name_hash = event.name_hash;
         flow.categories = event.categories;
@@ -409,16 +379,16 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
         flow.name_hash = 0;
         flow.list = 0;
         flow.name_source = NameSource::None as u8;
-        if is_port {
+        if by_destination {
             flow.categories = event.categories;
             flow.list = event.list;
         }
-        // Where its port passes, the flow has yet to say why it has no name.
-        if !is_port || verdict == Verdict::Block {
+        // Where that passes, the flow has yet to say why it has no name.
+        if !by_destination || verdict == Verdict::Block {
             flow.no_name = event.no_name;
         }
     }
-    if examination.sight & (sight::DNS | sight::HTTP) == 0 && !is_port {
+    if examination.sight & (sight::DNS | sight::HTTP) == 0 && !by_destination {
         flow.phase = Phase::Named as u8;
     }
     if verdict == Verdict::Block && examination.connection == 0 {

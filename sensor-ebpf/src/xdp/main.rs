@@ -24,6 +24,7 @@ mod assemble;
 mod budget;
 mod client_reset;
 mod clock;
+mod destination;
 mod dns;
 mod dns_reply;
 mod dns_stream;
@@ -31,6 +32,7 @@ mod egress;
 mod entry;
 mod events;
 mod flows;
+mod group;
 mod handshake;
 mod held;
 mod hello;
@@ -43,7 +45,6 @@ mod normalise;
 mod orders;
 mod page;
 mod payload;
-mod ports;
 mod quic;
 mod quic_refused;
 mod quic_stream;
@@ -155,8 +156,8 @@ pub(crate) fn quic_refused(ctx: XdpContext) -> u32 {
 /// Tail-called for the packet that opens a flow.
 #[cfg_attr(feature = "frags", xdp(frags))]
 #[cfg_attr(not(feature = "frags"), xdp)]
-pub(crate) fn ports(ctx: XdpContext) -> u32 {
-    ports::run(&ctx)
+pub(crate) fn destination(ctx: XdpContext) -> u32 {
+    destination::run(&ctx)
 }
 
 /// Tail-called for a packet of a flow that an earlier policy judged, where nothing else is to be done with it.

@@ -9,9 +9,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Ring
 use sensor_ebpf::abi::table::Line;
 use sensor_ebpf::abi::{
     ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, Flow, FlowEndEvent,
-    FlowKey, GROUPS_MAX, GroupMasks, GroupPrefix, IFINDEX_MAX, INTERFACES_MAX, Interface,
-    InterfaceCounters, NAME_BUFFER, PORTS_MAX, Page, PageKey, PortKey, Recorded, StoredHello,
-    StoredName, VerdictEvent,
+    FlowKey, GROUPS_MAX, GroupMasks, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters,
+    LISTED_PREFIXES_MAX, MEMBERS_MAX, MemberKey, NAME_BUFFER, PORTS_MAX, Page, PageKey, PortKey,
+    Prefix, Recorded, StoredHello, StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
@@ -60,8 +60,8 @@ pub(crate) mod stage {
     pub(crate) const REQUESTS: u32 = 9;
     /// Reads the Initials of a client's datagram.
     pub(crate) const QUIC: u32 = 10;
-    /// Decides about the port that a packet opens a flow to.
-    pub(crate) const PORTS: u32 = 11;
+    /// Decides about where a packet opens a flow to.
+    pub(crate) const DESTINATION: u32 = 11;
     /// Decides about a flow that an earlier policy judged.
     pub(crate) const REJUDGE: u32 = 12;
 }
@@ -165,9 +165,20 @@ pub(crate) static DOMAINS: btf_maps::ArrayOfMaps<Lines, 2> = btf_maps::ArrayOfMa
 pub(crate) static PORTS: HashMap<PortKey, DomainEntry> =
     HashMap::with_max_entries(PORTS_MAX * 2, NO_PREALLOC);
 
+/// Listed addresses of both policies.
+#[map]
+pub(crate) static PREFIXES: LpmTrie<Prefix, DomainEntry> =
+    LpmTrie::with_max_entries(LISTED_PREFIXES_MAX * 2, NO_PREALLOC);
+
 /// Addresses to groups, of both policies.
 #[map]
-pub(crate) static GROUP_PREFIXES: LpmTrie<GroupPrefix, u32> = LpmTrie::with_max_entries(65_536, 0);
+pub(crate) static GROUP_PREFIXES: LpmTrie<Prefix, u32> =
+    LpmTrie::with_max_entries(65_536, NO_PREALLOC);
+
+/// What else puts devices into groups, of both policies: what they are, and who is logged in.
+#[map]
+pub(crate) static MEMBERS: HashMap<MemberKey, u32> =
+    HashMap::with_max_entries(MEMBERS_MAX * 4, NO_PREALLOC);
 
 /// Masks of the groups: the row is the generation's lowest bit times [`GROUPS_MAX`] plus the group.
 #[map]
@@ -247,6 +258,8 @@ pub(crate) struct Examination {
     pub(crate) sight: u32,
     /// Number of the set that a locked suffix of the name is in; 0 of none.
     pub(crate) locked_set: u32,
+    /// [`Control::epoch`] that the packet is judged in.
+    pub(crate) epoch: u32,
 }
 
 /// [`Examination::goes_on`] of a packet that nothing was read of.

@@ -5,7 +5,7 @@ use sensor_ebpf::flow::{mark, peer_mark};
 use sensor_ebpf::normalise::is_before;
 use sensor_ebpf::parse::Packet;
 
-use crate::judge;
+use crate::group;
 use crate::maps::PAGES;
 
 /// The page of a blocked flow, if the policy has one.
@@ -50,7 +50,7 @@ pub(crate) fn find(key: &PageKey) -> Option<&'static Page> {
 
 #[inline(always)]
 fn key_of(flow: &Flow) -> Option<PageKey> {
-    let blocked = flow.categories & judge::masks_of(u32::from(flow.group), flow.policy).block;
+    let blocked = flow.categories & group::masks_of(u32::from(flow.group), flow.policy).block;
     if blocked == 0 {
         return None;
     }

@@ -21,7 +21,7 @@ use crate::budget;
 use crate::handshake::{self, Fate, carry_out, followed, nameless};
 use crate::held;
 use crate::initial::{self, Opened};
-use crate::judge::{group_of, masks_of};
+use crate::group::{self, masks_of};
 use crate::maps::{self, Examination, sight, stage};
 use crate::payload;
 use crate::quic_stream::{self, Kept};
@@ -73,7 +73,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     if examination.goes_on == maps::FRESH {
         quic.counted = 0;
     }
-    let fate = take_turn(examination, quic, row);
+    let fate = take_turn(ctx, examination, quic, row);
     let fate = if quic.counted == 0 { without_hello(examination, fate) } else { fate };
     carry_out::<{ stage::QUIC }>(ctx, examination, fate, row)
 }
@@ -86,9 +86,14 @@ pub(crate) fn without_hello(examination: &Examination, fate: Fate) -> Fate {
 }
 
 #[inline(always)]
-fn take_turn(examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
+fn take_turn(
+    ctx: &XdpContext,
+    examination: &mut Examination,
+    quic: &mut Quic,
+    row: Row,
+) -> Fate {
     if examination.goes_on == maps::FRESH
-        && let Err(fate) = start(examination, quic, row)
+        && let Err(fate) = start(ctx, examination, quic, row)
     {
         return fate;
     }
@@ -139,7 +144,12 @@ fn take_turn(examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
 
 /// What the datagram is, and whether it is to be read.
 #[inline(always)]
-fn start(examination: &mut Examination, quic: &mut Quic, row: Row) -> Result<(), Fate> {
+fn start(
+    ctx: &XdpContext,
+    examination: &mut Examination,
+    quic: &mut Quic,
+    row: Row,
+) -> Result<(), Fate> {
     let key = &examination.event.key;
     let port = key.peer_port;
     let kind = Kind::of(&examination.window, port);
@@ -155,7 +165,7 @@ fn start(examination: &mut Examination, quic: &mut Quic, row: Row) -> Result<(),
         return Err(plain(examination, reason, row));
     }
     let policy = maps::control().map_or(0, |control| control.policy);
-    let rule = masks_of(group_of(key.lan_address, policy), policy).quic;
+    let rule = masks_of(group::of(ctx, examination, policy), policy).quic;
     if rule == QuicRule::Allow as u64 {
         return Err(plain(examination, NoName::NotExamined, row));
     }

@@ -9,7 +9,7 @@ use sensor_ebpf::parse::Unread;
 use sensor_ebpf::policy::decide_nameless;
 
 use crate::account::Row;
-use crate::judge::{group_of, masks_of};
+use crate::group::{masks_of, of_sender};
 use crate::maps::{self, sight};
 
 #[inline(always)]
@@ -24,7 +24,8 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Fragment);
     row.no_name(reason);
     let policy = maps::control().map_or(0, |control| control.policy);
-    let masks = masks_of(group_of(unread.source, policy), policy);
+    let group = of_sender(ctx, unread.source, examination.counters, policy);
+    let masks = masks_of(group, policy);
     let blocked = decide_nameless(reason, &masks) == Verdict::Block;
     if !blocked || examination.sight & sight::TAP != 0 {
         return XDP_PASS;

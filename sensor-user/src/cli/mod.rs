@@ -4,6 +4,7 @@ pub mod flows;
 #[cfg(test)]
 mod hostile;
 pub mod lists;
+mod logins;
 mod preflight;
 pub mod status;
 pub mod table;
@@ -12,10 +13,12 @@ pub mod top;
 pub mod why;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use hyper::Method;
 
@@ -76,6 +79,15 @@ enum Command {
     Top(top::TopArgs),
     /// Explain the verdict for a name, or for flows without one
     Why(why::WhyArgs),
+    /// Show who is logged in where, and which group that puts the device into
+    Logins,
+    /// Say that somebody has logged in at an address: its device is in a group that names them, or a role of theirs
+    Login(logins::LoginArgs),
+    /// Say that nobody is logged in at an address any more
+    Logout {
+        /// Address of the device
+        address: IpAddr,
+    },
     /// Look into lists of other formats, and push policies in signed bundles
     #[command(subcommand)]
     Lists(lists::ListsCommand),
@@ -137,6 +149,9 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Why(args) => why::why(&load(config)?.policy.file, args, json, &mut out)?,
+        Command::Logins => logins::show(&load(config)?, json, &mut out)?,
+        Command::Login(args) => logins::log_in(&load(config)?, args, json, &mut out)?,
+        Command::Logout { address } => logins::log_out(&load(config)?, *address, json, &mut out)?,
         Command::Lists(command) => lists::lists(command, config, json, &mut out)?,
         Command::Replay { pcaps } => {
             let failures = replay::replay(pcaps, json, &mut out)?;
@@ -199,11 +214,21 @@ fn ask<T: serde::de::DeserializeOwned>(
     method: Method,
     path: &str,
 ) -> anyhow::Result<T> {
+    tell(config, method, path, Bytes::new())
+}
+
+/// The same with something to say.
+fn tell<T: serde::de::DeserializeOwned>(
+    config: &Config,
+    method: Method,
+    path: &str,
+    told: Bytes,
+) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("start a runtime")?;
-    runtime.block_on(client::ask(&config.control.socket, method, path))
+    runtime.block_on(client::ask(&config.control.socket, method, path, told))
 }
 
 fn write_json(value: &impl serde::Serialize, out: &mut impl Write) -> anyhow::Result<()> {

@@ -180,6 +180,7 @@ mod tests {
                 names: 2,
                 table_bytes: 512,
                 groups: 3,
+                logins: 1,
                 schedules_on: Vec::new(),
                 lists: Vec::new(),
                 tampering: None,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -14,11 +14,12 @@ use tokio::net::UnixStream;
 /// Longest wait for an answer: a policy of millions of names is read and filled within it.
 const ANSWER_WAIT: Duration = Duration::from_mins(2);
 
-/// Asks the daemon behind `socket`.
+/// Asks the daemon behind `socket`; what it is told is JSON, or nothing.
 pub async fn ask<T: DeserializeOwned>(
     socket: &Path,
     method: Method,
     path: &str,
+    told: Bytes,
 ) -> anyhow::Result<T> {
     let shown = socket.display();
     let stream = UnixStream::connect(socket).await.with_context(|| {
@@ -32,7 +33,8 @@ pub async fn ask<T: DeserializeOwned>(
         .method(method)
         .uri(path)
         .header(hyper::header::HOST, "campus-sensor")
-        .body(Empty::<Bytes>::new())?;
+        .header(hyper::header::CONTENT_TYPE, "application/json")
+        .body(Full::new(told))?;
     let answer = async {
         let response = sender.send_request(request).await?;
         let status = response.status();

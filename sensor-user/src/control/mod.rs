@@ -1,9 +1,10 @@
 //! The control socket: HTTP/1.1 over a Unix socket, for the command line and for monitoring.
 //!
 //! `GET /v1/status` answers a [`status::Status`] as JSON, `GET /metrics` the same as text of `OpenMetrics`;
-//! `POST /v1/policy/reload` reads the policy file again.
+//! `POST /v1/policy/reload` reads the policy file again. `/v1/logins` says who is logged in where, and is told so.
 
 pub mod client;
+pub mod logins;
 pub mod openmetrics;
 pub mod server;
 pub mod status;

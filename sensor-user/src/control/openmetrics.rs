@@ -258,6 +258,7 @@ mod tests {
                 names: 5,
                 table_bytes: 512,
                 groups: 6,
+                logins: 2,
                 schedules_on: Vec::new(),
                 lists: vec![ListStatus {
                     id: "games".to_owned(),

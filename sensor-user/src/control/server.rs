@@ -1,20 +1,23 @@
 //! The daemon's side of the control socket.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path as Named, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Json, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::net::UnixListener;
 
+use super::logins::{LoginStatus, NewLogin};
 use super::openmetrics;
 use super::status::{PolicyStatus, Status};
+use crate::identity::Login;
 
 /// What the daemon can be asked.
 pub trait Daemon: Send + Sync + 'static {
@@ -23,6 +26,13 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Reads the policy file again; on an error the policy in force stays.
     fn reload_policy(&self) -> anyhow::Result<PolicyStatus>;
+
+    /// Takes note that somebody has logged in at an address, or that nobody is there any more; returns the group that
+    /// comes of it.
+    fn log_in(&self, address: IpAddr, login: Option<Login>) -> anyhow::Result<Option<String>>;
+
+    /// Everybody who is logged in.
+    fn logins(&self) -> Vec<LoginStatus>;
 }
 
 /// Owner and group may talk to the daemon.
@@ -59,6 +69,8 @@ pub async fn serve<D: Daemon>(
         .route("/v1/status", get(status::<D>))
         .route("/metrics", get(metrics::<D>))
         .route("/v1/policy/reload", post(reload::<D>))
+        .route("/v1/logins", get(logins::<D>).post(log_in::<D>))
+        .route("/v1/logins/{address}", delete(log_out::<D>))
         .with_state(daemon);
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
@@ -83,6 +95,42 @@ async fn reload<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
     let reloaded = tokio::task::spawn_blocking(move || daemon.reload_policy()).await;
     match reloaded {
         Ok(Ok(policy)) => Json(policy).into_response(),
+        Ok(Err(error)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn logins<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
+    match tokio::task::spawn_blocking(move || daemon.logins()).await {
+        Ok(logins) => Json(logins).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn log_in<D: Daemon>(State(daemon): State<Arc<D>>, Json(new): Json<NewLogin>) -> Response {
+    match new.check() {
+        Ok(login) => note_login(daemon, new.address, Some(login)).await,
+        Err(error) => (StatusCode::UNPROCESSABLE_ENTITY, error.to_string()).into_response(),
+    }
+}
+
+async fn log_out<D: Daemon>(
+    State(daemon): State<Arc<D>>,
+    Named(address): Named<IpAddr>,
+) -> Response {
+    note_login(daemon, address, None).await
+}
+
+async fn note_login<D: Daemon>(
+    daemon: Arc<D>,
+    address: IpAddr,
+    login: Option<Login>,
+) -> Response {
+    let told = login.clone();
+    // A push may be under way, which it waits for: not on a thread that answers others.
+    let noted = tokio::task::spawn_blocking(move || daemon.log_in(address, told)).await;
+    match noted {
+        Ok(Ok(group)) => Json(LoginStatus { address, login, group }).into_response(),
         Ok(Err(error)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

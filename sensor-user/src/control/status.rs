@@ -50,6 +50,8 @@ pub struct PolicyStatus {
     pub table_bytes: u64,
     /// Groups.
     pub groups: usize,
+    /// Addresses that somebody is logged in at.
+    pub logins: usize,
     /// Ids of the schedules that are on.
     pub schedules_on: Vec<String>,
     /// Its lists.
@@ -197,8 +199,13 @@ impl fmt::Display for Status {
         writeln!(f, "{sensor}: campus-sensor {version}, pid {pid}, up {uptime_s} s")?;
         writeln!(
             f,
-            "policy    {} (generation {}): {} names, {} groups, {} refused",
-            policy.version, policy.generation, policy.names, policy.groups, policy.refused
+            "policy    {} (generation {}): {} names, {} groups, {} logins, {} refused",
+            policy.version,
+            policy.generation,
+            policy.names,
+            policy.groups,
+            policy.logins,
+            policy.refused
         )?;
         if let Some(how) = &policy.tampering {
             writeln!(f, "TAMPERED  {how}")?;

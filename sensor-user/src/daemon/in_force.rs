@@ -1,20 +1,33 @@
 //! The policy in force, and how another takes its place.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use anyhow::bail;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use crate::control::status::{ListStatus, PolicyStatus};
+use crate::identity::{Journal, LOGINS_MAX, Login, Logins};
 use crate::kernel::control::ControlCell;
-use crate::kernel::tables::{PolicyImage, PolicyTables, table_of};
+use crate::kernel::tables::{PolicyImage, PolicyTables, Sign, table_of};
 use crate::policy::Policy;
 use crate::policy::generations::Generations;
+
+/// Which devices of this gateway are in which groups, as far as that is not in the policy.
+pub(super) struct Here {
+    /// Names of the watched interfaces, by their rows of counters.
+    pub(super) interfaces: Vec<String>,
+    pub(super) logins: Logins,
+    pub(super) journal: Journal,
+}
 
 /// The policy in force and what it takes to replace it.
 pub(super) struct PolicyInForce {
     policy: Policy,
+    here: Here,
     /// What the policy says now is not in the kernel yet.
     is_behind: bool,
     tables: PolicyTables,
@@ -29,6 +42,7 @@ impl PolicyInForce {
     /// Puts the first policy in force; `tampering` says what is known to be wrong with its files.
     pub(super) fn start(
         policy: Policy,
+        here: Here,
         tables: PolicyTables,
         control: ControlCell,
         generations: Arc<Generations>,
@@ -38,6 +52,7 @@ impl PolicyInForce {
         let generation = control.policy();
         let mut in_force = Self {
             policy,
+            here,
             is_behind: true,
             tables,
             control,
@@ -65,6 +80,7 @@ impl PolicyInForce {
             names: policy.entry_count(),
             table_bytes: self.table_bytes,
             groups: policy.groups().count(),
+            logins: self.here.logins.len(),
             schedules_on: policy.schedules_on().into_iter().map(str::to_owned).collect(),
             lists: policy.lists().iter().filter_map(|list| ListStatus::of(list, today)).collect(),
             tampering: self.tampering.clone(),
@@ -88,8 +104,8 @@ impl PolicyInForce {
     pub(super) fn keep_time(&mut self) -> anyhow::Result<()> {
         self.is_behind |= self.policy.turn(Timestamp::now());
         if self.is_behind {
+            let image = self.image();
             let Self { policy, tables, control, generations, .. } = self;
-            let image = PolicyImage::without_names(policy);
             let note = |generation| generations.note(generation, policy);
             let generation = tables.push_rules(control, &image, note)?;
             self.note(generation);
@@ -100,14 +116,51 @@ impl PolicyInForce {
     }
 
     fn push(&mut self) -> anyhow::Result<()> {
+        let image = self.image();
         let Self { policy, tables, control, generations, .. } = self;
-        let image = PolicyImage::without_names(policy);
         let table = table_of(policy, control.hash_key())?;
         let note = |generation| generations.note(generation, policy);
         let generation = tables.push_with(control, &image, &table, note)?;
         self.table_bytes = table.bytes();
         self.note(generation);
         Ok(())
+    }
+
+    /// Somebody has logged in at an address, or out: nobody is there any more. Returns the name of the group that puts the
+    /// device into; none where no group names them.
+    pub(super) fn log_in(
+        &mut self,
+        address: IpAddr,
+        login: Option<Login>,
+    ) -> anyhow::Result<Option<String>> {
+        let group = login.as_ref().and_then(|login| login.group(&self.policy));
+        let Here { logins, journal, .. } = &mut self.here;
+        if !logins.set(address, login) {
+            bail!("{LOGINS_MAX} logins are known, and no more: log out who has left");
+        }
+        journal.note(address, logins)?;
+        self.tables.log_in(&self.control, address, group.map(|group| group.0))?;
+        Ok(group.map(|group| self.policy.group_name(group).to_owned()))
+    }
+
+    /// Everybody who is logged in, with the name of the group that puts them into.
+    pub(super) fn logins(&self) -> Vec<(IpAddr, Login, Option<String>)> {
+        let group = |login: &Login| {
+            login.group(&self.policy).map(|group| self.policy.group_name(group).to_owned())
+        };
+        let logins = self.here.logins.iter();
+        logins.map(|(address, login)| (address, login.clone(), group(login))).collect()
+    }
+
+    /// All of the policy but its names, with what is known of this gateway's devices.
+    fn image(&self) -> PolicyImage {
+        let mut image = PolicyImage::without_names(&self.policy, &self.here.interfaces);
+        let logins = self.here.logins.iter();
+        let groups = logins.filter_map(|(address, login)| {
+            Some((Sign::Login(address), login.group(&self.policy)?.0))
+        });
+        image.members.extend(groups);
+        image
     }
 
     /// Notes that the policy is in force as this generation.

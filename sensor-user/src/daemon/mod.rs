@@ -8,6 +8,7 @@
 mod in_force;
 mod watch;
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,14 +19,16 @@ use sensor_ebpf::abi::{Direction, Side};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use self::in_force::PolicyInForce;
+use self::in_force::{Here, PolicyInForce};
 use self::watch::Watch;
 use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle;
 use crate::clock;
 use crate::config::{AttachMode, Config};
+use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
+use crate::identity::{Journal, Login};
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
@@ -50,6 +53,9 @@ const RECONCILED_MAX: u64 = 50_000;
 
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
+
+/// File beside the records that keeps who is logged in.
+const LOGINS_FILE: &str = "logins.jsonl";
 
 /// Runs a sensor until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -187,8 +193,10 @@ impl Sensor {
         control.limit_quic(config.quic.initials_per_second, config.quic.hold_s);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let tampering = tampering(&config.policy);
+        let here = here(config)?;
+        let generations_noted = Arc::clone(&generations);
         let in_force =
-            PolicyInForce::start(policy, tables, control, Arc::clone(&generations), tampering)?;
+            PolicyInForce::start(policy, here, tables, control, generations_noted, tampering)?;
         let mut counters = Counters::open(&mut object)?;
         let interfaces = attach_all(&mut object, &mut counters, config)?;
         object.retire_other_stages()?;
@@ -318,6 +326,16 @@ impl Daemon for Sensor {
         })
     }
 
+    fn log_in(&self, address: IpAddr, login: Option<Login>) -> anyhow::Result<Option<String>> {
+        self.in_force().log_in(address, login)
+    }
+
+    fn logins(&self) -> Vec<LoginStatus> {
+        let logins = self.in_force().logins().into_iter();
+        let status = |(address, login, group)| LoginStatus { address, login: Some(login), group };
+        logins.map(status).collect()
+    }
+
     fn reload_policy(&self) -> anyhow::Result<PolicyStatus> {
         let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
         let pushed = self.read_policy(&mut watch);
@@ -332,6 +350,15 @@ impl Daemon for Sensor {
         }
         pushed
     }
+}
+
+/// What is known of this gateway's devices beside the policy.
+fn here(config: &Config) -> anyhow::Result<Here> {
+    let file = config.store.dir.join(LOGINS_FILE);
+    let (journal, logins) =
+        Journal::open(&file).context("remove it to go on; then nobody is logged in")?;
+    let interfaces = config.interface.iter().map(|interface| interface.name.clone()).collect();
+    Ok(Here { interfaces, logins, journal })
 }
 
 /// What of the bundle in force is not as it was signed. A start takes it all the same: with no policy at all, nothing would

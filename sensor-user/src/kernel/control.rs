@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use sensor_ebpf::abi::{ABI_VERSION, Control};
+use sensor_ebpf::abi::{ABI_VERSION, Address, Control, login_count};
 use sensor_ebpf::name::HashKey;
 
 use super::KernelError;
@@ -104,6 +104,31 @@ impl ControlCell {
         // SAFETY: the field is aligned and lives as long as the mapping.
         let cell = unsafe { AtomicU32::from_ptr(&raw mut (*self.cell).policy) };
         cell.store(policy, Ordering::Release);
+    }
+
+    /// Says which tables the policy of a generation has anything in, before it is in force.
+    pub fn set_uses(&self, generation: u32, uses: u32) {
+        self.uses(generation).store(uses, Ordering::Release);
+    }
+
+    /// Says that the policy of a generation has something in one more table.
+    pub fn add_use(&self, generation: u32, one: u32) {
+        self.uses(generation).fetch_or(one, Ordering::Release);
+    }
+
+    fn uses(&self, generation: u32) -> &AtomicU32 {
+        let element = (generation & 1) as usize;
+        // SAFETY: the field is aligned and lives as long as the mapping, and the element is one of two.
+        unsafe { AtomicU32::from_ptr((&raw mut (*self.cell).uses).cast::<u32>().add(element)) }
+    }
+
+    /// Has the flows of the device at an address judged again, and of those that share its count.
+    pub fn count_login(&self, device: Address) {
+        let count = login_count(device);
+        // SAFETY: the field is aligned and lives as long as the mapping, and no count is beyond its last.
+        let count =
+            unsafe { AtomicU32::from_ptr((&raw mut (*self.cell).logins).cast::<u32>().add(count)) };
+        count.fetch_add(1, Ordering::Release);
     }
 
     /// Says which anomalies' segments are dropped, one bit each.

@@ -16,7 +16,7 @@ static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-f
 static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-linear"));
 
 /// Maps that outlive the daemon: enforcement and counting go on from them.
-const PINNED: [&str; 20] = [
+const PINNED: [&str; 22] = [
     "INTERFACES",
     "COUNTERS",
     "FLOWS",
@@ -26,7 +26,9 @@ const PINNED: [&str; 20] = [
     "HELLOS",
     "SLOT_SHARES",
     "DOMAINS",
+    "PREFIXES",
     "GROUP_PREFIXES",
+    "MEMBERS",
     "GROUPS",
     "PORTS",
     "PAGES",
@@ -53,7 +55,7 @@ const XDP_PROGRAMS: [&str; 14] = [
     "dns_segment",
     "requests",
     QUIC,
-    "ports",
+    "destination",
     "rejudge",
 ];
 

@@ -2,13 +2,14 @@
 //! the old one is taken out.
 
 use std::io;
+use std::net::IpAddr;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use sensor_ebpf::abi::{
-    Address, DomainEntry, GROUP_PREFIX_LEAD, GROUPS_MAX, GroupMasks, GroupPrefix, Page, PageKey,
-    PortKey,
+    Address, DomainEntry, GROUPS_MAX, GroupMasks, MemberKey, PREFIX_LEAD, Page,
+    PageKey, PortKey, Prefix, member, uses,
 };
 use sensor_ebpf::name::HashKey;
 use tracing::warn;
@@ -18,7 +19,43 @@ use super::listed::ListedNames;
 use super::object::Object;
 use super::{KernelError, syscall};
 use crate::engine::{BuildError, Image};
+use crate::policy::member::{Mac, Member};
 use crate::policy::{Policy, Port};
+
+/// What puts a device into a group beside its prefix, as the kernel sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Somebody is logged in at an address.
+    Login(IpAddr),
+    /// Frames come from a MAC address.
+    Mac(Mac),
+    /// They are of a VLAN.
+    Vlan(u16),
+    /// They come in by the interface with this row of counters.
+    Interface(u16),
+}
+
+impl Sign {
+    fn key(self, policy: u32) -> MemberKey {
+        let number = |kind, number| MemberKey::number(policy, kind, number);
+        match self {
+            Self::Login(address) => MemberKey::login(policy, address.into()),
+            Self::Mac(mac) => number(member::MAC, mac.number()),
+            Self::Vlan(vlan) => number(member::VLAN, vlan.into()),
+            Self::Interface(slot) => number(member::INTERFACE, slot.into()),
+        }
+    }
+
+    /// The bit of [`uses`] for these.
+    const fn uses(self) -> u32 {
+        match self {
+            Self::Login(_) => uses::LOGINS,
+            Self::Mac(_) => uses::MACS,
+            Self::Vlan(_) => uses::VLANS,
+            Self::Interface(_) => uses::INTERFACES,
+        }
+    }
+}
 
 /// What a policy becomes in the kernel.
 #[derive(Clone, Debug, Default)]
@@ -29,8 +66,12 @@ pub struct PolicyImage {
     pub locked: Vec<(u64, DomainEntry)>,
     /// Listed ports.
     pub ports: Vec<(Port, DomainEntry)>,
+    /// Listed addresses and prefixes.
+    pub prefixes: Vec<(IpNet, DomainEntry)>,
     /// Groups: number, masks, prefixes.
     pub groups: Vec<(u16, GroupMasks, Vec<IpNet>)>,
+    /// What else puts devices into groups.
+    pub members: Vec<(Sign, u16)>,
     /// Block pages: group, number of the category's bit, response.
     pub pages: Vec<(u16, u8, Page)>,
 }
@@ -38,24 +79,53 @@ pub struct PolicyImage {
 impl From<&Policy> for PolicyImage {
     fn from(policy: &Policy) -> Self {
         let domains = names_of(policy).map(|(name, entry)| (name.to_owned(), entry)).collect();
-        Self { domains, locked: policy.locked(), ..Self::without_names(policy) }
+        Self { domains, locked: policy.locked(), ..Self::without_names(policy, &[]) }
     }
 }
 
 impl PolicyImage {
-    /// All but the names, of which [`table_of`] makes a table without a copy of each.
-    pub fn without_names(policy: &Policy) -> Self {
+    /// All but the names, of which [`table_of`] makes a table without a copy of each. Interfaces are by their rows of
+    /// counters; groups that name others have nobody there. Who is logged in is not in it.
+    pub fn without_names(policy: &Policy, interfaces: &[String]) -> Self {
         let groups = policy.groups();
         let groups = groups.map(|(id, _, masks, prefixes)| (id.0, masks, prefixes.to_vec()));
+        let sign = |member: &Member| {
+            Some(match member {
+                Member::Mac(mac) => Sign::Mac(*mac),
+                Member::Vlan(vlan) => Sign::Vlan(*vlan),
+                Member::Interface(name) => {
+                    let slot = interfaces.iter().position(|interface| interface == name)?;
+                    Sign::Interface(slot.try_into().ok()?)
+                }
+                Member::User(_) | Member::Role(_) => return None,
+            })
+        };
+        let members = policy.members();
+        let members = members.filter_map(|(member, group)| Some((sign(member)?, group.0)));
         let pages = policy.block_pages().into_iter();
         let pages = pages.map(|(group, category, page)| (group.0, category, page)).collect();
         Self {
             domains: Vec::new(),
             locked: Vec::new(),
             ports: policy.ports().collect(),
+            prefixes: policy.prefixes().collect(),
             groups: groups.collect(),
+            members: members.collect(),
             pages,
         }
+    }
+
+    /// Bits of [`uses`].
+    fn uses(&self) -> u32 {
+        let prefixes = self.groups.iter().any(|(_, _, prefixes)| !prefixes.is_empty());
+        let tables = [
+            (prefixes, uses::PREFIXES),
+            (!self.ports.is_empty(), uses::PORTS),
+            (!self.prefixes.is_empty(), uses::ADDRESSES),
+        ];
+        let used = tables.into_iter().filter(|(used, _)| *used).map(|(_, bit)| bit);
+        let signs = self.members.iter().map(|(sign, _)| sign.uses());
+        used.chain(signs).fold(0, |all, bit| all | bit)
     }
 }
 
@@ -74,7 +144,9 @@ pub fn table_of(policy: &Policy, key: HashKey) -> Result<Image, BuildError> {
 pub struct PolicyTables {
     domains: ListedNames,
     ports: HashMap<MapData, PortKey, DomainEntry>,
-    prefixes: LpmTrie<MapData, GroupPrefix, u32>,
+    prefixes: LpmTrie<MapData, Prefix, DomainEntry>,
+    group_prefixes: LpmTrie<MapData, Prefix, u32>,
+    members: HashMap<MapData, MemberKey, u32>,
     groups: Array<MapData, GroupMasks>,
     pages: HashMap<MapData, PageKey, Page>,
     domains_max: u32,
@@ -86,7 +158,9 @@ impl PolicyTables {
         Ok(Self {
             domains: ListedNames::open(object)?,
             ports: object.take("PORTS")?,
-            prefixes: object.take("GROUP_PREFIXES")?,
+            prefixes: object.take("PREFIXES")?,
+            group_prefixes: object.take("GROUP_PREFIXES")?,
+            members: object.take("MEMBERS")?,
             groups: object.take("GROUPS")?,
             pages: object.take("PAGES")?,
             domains_max,
@@ -154,6 +228,7 @@ impl PolicyTables {
         let next = following(in_force);
         self.clear_all_but(in_force)?;
         self.fill(next, image)?;
+        control.set_uses(next, image.uses());
         // Last of the tables: it waits until nobody can be reading what it replaces.
         list(&mut self.domains, next)?;
         note(next).map_err(|source| KernelError::Map {
@@ -173,6 +248,36 @@ impl PolicyTables {
         Ok(next)
     }
 
+    /// Puts the device at an address into a group, or out of the one it is in by a login, under the policy in force. Its
+    /// flows are judged again with their next packets.
+    pub fn log_in(
+        &mut self,
+        control: &ControlCell,
+        address: IpAddr,
+        group: Option<u16>,
+    ) -> Result<(), KernelError> {
+        let policy = control.policy();
+        let key = Sign::Login(address).key(policy);
+        match group {
+            Some(group) => {
+                self.join(&key, group)?;
+                control.add_use(policy, uses::LOGINS);
+            }
+            None => match self.members.remove(&key) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(source) => return Err(map_error("MEMBERS", "clear", source)),
+            },
+        }
+        control.count_login(address.into());
+        Ok(())
+    }
+
+    fn join(&mut self, key: &MemberKey, group: u16) -> Result<(), KernelError> {
+        self.members
+            .insert(key, u32::from(group), 0)
+            .map_err(|source| map_error("MEMBERS", "fill", source))
+    }
+
     fn fill(&mut self, generation: u32, image: &PolicyImage) -> Result<(), KernelError> {
         for (port, entry) in &image.ports {
             let Port { protocol, number: port } = *port;
@@ -181,11 +286,19 @@ impl PolicyTables {
                 .insert(key, entry, 0)
                 .map_err(|source| map_error("PORTS", "fill", source))?;
         }
+        for (prefix, entry) in &image.prefixes {
+            self.prefixes
+                .insert(&prefix_key(generation, *prefix), entry, 0)
+                .map_err(|source| map_error("PREFIXES", "fill", source))?;
+        }
+        for (sign, group) in &image.members {
+            self.join(&sign.key(generation), *group)?;
+        }
         for (group, masks, prefixes) in &image.groups {
             let row = (generation & 1) * GROUPS_MAX + u32::from(*group);
             self.groups.set(row, masks, 0).map_err(|source| map_error("GROUPS", "fill", source))?;
             for prefix in prefixes {
-                self.prefixes
+                self.group_prefixes
                     .insert(&prefix_key(generation, *prefix), u32::from(*group), 0)
                     .map_err(|source| map_error("GROUP_PREFIXES", "fill", source))?;
             }
@@ -205,16 +318,12 @@ impl PolicyTables {
         for key in stale {
             self.ports.remove(&key).map_err(|source| map_error("PORTS", "clear", source))?;
         }
-        let stale: Vec<Key<GroupPrefix>> = self
-            .prefixes
-            .keys()
-            .flatten()
-            .filter(|key| key.data().policy != generation.to_be())
-            .collect();
+        clear_prefixes(&mut self.prefixes, "PREFIXES", generation)?;
+        clear_prefixes(&mut self.group_prefixes, "GROUP_PREFIXES", generation)?;
+        let stale: Vec<MemberKey> =
+            self.members.keys().flatten().filter(|key| key.policy != generation).collect();
         for key in stale {
-            self.prefixes
-                .remove(&key)
-                .map_err(|source| map_error("GROUP_PREFIXES", "clear", source))?;
+            self.members.remove(&key).map_err(|source| map_error("MEMBERS", "clear", source))?;
         }
         let stale: Vec<PageKey> =
             self.pages.keys().flatten().filter(|key| key.policy != generation).collect();
@@ -230,14 +339,27 @@ fn following(generation: u32) -> u32 {
     generation.checked_add(1).unwrap_or(2)
 }
 
-fn prefix_key(generation: u32, prefix: IpNet) -> Key<GroupPrefix> {
+/// Takes out the prefixes of other generations.
+fn clear_prefixes<V: aya::Pod>(
+    table: &mut LpmTrie<MapData, Prefix, V>,
+    map: &'static str,
+    generation: u32,
+) -> Result<(), KernelError> {
+    let is_stale = |key: &Key<Prefix>| key.data().policy != generation.to_be();
+    let stale: Vec<Key<Prefix>> = table.keys().flatten().filter(is_stale).collect();
+    stale.iter().try_for_each(|key| {
+        table.remove(key).map_err(|source| map_error(map, "clear", source))
+    })
+}
+
+fn prefix_key(generation: u32, prefix: IpNet) -> Key<Prefix> {
     let mapped = match prefix {
         IpNet::V4(_) => 96,
         IpNet::V6(_) => 0,
     };
     let address = Address::from(prefix.network());
-    let length = GROUP_PREFIX_LEAD + mapped + u32::from(prefix.prefix_len());
-    Key::new(length, GroupPrefix::new(generation, address))
+    let length = PREFIX_LEAD + mapped + u32::from(prefix.prefix_len());
+    Key::new(length, Prefix::new(generation, address))
 }
 
 pub(super) fn map_error(

@@ -41,7 +41,7 @@ pub(super) fn read(text: &[u8]) -> Result<Host<'_>, Reason> {
         return Err(Reason::LocalName);
     }
     let host = host.strip_prefix('.').unwrap_or(host);
-    let name = name::listed(host).map_err(|error| reason_of(host, error))?;
+    let name = name::listed_name(host).map_err(|error| reason_of(host, error))?;
     let is_private_suffix = check_suffix(&name)?;
     Ok(Host { name, is_international: !host.is_ascii(), is_private_suffix })
 }
@@ -114,7 +114,10 @@ fn reason_of(host: &str, error: NameError) -> Reason {
         | NameError::EmptyLabel
         | NameError::Character(_)
         | NameError::Port
-        | NameError::DnsPort => Reason::InvalidName,
+        | NameError::DnsPort
+        | NameError::Prefix
+        | NameError::HostBits(_)
+        | NameError::Mapped(_) => Reason::InvalidName,
     }
 }
 

@@ -3,19 +3,19 @@
 use super::Policy;
 
 impl Policy {
-    /// Every listed name and port, in order, with its categories.
+    /// Every listed name, port and prefix, in order, with its categories.
     pub fn listed(&self) -> impl Iterator<Item = (&str, u64)> {
         self.table.iter().map(|(name, entry)| (name, entry.categories))
     }
 
-    /// Names and ports of the list of an index, in order, each once.
+    /// Names, ports and prefixes of the list of an index, in order, each once.
     pub fn names_of(&self, list: u16) -> impl Iterator<Item = &str> {
         self.table.names_of(list)
     }
 
     /// Categories of what decides for a canonical name; none where nothing above it is listed.
     pub fn categories_of(&self, name: &str) -> u64 {
-        self.covering(name).next().map_or(0, |listed| listed.entry.categories)
+        self.covering_first(name).map_or(0, |listed| listed.entry.categories)
     }
 
     /// A group that blocks names of these categories at some time. What an exception allows for a while, or a

@@ -10,7 +10,9 @@ use sensor_ebpf::abi::{DomainEntry, UNLISTED};
 use super::List;
 use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
 use super::error::Fault;
-use super::name::{label_count, suffixes};
+use super::prefix;
+use super::name::label_count;
+use super::subject::{Subject, above, is_name};
 use super::warning::{Warning, Warnings};
 
 /// Names of all lists together: three times what the largest public collections have.
@@ -142,8 +144,14 @@ impl Table {
     fn warn(&self) -> Warnings {
         let mut warnings = Warnings::default();
         for (name, entry) in self.iter() {
-            if label_count(name) == 1 && !super::is_port(name) {
-                warnings.push(Warning::TopLevelDomain(name.to_owned()));
+            match Subject::of(name) {
+                Subject::Name if label_count(name) == 1 => {
+                    warnings.push(Warning::TopLevelDomain(name.to_owned()));
+                }
+                Subject::Prefix(network) if prefix::is_own(network) => {
+                    warnings.push(Warning::OwnAddresses(name.to_owned()));
+                }
+                Subject::Name | Subject::Port(_) | Subject::Prefix(_) => {}
             }
             let both = LOCAL_ALLOW | LOCAL_BLOCK;
             if entry.categories & both == both {
@@ -162,10 +170,14 @@ impl Table {
         if by_name.is_empty() {
             return warnings;
         }
+        let covers_others = by_name.keys().any(|name| !is_name(name));
         let mut changes = Vec::new();
         for (index, (name, entry)) in self.iter().enumerate() {
-            let mut found = suffixes(name).filter_map(|suffix| by_name.get_key_value(suffix));
-            let Some((by, protector)) = found.next() else { continue };
+            if !is_name(name) && !covers_others {
+                continue;
+            }
+            let found = above(name, |over| by_name.get_key_value(over));
+            let Some((by, protector)) = found else { continue };
             if entry.categories & !harmless != 0 {
                 warnings.push(Warning::Protected { name: name.to_owned(), by: (*by).to_owned() });
             }
@@ -189,20 +201,29 @@ impl Table {
         if by_name.is_empty() {
             return;
         }
+        let covers_others = by_name.keys().any(|name| !is_name(name));
         let mut changes = Vec::new();
         for (index, (name, entry)) in self.iter().enumerate() {
-            let bits = suffixes(name).filter_map(|suffix| by_name.get(suffix));
-            let bits = bits.fold(0, |all, categories| all | categories & excepted);
+            if !is_name(name) && !covers_others {
+                continue;
+            }
+            let mut bits = 0;
+            above(name, |over| {
+                bits |= by_name.get(over).map_or(0, |categories| categories & excepted);
+                None::<()>
+            });
             if bits == 0 {
                 continue;
             }
             // What is listed by exceptions alone is in the categories of the name above it that is not.
             let own = entry.categories & !excepted != 0;
-            let known = |suffix: &str| self.get(suffix).map(|(_, entry)| entry);
-            let above = suffixes(name).skip(1).filter_map(known);
-            let above = above.filter(|_| !own).find(|entry| entry.categories & !excepted != 0);
-            // To those who have no exception such a name is as unlisted as it was; ports are not judged for that.
-            let without = if own || super::is_port(name) { 0 } else { UNLISTED };
+            let known = |over: &str| {
+                let (_, entry) = self.get(over).filter(|_| over != name)?;
+                (entry.categories & !excepted != 0).then_some(entry)
+            };
+            let above = if own { None } else { above(name, known) };
+            // To those who have no exception such a name is as unlisted as it was; nothing else is judged for that.
+            let without = if own || !is_name(name) { 0 } else { UNLISTED };
             let categories = above.map_or(without, |above| above.categories & !excepted);
             let list = above.map_or(entry.list, |above| above.list);
             changes.push((index, categories | bits, list));

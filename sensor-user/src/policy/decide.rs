@@ -4,18 +4,22 @@
 //! beats one it blocks, and that beats one it is told of. Having no listed suffix is a category too. A name with a
 //! suffix that is locked does not pass, whatever else is listed.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use sensor_ebpf::abi::{DomainEntry, LOCKED, Verdict};
 use sensor_ebpf::policy::{decide, told_with};
 
-use super::name::{label_count, suffixes};
+use super::name::label_count;
+use super::subject::{Subject, above, is_name};
 use super::{GroupId, Policy};
 
 /// A listed name that covers another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed<'policy> {
-    /// The name.
+    /// The name, port or prefix.
     pub name: &'policy str,
-    /// Its labels.
+    /// Its labels, or bits of a prefix.
     pub depth: usize,
     /// What is known of it.
     pub entry: DomainEntry,
@@ -58,11 +62,11 @@ impl Policy {
         if locked.is_some() {
             return Decision { verdict: Verdict::Block, listed: None, locked };
         }
-        let listed = self.covering(name).next();
+        let listed = self.covering_first(name);
         let masks = self.masks(group);
         let categories = listed.map_or(0, |listed| listed.entry.categories);
-        // A port that is not listed is not judged.
-        let verdict = if categories == 0 && super::is_port(name) {
+        // A port or an address that is not listed is not judged.
+        let verdict = if categories == 0 && !is_name(name) {
             Verdict::Allow
         } else {
             decide(categories, &masks)
@@ -70,12 +74,34 @@ impl Policy {
         Decision { verdict, listed, locked: None }
     }
 
-    /// The entries that cover a canonical name, deepest first.
-    pub(crate) fn covering(&self, name: &str) -> impl Iterator<Item = Listed<'_>> {
-        suffixes(name).filter_map(|suffix| {
-            let (name, entry) = self.table.get(suffix)?;
-            Some(Listed { name, depth: label_count(name), entry })
-        })
+    /// Decides by the address that a flow goes to.
+    pub fn decide_address(&self, address: IpAddr, group: GroupId) -> Decision<'_> {
+        self.decide(&IpNet::from(address.to_canonical()).to_string(), group)
+    }
+
+    /// The entry that decides for a canonical name, port or prefix: the deepest that covers it.
+    pub(crate) fn covering_first(&self, entry: &str) -> Option<Listed<'_>> {
+        above(entry, |over| self.listed_as(over))
+    }
+
+    /// The entries that cover a canonical name, port or prefix, deepest first.
+    pub(crate) fn covering(&self, entry: &str) -> Vec<Listed<'_>> {
+        let mut covering = Vec::new();
+        above(entry, |over| {
+            covering.extend(self.listed_as(over));
+            None::<()>
+        });
+        covering
+    }
+
+    fn listed_as(&self, entry: &str) -> Option<Listed<'_>> {
+        let (name, entry) = self.table.get(entry)?;
+        let depth = match Subject::of(name) {
+            Subject::Name => label_count(name),
+            Subject::Port(_) => 1,
+            Subject::Prefix(network) => network.prefix_len().into(),
+        };
+        Some(Listed { name, depth, entry })
     }
 }
 

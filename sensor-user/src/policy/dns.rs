@@ -95,7 +95,7 @@ impl Policy {
     pub fn canaries(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
         CANARIES.into_iter().map(|name| {
             let nothing = DomainEntry::default();
-            let listed = self.covering(name).next().map_or(nothing, |listed| listed.entry);
+            let listed = self.covering_first(name).map_or(nothing, |listed| listed.entry);
             (name, DomainEntry { canary: 1, ..listed })
         })
     }

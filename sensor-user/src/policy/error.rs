@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::member::Member;
 use super::name::NameError;
 use crate::lists::{Format, ListError, ListFault};
 
@@ -335,6 +336,27 @@ pub enum Fault {
         and 2000::/3 or fc00::/7 for IPv6"
     )]
     PrefixMapped(String),
+    /// No MAC address.
+    #[error("`{0}` is no MAC address: write one such as 00:53:0a:00:00:07")]
+    Mac(String),
+    /// No VLAN identifier.
+    #[error("{0} is no VLAN: write a number from 1 to 4094")]
+    Vlan(u16),
+    /// No name of an interface.
+    #[error("`{0}` is no interface: write its name as `ip link` shows it, at most 15 bytes")]
+    Interface(String),
+    /// No name of a person or a role.
+    #[error("`{0}` is no user or role: write 1 to {max} bytes without control characters",
+        max = super::member::USER_BYTES_MAX)]
+    User(String),
+    /// Something that puts a device into two groups.
+    #[error("{member} is already in group `{group}`: remove one")]
+    MemberTwice {
+        /// What.
+        member: Member,
+        /// The group that has it.
+        group: String,
+    },
     /// Equal prefixes.
     #[error("prefix {prefix} is already in group `{group}`: remove one")]
     PrefixTwice {

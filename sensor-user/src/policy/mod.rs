@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use sensor_ebpf::abi::{DomainEntry, GroupMasks, LOCKED, PORTS_MAX};
+use sensor_ebpf::abi::{DomainEntry, GroupMasks, LISTED_PREFIXES_MAX, LOCKED, PORTS_MAX};
 
 mod block_page;
 mod category;
@@ -31,12 +31,15 @@ mod group;
 mod import;
 mod list;
 mod locked;
+pub mod member;
 pub mod name;
 mod named;
 pub mod no_name;
 mod port;
+mod prefix;
 mod schedule;
 mod source;
+mod subject;
 mod warning;
 mod why;
 
@@ -48,7 +51,9 @@ use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_m
 use self::group::{Group, Groups};
 use self::list::{Header, Sources};
 use self::locked::Locked;
+use self::member::{Device, Member};
 use self::schedule::{Active, Calendar};
+use self::subject::{Subject, is_name};
 use crate::lists::Report;
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
@@ -153,13 +158,7 @@ impl Policy {
         let locked = Locked::of(hashes);
         let of_protected = table.iter().filter(|(_, entry)| entry.categories & protected != 0);
         locked.check(&lists, of_protected.map(|(name, _)| name))?;
-        let ports = table.iter().filter(|(name, _)| is_port(name)).count();
-        if ports > PORTS_MAX as usize {
-            let remedy = "list those that devices of yours use";
-            let fault =
-                Fault::TooMany { what: "ports in all lists", max: PORTS_MAX as usize, remedy };
-            return Err(PolicyError::of_file(path, fault));
-        }
+        check_numbers(&table).map_err(|fault| PolicyError::of_file(path, fault))?;
         let PolicyFile {
             version,
             categories,
@@ -238,15 +237,30 @@ impl Policy {
 
     /// Every listed name, in order, with its entry.
     pub fn entries(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
-        self.table.iter().filter(|(name, _)| !is_port(name))
+        self.table.iter().filter(|(name, _)| is_name(name))
     }
 
     /// Every listed port, with its entry.
     pub fn ports(&self) -> impl Iterator<Item = (Port, DomainEntry)> {
-        self.table.iter().filter_map(|(name, entry)| Some((Port::parse(name)?.ok()?, entry)))
+        self.subjects().filter_map(|(subject, entry)| match subject {
+            Subject::Port(port) => Some((port, entry)),
+            Subject::Name | Subject::Prefix(_) => None,
+        })
     }
 
-    /// Number of listed names and ports, the locked ones too.
+    /// Every listed prefix, with its entry.
+    pub fn prefixes(&self) -> impl Iterator<Item = (IpNet, DomainEntry)> {
+        self.subjects().filter_map(|(subject, entry)| match subject {
+            Subject::Prefix(network) => Some((network, entry)),
+            Subject::Name | Subject::Port(_) => None,
+        })
+    }
+
+    fn subjects(&self) -> impl Iterator<Item = (Subject, DomainEntry)> {
+        self.table.iter().map(|(name, entry)| (Subject::of(name), entry))
+    }
+
+    /// Number of listed names, ports and prefixes, the locked ones too.
     pub fn entry_count(&self) -> usize {
         self.table.len() + self.locked.len()
     }
@@ -263,7 +277,22 @@ impl Policy {
 
     /// The group of a device's address, by longest prefix.
     pub fn group_of(&self, address: IpAddr) -> GroupId {
-        self.groups.of(address)
+        self.group_of_device(&Device::at(address))
+    }
+
+    /// The group of a device, by all that is known of it.
+    pub fn group_of_device(&self, device: &Device<'_>) -> GroupId {
+        self.groups.of(device)
+    }
+
+    /// The group of who is logged in; none where no group names them.
+    pub fn group_of_login(&self, user: &str, roles: &[String]) -> Option<GroupId> {
+        self.groups.of_login(user, roles)
+    }
+
+    /// What puts devices into groups beside prefixes and logins.
+    pub fn members(&self) -> impl Iterator<Item = (&Member, GroupId)> {
+        self.groups.members()
     }
 
     /// The group of a name.
@@ -328,9 +357,23 @@ impl Policy {
     }
 }
 
-/// No name has a slash.
-fn is_port(name: &str) -> bool {
-    name.contains('/')
+/// More ports or prefixes than the kernel holds.
+fn check_numbers(table: &Table) -> Result<(), Fault> {
+    let (mut ports, mut prefixes) = (0, 0);
+    for (name, _) in table.iter() {
+        match Subject::of(name) {
+            Subject::Name => {}
+            Subject::Port(_) => ports += 1,
+            Subject::Prefix(_) => prefixes += 1,
+        }
+    }
+    let check = |found: u32, what, max: u32, remedy| match found {
+        found if found > max => Err(Fault::TooMany { what, max: max as usize, remedy }),
+        _ => Ok(()),
+    };
+    check(ports, "ports in all lists", PORTS_MAX, "list those that devices of yours use")?;
+    let remedy = "join neighbouring prefixes, or drop lists that no group blocks";
+    check(prefixes, "addresses and prefixes in all lists", LISTED_PREFIXES_MAX, remedy)
 }
 
 /// The lists that are written in the policy file itself, by index: none, local rules, exceptions of each kind.

@@ -7,9 +7,11 @@ use std::borrow::Cow;
 use std::iter::successors;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use sensor_ebpf::abi::{LISTED_LABELS_MAX, NAME_MAX};
 
 use super::port::Port;
+use super::prefix;
 
 /// Bytes of one label (RFC 1035 section 2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
@@ -32,9 +34,20 @@ pub enum NameError {
     /// Deeper than the kernel looks.
     #[error("has {0} labels: at most {LISTED_LABELS_MAX} are looked up, list a shorter suffix")]
     TooManyLabels(usize),
-    /// An IPv4 or IPv6 address.
-    #[error("is an address: lists hold names only, remove the line")]
+    /// Some spelling of an address.
+    #[error("is an address, and not as lists have them: write one such as 192.0.2.7 or 2001:db8::7")]
     Address,
+    /// An address and no length behind it.
+    #[error("is no prefix: write an address and a length, such as 192.0.2.0/24")]
+    Prefix,
+    /// Address bits beyond the length.
+    #[error("has bits beyond its length: write {0}")]
+    HostBits(IpNet),
+    /// An IPv6 prefix with IPv4 addresses in it.
+    #[error(
+        "covers IPv4-mapped addresses: write the IPv4 prefix itself, and 2000::/3 for IPv6"
+    )]
+    Mapped(IpNet),
     /// An asterisk anywhere but in front.
     #[error(
         "has a wildcard inside: an entry covers everything under it, write the part after `*.`"
@@ -68,12 +81,14 @@ pub fn canonical(input: &str) -> Result<Cow<'_, str>, NameError> {
     Ok(name)
 }
 
-/// The canonical form of a name that is to be listed: `*.` in front is dropped, the depth bounded. Or that of a
-/// [`Port`], which no name can be mistaken for.
+/// The canonical form of what is to be listed: a name, a [`Port`], or an address or prefix. None can be mistaken for another.
 pub fn listed(input: &str) -> Result<Cow<'_, str>, NameError> {
-    if let Some(port) = Port::canonical(input) {
-        return port;
-    }
+    let other = Port::canonical(input).or_else(|| prefix::canonical(input));
+    other.unwrap_or_else(|| listed_name(input))
+}
+
+/// The canonical form of a name that is to be listed: `*.` in front is dropped, the depth bounded.
+pub fn listed_name(input: &str) -> Result<Cow<'_, str>, NameError> {
     let name = canonical(input.strip_prefix("*.").unwrap_or(input))?;
     match label_count(&name) {
         labels if labels > LISTED_LABELS_MAX => Err(NameError::TooManyLabels(labels)),
@@ -185,16 +200,16 @@ mod tests {
             (".example.org", NameError::EmptyLabel),
             ("a..org", NameError::EmptyLabel),
             ("example.org..", NameError::EmptyLabel),
-            ("192.0.2.1", NameError::Address),
             ("192.0.2.1.", NameError::Address),
             ("127.1", NameError::Address),
-            ("2001:db8::1", NameError::Address),
             ("[2001:db8::1]", NameError::Address),
             ("*", NameError::Wildcard),
             ("www.*.example", NameError::Wildcard),
             ("*.*.example", NameError::Wildcard),
             ("https://example.org/", NameError::Character(':')),
             ("example.org/path", NameError::Character('/')),
+            ("192.0.2.1/24", NameError::HostBits("192.0.2.0/24".parse().unwrap())),
+            ("192.0.2.0/a", NameError::Prefix),
             ("exa mple.org", NameError::Character(' ')),
             ("exa\0mple.org", NameError::Character('\0')),
             ("a\u{2100}.example", NameError::Character('/')),

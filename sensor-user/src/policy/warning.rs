@@ -21,6 +21,8 @@ pub enum Warning {
     AllowedAndBlocked(String),
     /// An entry covers a whole top-level domain.
     TopLevelDomain(String),
+    /// An entry covers addresses that are nobody's in particular: those of this site may be among them.
+    OwnAddresses(String),
     /// An exception that has run out.
     ExceptionOver {
         /// Its name.
@@ -49,6 +51,10 @@ impl fmt::Display for Warning {
             Self::TopLevelDomain(name) => {
                 write!(f, "`{name}` is a top-level domain: everything under it is covered")
             }
+            Self::OwnAddresses(prefix) => write!(
+                f,
+                "`{prefix}` has addresses of sites of their own: flows within this one may be covered"
+            ),
             Self::ExceptionOver { name, line } => {
                 write!(f, "the exception for `{name}` in line {line} has run out: remove it")
             }

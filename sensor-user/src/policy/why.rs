@@ -13,12 +13,13 @@ use super::compile::Row;
 use super::decide::Listed;
 use super::name::{self, NameError};
 use super::port::Port;
-use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy};
+use super::subject::is_name;
+use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy, prefix};
 
 /// The explanation of one verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Why {
-    /// The name or port asked for, canonical.
+    /// The name, port or prefix asked for, canonical.
     pub name: String,
     /// The name of its [`Verdict`].
     pub verdict: &'static str,
@@ -56,7 +57,7 @@ pub struct Canary {
 pub struct Finding {
     /// The listed name.
     pub entry: String,
-    /// Its labels.
+    /// Its labels, or bits of a prefix.
     pub depth: usize,
     /// The name of the [`Verdict`] it gives.
     pub says: &'static str,
@@ -90,14 +91,15 @@ pub struct Witness {
 }
 
 impl Policy {
-    /// Explains the verdict of a name or a port for a group; `today` is what the ages of lists count to.
+    /// Explains the verdict of a name, a port, an address or a prefix for a group; `today` is what the ages of lists count to.
     pub fn why(&self, name: &str, group: GroupId, today: Date) -> Result<Why, NameError> {
-        let name = Port::canonical(name).unwrap_or_else(|| name::canonical(name))?;
+        let other = Port::canonical(name).or_else(|| prefix::canonical(name));
+        let name = other.unwrap_or_else(|| name::canonical(name))?;
         if let Some(list) = self.locked.list_of(&name) {
             return Ok(self.why_locked(name.into_owned(), list, group));
         }
         let mut findings =
-            self.covering(&name).map(|listed| (listed, self.finding(listed, group, today)));
+            self.covering(&name).into_iter().map(|listed| (listed, self.finding(listed, group, today)));
         let because = findings.next();
         let canary = self.canary(&name, group, because.as_ref().map(|(listed, _)| listed));
         let overruled = findings.map(|(_, finding)| finding).collect();
@@ -105,9 +107,9 @@ impl Policy {
         let unlogged = self.leaves_out(group, categories);
         let is_protected = self.is_unlogged(categories);
         let because = because.map(|(_, finding)| finding);
-        // A port that is not listed is not judged.
-        let is_port = super::is_port(&name);
-        let unlisted = if is_port { Verdict::Allow } else { decide(0, &self.masks(group)) }.name();
+        // A port or an address that is not listed is not judged.
+        let verdict = if is_name(&name) { decide(0, &self.masks(group)) } else { Verdict::Allow };
+        let unlisted = verdict.name();
         Ok(Why {
             verdict: because.as_ref().map_or(unlisted, |finding| finding.says),
             name: name.into_owned(),
@@ -182,7 +184,8 @@ impl Policy {
         if !self.is_unlogged(listed.entry.categories) || is_protected(listed.name) {
             return None;
         }
-        self.covering(listed.name).map(|above| above.name).find(|name| is_protected(name))
+        let above = self.covering(listed.name).into_iter().map(|above| above.name);
+        above.into_iter().find(|name| is_protected(name))
     }
 
     fn witness(&self, name: &str, row: &Row, today: Date) -> Witness {
@@ -402,7 +405,7 @@ mod tests {
         let policy =
             load(&[("policy.toml", POLICY), ("piracy", ""), ("drugs", ""), ("help", "")]).unwrap();
         let today = "2026-01-31".parse().unwrap();
-        let why = policy.why("192.0.2.1", GroupId::default(), today);
+        let why = policy.why("192.0.2.1.", GroupId::default(), today);
         assert_eq!(why, Err(NameError::Address));
     }
 }

@@ -1,19 +1,24 @@
 //! Groups of devices: the prefixes they are in, and what each category means to them.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks, NoName, QuicRule, UNLISTED};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+mod members;
+
+use self::members::Members;
 use super::category::{Categories, EVERYTHING_ID, LOCAL_ALLOW, LOCAL_BLOCK};
 use super::dns::{self, RawDns};
 use super::during::{self, During, RawDuring};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
+use super::member::{Device, Member};
 use super::named::Named;
 use super::no_name::{NoNameRules, RawNoName};
+use super::prefix::MAPPED;
 use super::schedule::{Active, Calendar};
 use super::source::Source;
 
@@ -22,9 +27,6 @@ pub const PREFIXES_MAX: usize = 4096;
 
 /// Name of the group of devices that are in no prefix.
 pub const DEFAULT_GROUP: &str = "default";
-
-/// IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
-const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 /// A group of one policy; 0 is the default group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -37,6 +39,16 @@ pub(crate) struct RawGroup {
     name: Spanned<String>,
     #[serde(default)]
     prefixes: Vec<Spanned<String>>,
+    #[serde(default)]
+    users: Vec<Spanned<String>>,
+    #[serde(default)]
+    roles: Vec<Spanned<String>>,
+    #[serde(default)]
+    macs: Vec<Spanned<String>>,
+    #[serde(default)]
+    vlans: Vec<Spanned<u16>>,
+    #[serde(default)]
+    interfaces: Vec<Spanned<String>>,
     #[serde(default)]
     block: Vec<Spanned<String>>,
     #[serde(default)]
@@ -104,6 +116,7 @@ pub(crate) struct Groups {
     default: GroupId,
     /// Longest first, so that the first that contains an address is the longest that does.
     prefixes: Vec<(IpNet, GroupId)>,
+    members: Members,
 }
 
 impl Group {
@@ -152,6 +165,7 @@ impl Groups {
     ) -> Result<Self, PolicyError> {
         let mut groups: Vec<Group> = Vec::with_capacity(raw.len() + 1);
         let mut prefixes: Vec<(IpNet, GroupId)> = Vec::new();
+        let mut members = Members::default();
         groups.push(Group {
             name: DEFAULT_GROUP.to_owned(),
             base: GroupMasks::default(),
@@ -173,6 +187,7 @@ impl Groups {
                 check_new(source, prefix, network, &prefixes, raw)?;
                 prefixes.push((network, id));
             }
+            members.declare(source, group, id, raw)?;
             let own = prefixes.iter().skip(first).map(|(network, _)| *network).collect();
             let name = group.name.get_ref().clone();
             let during =
@@ -197,7 +212,7 @@ impl Groups {
         }
         let default = GroupId(u16::try_from(default + 1).unwrap_or_default());
         prefixes.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
-        Ok(Self { all: groups, default, prefixes })
+        Ok(Self { all: groups, default, prefixes, members })
     }
 
     /// Puts the masks in force that hold while these schedules are on; `allowed` are further bits a group allows.
@@ -232,12 +247,39 @@ impl Groups {
         self.all.get(usize::from(id.0))
     }
 
-    /// The group of the longest prefix that has the address.
-    pub(crate) fn of(&self, address: IpAddr) -> GroupId {
-        let address = address.to_canonical();
-        let longest = self.prefixes.iter().find(|(network, _)| network.contains(&address));
-        longest.map_or(GroupId::default(), |(_, group)| *group)
+    /// What puts devices into groups beside prefixes.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&Member, GroupId)> {
+        self.members.iter()
     }
+
+    /// The group of who is logged in: by name, else the first that has a role of theirs. `None`: no group names them.
+    pub(crate) fn of_login(&self, user: &str, roles: &[String]) -> Option<GroupId> {
+        let of_role = |role: &String| self.members.get(Member::Role(role.clone()));
+        self.members
+            .get(Member::User(user.to_owned()))
+            .or_else(|| roles.iter().filter_map(of_role).min())
+    }
+
+    /// The group of a device, by what is known of it.
+    pub(crate) fn of(&self, device: &Device<'_>) -> GroupId {
+        let Device { address, user, roles, mac, vlan, interface } = *device;
+        let address = address.to_canonical();
+        let prefixes = || self.prefixes.iter();
+        let longest = || prefixes().find(|(network, _)| network.contains(&address));
+        let get = |member: Member| self.members.get(member);
+        user.and_then(|user| self.of_login(user, roles))
+            .or_else(|| mac.and_then(|mac| get(Member::Mac(mac))))
+            .or_else(|| longest().map(|(_, group)| *group))
+            .or_else(|| vlan.and_then(|vlan| get(Member::Vlan(vlan))))
+            .or_else(|| interface.and_then(|name| get(Member::Interface(name.to_owned()))))
+            .unwrap_or_default()
+    }
+}
+
+/// The name of a group in the order of their declarations.
+fn name_of(id: GroupId, groups: &[RawGroup]) -> String {
+    let group = groups.get(usize::from(id.0).wrapping_sub(1));
+    group.map_or(DEFAULT_GROUP, |group| group.name.get_ref()).to_owned()
 }
 
 fn dns_rules(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<DnsRules, PolicyError> {
@@ -317,7 +359,6 @@ fn parse_prefix(source: &Source, raw: &Spanned<String>) -> Result<IpNet, PolicyE
         };
         return Err(source.fail(&raw.span(), fault));
     }
-    // The kernel keeps IPv4 addresses mapped into IPv6, where such a prefix would catch them too.
     if let IpNet::V6(network) = network
         && (network.contains(&MAPPED) || MAPPED.contains(&network))
     {
@@ -335,8 +376,7 @@ fn check_new(
 ) -> Result<(), PolicyError> {
     let fail = |fault| Err(source.fail(&raw.span(), fault));
     if let Some((_, id)) = prefixes.iter().find(|(taken, _)| *taken == network) {
-        let group = groups.get(usize::from(id.0).wrapping_sub(1));
-        let group = group.map_or(DEFAULT_GROUP, |group| group.name.get_ref()).to_owned();
+        let group = name_of(*id, groups);
         return fail(Fault::PrefixTwice { prefix: network.to_string(), group });
     }
     if prefixes.len() == PREFIXES_MAX {
@@ -347,132 +387,4 @@ fn check_new(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::fixture::{check_error, load};
-    use super::*;
-
-    const GROUPS: &str = r#"
-        version = "1"
-        default_group = "student"
-
-        [[group]]
-        name = "student"
-        prefixes = ["10.0.0.0/8", "2001:db8::/32"]
-
-        [[group]]
-        name = "staff"
-        prefixes = ["10.20.0.0/16", "10.0.0.7", "2001:db8:20::/48"]
-
-        [[group]]
-        name = "lab"
-        prefixes = ["10.20.30.0/24"]
-    "#;
-
-    #[test]
-    fn the_longest_prefix_names_the_group() {
-        let policy = load(&[("policy.toml", GROUPS)]).unwrap();
-        for (address, group) in [
-            ("10.1.2.3", "student"),
-            ("10.0.0.7", "staff"),
-            ("10.0.0.8", "student"),
-            ("10.20.0.1", "staff"),
-            ("10.20.30.1", "lab"),
-            ("10.20.31.1", "staff"),
-            ("::ffff:10.20.30.1", "lab"),
-            ("192.0.2.1", "default"),
-            ("2001:db8::1", "student"),
-            ("2001:db8:20::1", "staff"),
-            ("2001:db9::1", "default"),
-        ] {
-            let id = policy.group_of(address.parse().unwrap());
-            assert_eq!(policy.group_name(id), group, "{address}");
-        }
-    }
-
-    #[test]
-    fn the_default_group_has_the_masks_it_names() {
-        let policy = load(&[("policy.toml", GROUPS)]).unwrap();
-        let groups: Vec<_> = policy.groups().collect();
-        assert_eq!(groups[0].1, "default");
-        assert_eq!(groups[0].2, groups[1].2);
-        assert!(groups[0].3.is_empty());
-    }
-
-    #[test]
-    fn quic_is_inspected_unless_the_group_says_otherwise() {
-        let rule = |text: &str| {
-            let groups = format!(
-                "version = \"1\"\ndefault_group = \"staff\"\n[[group]]\nname = \"staff\"\n{text}"
-            );
-            let policy = load(&[("policy.toml", &groups)]).unwrap();
-            let group = policy.group_named("staff").unwrap();
-            let refused = policy.why_no_name(NoName::QuicRefused, group);
-            (policy.masks(group).quic, refused.verdict, refused.because)
-        };
-        let passes = "the group's `quic`: it passes, and is counted".to_owned();
-        let inspected = (QuicRule::Inspect as u64, "undecided", passes.clone());
-        assert_eq!(rule(""), inspected);
-        assert_eq!(rule("quic = \"inspect\""), inspected);
-        assert_eq!(rule("quic = \"allow\""), (QuicRule::Allow as u64, "undecided", passes));
-        let dropped = (QuicRule::Drop as u64, "block", "the group's `quic`".to_owned());
-        assert_eq!(rule("quic = \"drop\""), dropped);
-        // No table of reasons takes it back: it is not one of them.
-        assert_eq!(rule("quic = \"drop\"\nno_name = { block = [], alert = [] }"), dropped);
-    }
-
-    #[test]
-    fn faults_of_groups() {
-        check_error(
-            "[[group]]\nname = \"staff\"\nquic = \"deny\"",
-            "policy.toml:5: unknown variant `deny`, expected one of `inspect`, `drop`, `allow`: \
-                rules/README.md shows the grammar",
-        );
-        let group = |extra: &str| format!("group = [{{ name = \"staff\", {extra} }}]");
-        check_error(
-            "group = [{ name = \"staff\" }, { name = \"staff\" }]",
-            "policy.toml:3: group `staff` is declared twice: rename or remove one",
-        );
-        check_error(
-            "group = [{ name = \"default\" }]",
-            "policy.toml:3: group `default` is reserved: choose another name",
-        );
-        check_error(
-            "group = [{ name = \"student\" }]",
-            "policy.toml:2: there is no group `staff`: declare it, or write one of student",
-        );
-        check_error(
-            "group = [\n{ name = \"staff\", prefixes = [\"10.0.0.0/8\"] },\n\
-                { name = \"student\", prefixes = [\n\"10.0.0.0/8\"] }]",
-            "policy.toml:6: prefix 10.0.0.0/8 is already in group `staff`: remove one",
-        );
-        check_error(
-            &group("prefixes = [\"10.20.1.0/16\"]"),
-            "policy.toml:3: prefix 10.20.1.0/16 has bits beyond its length: write 10.20.0.0/16",
-        );
-        check_error(
-            &group("prefixes = [\"10.20\"]"),
-            "policy.toml:3: `10.20` is no prefix: \
-                write an address and a length, such as 10.20.0.0/16",
-        );
-        check_error(
-            &group("prefixes = [\"::/0\"]"),
-            "policy.toml:3: prefix ::/0 covers IPv4-mapped addresses: \
-                write the IPv4 prefix itself, and 2000::/3 or fc00::/7 for IPv6",
-        );
-        check_error(
-            &group("block = [\"guns\"]"),
-            "policy.toml:3: there is no category `guns`: declare it, or write one of ",
-        );
-        let category = "category = [{ id = \"a\", title = \"\", covers = \"\" }]\n";
-        check_error(
-            &format!("{category}{}", group("block = [\"a\"], allow = [\"a\"]")),
-            "policy.toml:4: group `staff` names category `a` twice: \
-                keep it in one of block, alert, allow",
-        );
-        let many: Vec<_> = (0..256).map(|number| format!("{{ name = \"g{number}\" }}")).collect();
-        check_error(
-            &format!("group = [{}]", many.join(", ")),
-            "policy.toml:3: more than 255 groups: join groups with equal rules",
-        );
-    }
-}
+mod tests;

@@ -1,0 +1,78 @@
+//! Who is logged in where. A login puts the device at an address into a group that names the person, or a role of
+//! theirs, until somebody else logs in there or they log out.
+//!
+//! What is known is kept in a file beside the records, so that it outlives the daemon.
+
+mod journal;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::journal::{Journal, JournalError};
+use crate::policy::{GroupId, Policy};
+
+/// Logins that are known at one time: what the kernel's table has room for.
+pub const LOGINS_MAX: usize = sensor_ebpf::abi::MEMBERS_MAX as usize;
+
+/// Roles of one person that count.
+pub const ROLES_MAX: usize = 64;
+
+/// Somebody at an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Who, as [`crate::policy::member::user`] makes it.
+    pub user: String,
+    /// Their roles, as it makes them; at most [`ROLES_MAX`].
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+impl Login {
+    /// The group that a policy puts them into; none where no group names them.
+    pub fn group(&self, policy: &Policy) -> Option<GroupId> {
+        policy.group_of_login(&self.user, &self.roles)
+    }
+}
+
+/// Everybody who is logged in, by address.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logins(BTreeMap<IpAddr, Login>);
+
+impl Logins {
+    /// Who is at an address now: nobody, where there is no login. False where there is no room for one more.
+    #[must_use]
+    pub fn set(&mut self, address: IpAddr, login: Option<Login>) -> bool {
+        let address = address.to_canonical();
+        let Some(login) = login else {
+            self.0.remove(&address);
+            return true;
+        };
+        let has_room = self.0.len() < LOGINS_MAX || self.0.contains_key(&address);
+        if has_room {
+            self.0.insert(address, login);
+        }
+        has_room
+    }
+
+    /// Who is at an address.
+    pub fn at(&self, address: IpAddr) -> Option<&Login> {
+        self.0.get(&address.to_canonical())
+    }
+
+    /// Everybody.
+    pub fn iter(&self) -> impl Iterator<Item = (IpAddr, &Login)> {
+        self.0.iter().map(|(address, login)| (*address, login))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nobody is logged in.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
