@@ -27,9 +27,11 @@ pub mod flag {
     pub const CWR: u8 = 128;
 }
 
-/// One TCP segment or UDP datagram between two ends, to be built with [`Frame::bytes`].
+/// One TCP segment, UDP datagram or other packet between two ends, to be built with [`Frame::bytes`].
 #[derive(Clone, Debug)]
 pub struct Frame {
+    /// Ethernet address that the frame comes from.
+    pub source_mac: [u8; 6],
     /// Sender's address.
     pub source: IpAddr,
     /// Receiver's address, of the same family.
@@ -96,6 +98,8 @@ pub enum Transport {
     },
     /// UDP.
     Udp,
+    /// Another IP protocol, whose packets are all payload here.
+    Other(u8),
 }
 
 impl Frame {
@@ -110,6 +114,7 @@ impl Frame {
             (Ipv4Addr::new(10, 20, 0, 5).into(), Ipv4Addr::new(192, 0, 2, 9).into())
         };
         Self {
+            source_mac: DEVICE_MAC,
             source,
             destination,
             source_port: 50_000,
@@ -189,7 +194,7 @@ impl Frame {
 
     /// The frame from its Ethernet header on, without FCS.
     pub fn bytes(&self) -> Vec<u8> {
-        let mut frame = [GATEWAY_MAC, DEVICE_MAC].concat();
+        let mut frame = [GATEWAY_MAC, self.source_mac].concat();
         for (protocol, identifier) in &self.tags {
             frame.extend(protocol.to_be_bytes());
             frame.extend(identifier.to_be_bytes());
@@ -228,6 +233,7 @@ impl Frame {
         match self.transport {
             Transport::Tcp { .. } => 6,
             Transport::Udp => 17,
+            Transport::Other(protocol) => protocol,
         }
     }
 
@@ -276,6 +282,7 @@ impl Frame {
                 segment.extend([0, 0]);
                 6
             }
+            Transport::Other(_) => return self.payload.clone(),
         };
         segment.extend(&self.payload);
         let sum = transport_checksum(self.source, self.destination, self.protocol(), &segment)

@@ -48,8 +48,10 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 /// Decides by where the flow goes, once. `None`: it goes on.
 #[inline(always)]
 fn decide_opening(ctx: &XdpContext, examination: &mut Examination, row: Row) -> Option<Decision> {
-    let policy = maps::control()?.policy;
+    let control = maps::control()?;
+    let policy = control.policy;
     let uses = group::uses_of(policy);
+    examination.epoch = control.epoch(policy, examination.event.key.lan_address);
     let is_fresh = match flows::find(&examination.event.key) {
         // SAFETY: the pointer is a live map value.
         Some(flow) => open(ctx, examination, unsafe { &mut *flow }, policy, uses),
@@ -79,6 +81,10 @@ fn open(
     if !carries_names {
         // The next packet comes here no more.
         flow.phase = Phase::Done as u8;
+    }
+    if flow.judged == 0 {
+        // What is listed later ends it, though it may never have a name.
+        flow.judged = examination.epoch;
     }
     if uses & uses::FLEETING != 0 && flow.policy == 0 {
         flow.group = judge::group_now(ctx, examination, policy) as u16;

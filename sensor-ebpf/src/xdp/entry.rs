@@ -217,8 +217,8 @@ fn between_requests(flow: &Flow, sight: &Sight<'_>, packet: &Packet) -> Plan {
 #[inline(always)]
 fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
     let packet = &seen.packet;
-    let by_destination = flow.no_name == NoName::ListedPort as u8
-        || flow.no_name == NoName::ListedAddress as u8;
+    let by_destination =
+        flow.no_name == NoName::ListedPort as u8 || flow.no_name == NoName::ListedAddress as u8;
     if packet.protocol == UDP {
         if by_destination {
             return Plan::Drop;

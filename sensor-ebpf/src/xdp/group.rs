@@ -16,16 +16,20 @@ pub(crate) fn uses_of(policy: u32) -> u32 {
     maps::control().map_or(0, |control| control.uses[(policy & 1) as usize])
 }
 
-/// The group of the device whose flow the packet belongs to.
+/// The group of the device whose flow the packet belongs to, kept in the event.
 #[inline(always)]
-pub(crate) fn of(ctx: &XdpContext, examination: &Examination, policy: u32) -> u32 {
+pub(crate) fn of(ctx: &XdpContext, examination: &mut Examination, policy: u32) -> u32 {
     let device = examination.event.key.lan_address;
-    if examination.packet.source == device {
+    let group = if examination.packet.source == device {
         of_sender(ctx, device, examination.counters, policy)
     } else {
         // What else the frame tells is of the other end.
         of_address(device, policy)
-    }
+    };
+    examination.event.group = group as u16;
+    // Through memory, where the verifier forgets by which way it was found: else it walks what follows once for each.
+    // SAFETY: the place was written to just now.
+    u32::from(unsafe { (&raw const examination.event.group).read_volatile() })
 }
 
 /// The group of who sent this frame, at the interface with these counters.

@@ -365,8 +365,8 @@ fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
     }
     flow.policy = event.policy;
     flow.group = event.group;
-    let by_destination = event.no_name == NoName::ListedPort as u8
-        || event.no_name == NoName::ListedAddress as u8;
+    let by_destination =
+        event.no_name == NoName::ListedPort as u8 || event.no_name == NoName::ListedAddress as u8;
     if event.no_name == NoName::Named as u8 {
         flow.name_hash = event.name_hash;
         flow.categories = event.categories;

@@ -18,10 +18,10 @@ use sensor_ebpf::quic::{
 
 use crate::account::Row;
 use crate::budget;
+use crate::group::{self, masks_of};
 use crate::handshake::{self, Fate, carry_out, followed, nameless};
 use crate::held;
 use crate::initial::{self, Opened};
-use crate::group::{self, masks_of};
 use crate::maps::{self, Examination, sight, stage};
 use crate::payload;
 use crate::quic_stream::{self, Kept};
@@ -86,12 +86,7 @@ pub(crate) fn without_hello(examination: &Examination, fate: Fate) -> Fate {
 }
 
 #[inline(always)]
-fn take_turn(
-    ctx: &XdpContext,
-    examination: &mut Examination,
-    quic: &mut Quic,
-    row: Row,
-) -> Fate {
+fn take_turn(ctx: &XdpContext, examination: &mut Examination, quic: &mut Quic, row: Row) -> Fate {
     if examination.goes_on == maps::FRESH
         && let Err(fate) = start(ctx, examination, quic, row)
     {
@@ -150,12 +145,13 @@ fn start(
     quic: &mut Quic,
     row: Row,
 ) -> Result<(), Fate> {
-    let key = &examination.event.key;
-    let port = key.peer_port;
+    let port = examination.event.key.peer_port;
     let kind = Kind::of(&examination.window, port);
     let reason = match kind {
         Kind::Long => NoName::Named,
-        Kind::Short if held::is_held(key, examination.event.time_ns) => NoName::QuicHeld,
+        Kind::Short if held::is_held(&examination.event.key, examination.event.time_ns) => {
+            NoName::QuicHeld
+        }
         Kind::Short => NoName::MidStream,
         Kind::Gquic => NoName::Gquic,
         Kind::Dtls => NoName::Dtls,

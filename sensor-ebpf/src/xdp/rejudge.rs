@@ -6,8 +6,8 @@ use sensor_ebpf::abi::{Address, Flow, Happening, NameSource, NoName, Verdict};
 use sensor_ebpf::flow::mark;
 
 use crate::account::Row;
-use crate::judge::{self, Decision};
 use crate::destination::Listed;
+use crate::judge::{self, Decision};
 use crate::maps::{self, Examination, NAMES};
 use crate::{flows, group, payload};
 

@@ -32,7 +32,9 @@ impl NewLogin {
         }
         let name = |text: &String| {
             user(text).ok_or_else(|| {
-                anyhow::anyhow!("a user or role has 1 to {USER_BYTES_MAX} bytes and no control characters")
+                anyhow::anyhow!(
+                    "a user or role has 1 to {USER_BYTES_MAX} bytes and no control characters"
+                )
             })
         };
         let roles = self.roles.iter().map(name).collect::<anyhow::Result<_>>()?;

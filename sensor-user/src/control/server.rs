@@ -121,11 +121,7 @@ async fn log_out<D: Daemon>(
     note_login(daemon, address, None).await
 }
 
-async fn note_login<D: Daemon>(
-    daemon: Arc<D>,
-    address: IpAddr,
-    login: Option<Login>,
-) -> Response {
+async fn note_login<D: Daemon>(daemon: Arc<D>, address: IpAddr, login: Option<Login>) -> Response {
     let told = login.clone();
     // A push may be under way, which it waits for: not on a thread that answers others.
     let noted = tokio::task::spawn_blocking(move || daemon.log_in(address, told)).await;

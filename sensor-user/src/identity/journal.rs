@@ -128,12 +128,8 @@ fn read(path: &Path, file: File, logins: &mut Logins) -> Result<(), JournalError
 fn write_anew(path: &Path, logins: &Logins) -> Result<(File, usize), JournalError> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<File> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(MODE)
-            .open(&beside)?;
+        let file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&beside)?;
         let mut lines = BufWriter::new(file);
         for (address, login) in logins.iter() {
             lines.write_all(&line(address, Some(login)))?;

@@ -8,8 +8,8 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, MapError};
 use ipnet::IpNet;
 use sensor_ebpf::abi::{
-    Address, DomainEntry, GROUPS_MAX, GroupMasks, MemberKey, PREFIX_LEAD, Page,
-    PageKey, PortKey, Prefix, member, uses,
+    Address, DomainEntry, GROUPS_MAX, GroupMasks, MemberKey, PREFIX_LEAD, Page, PageKey, PortKey,
+    Prefix, member, uses,
 };
 use sensor_ebpf::name::HashKey;
 use tracing::warn;
@@ -347,9 +347,9 @@ fn clear_prefixes<V: aya::Pod>(
 ) -> Result<(), KernelError> {
     let is_stale = |key: &Key<Prefix>| key.data().policy != generation.to_be();
     let stale: Vec<Key<Prefix>> = table.keys().flatten().filter(is_stale).collect();
-    stale.iter().try_for_each(|key| {
-        table.remove(key).map_err(|source| map_error(map, "clear", source))
-    })
+    stale
+        .iter()
+        .try_for_each(|key| table.remove(key).map_err(|source| map_error(map, "clear", source)))
 }
 
 fn prefix_key(generation: u32, prefix: IpNet) -> Key<Prefix> {

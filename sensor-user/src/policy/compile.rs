@@ -10,8 +10,8 @@ use sensor_ebpf::abi::{DomainEntry, UNLISTED};
 use super::List;
 use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
 use super::error::Fault;
-use super::prefix;
 use super::name::label_count;
+use super::prefix;
 use super::subject::{Subject, above, is_name};
 use super::warning::{Warning, Warnings};
 

@@ -34,16 +34,16 @@ impl FromStr for Mac {
 
     /// Twelve hexadecimal digits in groups: `00:53:0a:00:00:07`, `00-53-0A-00-00-07`, `0053.0a00.0007`.
     fn from_str(text: &str) -> Result<Self, ()> {
-        let digits: String = text.chars().filter(|character| !matches!(character, ':' | '-' | '.')).collect();
+        let digits: String =
+            text.chars().filter(|character| !matches!(character, ':' | '-' | '.')).collect();
         let groups = match text.len() - digits.len() {
             5 => 2,
             2 => 4,
             _ => return Err(()),
         };
         let parts = text.split([':', '-', '.']);
-        let is_right = |part: &str| {
-            part.len() == groups && part.bytes().all(|byte| byte.is_ascii_hexdigit())
-        };
+        let is_right =
+            |part: &str| part.len() == groups && part.bytes().all(|byte| byte.is_ascii_hexdigit());
         if !parts.clone().all(is_right) {
             return Err(());
         }
@@ -164,7 +164,8 @@ mod tests {
         }
         assert_eq!(mac.to_string(), "00:53:0a:00:00:07");
         assert_eq!(mac.number(), 0x0700_000a_5300);
-        for text in ["", "00530a000007", "00:53:0a:00:00", "00:53:0a:00:00:0g", "0:53:0a:00:00:077"] {
+        for text in ["", "00530a000007", "00:53:0a:00:00", "00:53:0a:00:00:0g", "0:53:0a:00:00:077"]
+        {
             assert_eq!(text.parse::<Mac>(), Err(()), "{text}");
         }
     }
@@ -241,9 +242,6 @@ mod tests {
             "users = [\" \"]",
             "` ` is no user or role: write 1 to 253 bytes without control characters",
         );
-        check(
-            "users = [\"a\", \"A\"]",
-            "user a is already in group `staff`: remove one",
-        );
+        check("users = [\"a\", \"A\"]", "user a is already in group `staff`: remove one");
     }
 }

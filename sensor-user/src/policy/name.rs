@@ -35,7 +35,9 @@ pub enum NameError {
     #[error("has {0} labels: at most {LISTED_LABELS_MAX} are looked up, list a shorter suffix")]
     TooManyLabels(usize),
     /// Some spelling of an address.
-    #[error("is an address, and not as lists have them: write one such as 192.0.2.7 or 2001:db8::7")]
+    #[error(
+        "is an address, and not as lists have them: write one such as 192.0.2.7 or 2001:db8::7"
+    )]
     Address,
     /// An address and no length behind it.
     #[error("is no prefix: write an address and a length, such as 192.0.2.0/24")]
@@ -44,9 +46,7 @@ pub enum NameError {
     #[error("has bits beyond its length: write {0}")]
     HostBits(IpNet),
     /// An IPv6 prefix with IPv4 addresses in it.
-    #[error(
-        "covers IPv4-mapped addresses: write the IPv4 prefix itself, and 2000::/3 for IPv6"
-    )]
+    #[error("covers IPv4-mapped addresses: write the IPv4 prefix itself, and 2000::/3 for IPv6")]
     Mapped(IpNet),
     /// An asterisk anywhere but in front.
     #[error(

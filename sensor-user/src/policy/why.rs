@@ -98,8 +98,10 @@ impl Policy {
         if let Some(list) = self.locked.list_of(&name) {
             return Ok(self.why_locked(name.into_owned(), list, group));
         }
-        let mut findings =
-            self.covering(&name).into_iter().map(|listed| (listed, self.finding(listed, group, today)));
+        let mut findings = self
+            .covering(&name)
+            .into_iter()
+            .map(|listed| (listed, self.finding(listed, group, today)));
         let because = findings.next();
         let canary = self.canary(&name, group, because.as_ref().map(|(listed, _)| listed));
         let overruled = findings.map(|(_, finding)| finding).collect();

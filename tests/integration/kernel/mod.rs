@@ -1,11 +1,13 @@
 //! The loaded programs by `BPF_PROG_TEST_RUN`: no network, root needed.
 
 mod accounting;
+mod addresses;
 mod budget;
 mod dns;
 mod dns_parity;
 mod dns_replies;
 mod dns_stream;
+mod groups;
 mod link;
 mod locked;
 mod malformed;
@@ -21,6 +23,7 @@ mod split;
 mod swaps;
 pub(super) mod verdicts;
 
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Mutex;
@@ -178,6 +181,11 @@ impl Bench {
     /// Puts a policy in force.
     pub(super) fn push(&mut self, image: &PolicyImage) -> Result<u32> {
         Ok(self.tables.push(&self.control, image, |_| Ok(()))?)
+    }
+
+    /// Somebody logs in at an address, into a group, or out.
+    fn log_in(&mut self, address: IpAddr, group: Option<u16>) -> Result<()> {
+        Ok(self.tables.log_in(&self.control, address, group)?)
     }
 
     pub(super) fn run(&mut self, frame: &Frame) -> Result<Outcome> {
