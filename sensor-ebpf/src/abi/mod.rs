@@ -53,8 +53,8 @@ pub use self::interface::{Interface, InterfaceCounters};
 pub use self::page::{PAGE_MAX, Page, PageKey};
 pub use self::policy::{
     Control, DnsRules, DomainEntry, GroupMasks, LISTED_PREFIXES_MAX, LOCKED, LOGIN_COUNTS,
-    MEMBERS_MAX, MemberKey, PORTS_MAX, PREFIX_LEAD, PortKey, Prefix, UNLISTED, login_count, member,
-    uses,
+    LOGINS_MAX, MEMBERS_MAX, MemberKey, PORTS_MAX, PREFIX_LEAD, PortKey, Prefix, UNLISTED,
+    login_count, member, uses,
 };
 pub use self::value::{
     ACCOUNTINGS, ANOMALIES, Accounting, Anomaly, BlockedAnswer, Direction, FlowEnd, HAPPENINGS,

@@ -92,9 +92,9 @@ pub struct Prefix {
 /// Bits of [`Prefix`] before the address.
 pub const PREFIX_LEAD: u32 = 32;
 
-/// Prefixes of one policy that can be listed, about 90 bytes of kernel memory each: public lists of addresses have some
-/// ten thousand.
-pub const LISTED_PREFIXES_MAX: u32 = 262_144;
+/// Prefixes of one policy that can be listed, at most 192 bytes of kernel memory each: the largest public collection of
+/// names has 23,000 addresses among them, lists of addresses some ten thousand prefixes.
+pub const LISTED_PREFIXES_MAX: u32 = 65_536;
 
 impl Prefix {
     /// The key that looks `address` up in the policy of generation `policy`.
@@ -132,9 +132,11 @@ pub mod member {
     pub const INTERFACE: u32 = 4;
 }
 
-/// Devices of one policy that are in a group by their MAC address, VLAN or interface, and those that somebody is logged in
-/// at: so many of each.
-pub const MEMBERS_MAX: u32 = 65_536;
+/// What one policy's groups name beside prefixes: the devices that a site has lists of.
+pub const MEMBERS_MAX: u32 = 32_768;
+
+/// Addresses that somebody is logged in at: a large campus at its busiest hour.
+pub const LOGINS_MAX: u32 = 32_768;
 
 impl MemberKey {
     /// Of an address.

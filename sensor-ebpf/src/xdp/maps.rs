@@ -10,8 +10,8 @@ use sensor_ebpf::abi::table::Line;
 use sensor_ebpf::abi::{
     ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, Flow, FlowEndEvent,
     FlowKey, GROUPS_MAX, GroupMasks, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters,
-    LISTED_PREFIXES_MAX, MEMBERS_MAX, MemberKey, NAME_BUFFER, PORTS_MAX, Page, PageKey, PortKey,
-    Prefix, Recorded, StoredHello, StoredName, VerdictEvent,
+    LISTED_PREFIXES_MAX, LOGINS_MAX, MEMBERS_MAX, MemberKey, NAME_BUFFER, PORTS_MAX, Page, PageKey,
+    PortKey, Prefix, Recorded, StoredHello, StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
@@ -178,7 +178,7 @@ pub(crate) static GROUP_PREFIXES: LpmTrie<Prefix, u32> =
 /// What else puts devices into groups, of both policies: what they are, and who is logged in.
 #[map]
 pub(crate) static MEMBERS: HashMap<MemberKey, u32> =
-    HashMap::with_max_entries(MEMBERS_MAX * 4, NO_PREALLOC);
+    HashMap::with_max_entries((MEMBERS_MAX + LOGINS_MAX) * 2, NO_PREALLOC);
 
 /// Masks of the groups: the row is the generation's lowest bit times [`GROUPS_MAX`] plus the group.
 #[map]

@@ -5,7 +5,8 @@ use std::mem::size_of;
 use std::path::Path;
 
 use sensor_ebpf::abi::{
-    ANSWERED_MAX, AnsweredKey, AnsweredName, Flow, FlowKey, Recorded, StoredName,
+    ANSWERED_MAX, AnsweredKey, AnsweredName, Flow, FlowKey, LISTED_PREFIXES_MAX, LOGINS_MAX,
+    MEMBERS_MAX, MemberKey, Recorded, StoredName,
 };
 use sensor_ebpf::slot::Slot;
 
@@ -90,7 +91,9 @@ impl Config {
     ///
     /// A hash map costs its elements, `48 + key + value` bytes each with both rounded up to 8, and
     /// 16 bytes for each of its buckets, of which there are as many as the next power of two. An array
-    /// costs its values, a ring its size and three pages. `answered` has a fixed size. Maps without a size here cost less than 6 MiB.
+    /// costs its values, a ring its size and three pages. `answered`, `prefixes` and `members` have a
+    /// fixed size; the last two take memory as policies list addresses and as people log in. Maps without a size
+    /// here cost less than 6 MiB.
     pub fn kernel_memory(&self) -> Vec<(&'static str, u64)> {
         let Self { kernel, .. } = self;
         vec![
@@ -103,12 +106,20 @@ impl Config {
                 "answered",
                 hash_map(ANSWERED_MAX, size_of::<AnsweredKey>(), size_of::<AnsweredName>()),
             ),
+            ("prefixes", 2 * u64::from(LISTED_PREFIXES_MAX) * PREFIX_BYTES_MAX),
+            (
+                "members",
+                hash_map(2 * (MEMBERS_MAX + LOGINS_MAX), size_of::<MemberKey>(), size_of::<u32>()),
+            ),
             ("slots", array(kernel.handshake_slots, size_of::<Slot>())),
             ("verdicts", ring(kernel.verdict_ring_kib)),
             ("flow_ends", ring(kernel.flow_end_ring_kib)),
         ]
     }
 }
+
+/// Bytes of a prefix in a trie of the kernel: a node of its own, and at worst one where its way parts from others'.
+const PREFIX_BYTES_MAX: u64 = 2 * 96;
 
 /// Bytes of a preallocated hash map: `htab_map_mem_usage` of the kernel, less a few per CPU.
 fn hash_map(entries: u32, key: usize, value: usize) -> u64 {

@@ -14,7 +14,7 @@ pub use self::journal::{Journal, JournalError};
 use crate::policy::{GroupId, Policy};
 
 /// Logins that are known at one time: what the kernel's table has room for.
-pub const LOGINS_MAX: usize = sensor_ebpf::abi::MEMBERS_MAX as usize;
+pub const LOGINS_MAX: usize = sensor_ebpf::abi::LOGINS_MAX as usize;
 
 /// Roles of one person that count.
 pub const ROLES_MAX: usize = 64;

@@ -32,7 +32,7 @@ pub(super) fn of_head(head: &[u8]) -> Option<Format> {
 }
 
 fn score(head: &[u8], format: Format) -> Option<u64> {
-    let mut take = |_: super::Entry<'_>, _| ControlFlow::Continue(());
+    let mut take = |_: super::Entry<'_>, _| ControlFlow::Continue(super::Taken::No);
     let mut intake = Intake::new(PathBuf::new(), &mut take);
     let mut parser = Parser::new(format);
     let mut reader = head;

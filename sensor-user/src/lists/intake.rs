@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::host::{self, Host};
 use super::report::{Example, FileReport};
-use super::{Entry, Reason, Take};
-use crate::policy::shown;
+use super::{Entry, Reason, Take, Taken};
+use crate::policy::{listed_prefix, shown};
 
 /// Examples of one reason: enough to see what it is about.
 const EXAMPLES_MAX: u64 = 3;
@@ -88,20 +88,42 @@ impl<'a, 't> Intake<'a, 't> {
             Ok(Host { name, is_international, is_private_suffix }) => {
                 self.report.counts.idn += u64::from(is_international);
                 self.report.counts.private_suffix += u64::from(is_private_suffix);
-                self.give(Reason::Name, Entry::Name(&name));
+                self.count(Reason::Name, b"");
+                self.give(Entry::Name(&name));
             }
+            Err(Reason::Address) => self.address(text),
             Err(reason) => self.count(reason, text),
         }
     }
 
-    pub(super) fn hash(&mut self, hash: [u8; 32]) {
-        self.give(Reason::Hash, Entry::Hash(hash));
+    /// Counts an address, and hands it on if it is written as one can be listed.
+    fn address(&mut self, text: &[u8]) {
+        let listed = std::str::from_utf8(text).ok().and_then(|text| listed_prefix(text.trim()));
+        if let Some(Ok(prefix)) = listed
+            && self.give(Entry::Prefix(&prefix)) == Taken::Yes
+        {
+            self.count(Reason::Prefix, b"");
+        } else {
+            self.count(Reason::Address, text);
+        }
     }
 
-    fn give(&mut self, reason: Reason, entry: Entry<'_>) {
-        self.count(reason, b"");
-        if self.flow.is_continue() {
-            self.flow = (self.take)(entry, self.line);
+    pub(super) fn hash(&mut self, hash: [u8; 32]) {
+        self.count(Reason::Hash, b"");
+        self.give(Entry::Hash(hash));
+    }
+
+    /// Hands an entry on, as long as whoever takes them goes on.
+    fn give(&mut self, entry: Entry<'_>) -> Taken {
+        if self.flow.is_break() {
+            return Taken::No;
+        }
+        match (self.take)(entry, self.line) {
+            ControlFlow::Continue(taken) => taken,
+            ControlFlow::Break(()) => {
+                self.flow = ControlFlow::Break(());
+                Taken::No
+            }
         }
     }
 

@@ -51,12 +51,23 @@ pub use self::report::{Counts, Example, FileReport, Report};
 pub enum Entry<'a> {
     /// A canonical name, as [`crate::policy::name::listed`] makes it.
     Name(&'a str),
+    /// An address or a prefix, as it makes it.
+    Prefix(&'a str),
     /// SHA-256 of a canonical name.
     Hash([u8; 32]),
 }
 
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is taken.
+    Yes,
+    /// It is not wanted: so are addresses most often.
+    No,
+}
+
 /// Takes an entry and the line it is on, counted from 1; a break ends the import.
-pub type Take<'a> = dyn FnMut(Entry<'_>, u32) -> ControlFlow<()> + 'a;
+pub type Take<'a> = dyn FnMut(Entry<'_>, u32) -> ControlFlow<(), Taken> + 'a;
 
 /// A list, and how to read it.
 #[derive(Clone, Copy, Debug)]

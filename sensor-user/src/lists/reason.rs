@@ -9,6 +9,8 @@ pub enum Reason {
     Name,
     /// A hash that was handed on.
     Hash,
+    /// An address or a prefix that was handed on, and taken.
+    Prefix,
     /// Nothing, or white space.
     Blank,
     /// A comment.
@@ -19,7 +21,7 @@ pub enum Reason {
     Continuation,
     /// An option that has nothing to do with names.
     Setting,
-    /// An IPv4 or IPv6 address, or a prefix.
+    /// An IPv4 or IPv6 address, or a prefix, that nobody took.
     Address,
     /// A page, not a host: blocking its host would block more than was meant.
     Url,
@@ -78,9 +80,10 @@ pub(super) enum Weight {
 
 impl Reason {
     /// Every reason, in the order reports have them.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Name,
         Self::Hash,
+        Self::Prefix,
         Self::Blank,
         Self::Comment,
         Self::Header,
@@ -126,6 +129,7 @@ impl Reason {
             self,
             Self::Name
                 | Self::Hash
+                | Self::Prefix
                 | Self::Blank
                 | Self::Comment
                 | Self::Header
@@ -143,14 +147,17 @@ impl Reason {
         match self {
             Self::Name => ("name", "taken", Understood),
             Self::Hash => ("hash", "taken: the hash of a name", Understood),
+            Self::Prefix => ("prefix", "taken: an address or a prefix", Understood),
             Self::Blank => ("blank", "empty line", None),
             Self::Comment => ("comment", "comment", None),
             Self::Header => ("header", "says something about the list", Understood),
             Self::Continuation => ("continuation", "goes on from the line above", Understood),
             Self::Setting => ("setting", "an option that is about no name", Understood),
-            Self::Address => {
-                ("address", "an address or a prefix: only names are looked up", Understood)
-            }
+            Self::Address => (
+                "address",
+                "an address or a prefix: write addresses = true to block whatever is there",
+                Understood,
+            ),
             Self::Url => ("url", "not enforceable by name: a page, not its whole host", Understood),
             Self::Port => ("port", "one port, not the whole host", Understood),
             Self::Exception => ("exception", "is to pass: write [[allow]] for it", Understood),

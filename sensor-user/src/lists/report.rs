@@ -60,7 +60,7 @@ impl Counts {
 
     /// Names and hashes that were handed on.
     pub fn taken(&self) -> u64 {
-        self.of(Reason::Name) + self.of(Reason::Hash)
+        self.of(Reason::Name) + self.of(Reason::Hash) + self.of(Reason::Prefix)
     }
 
     /// What makes no sense in this format, and all that is neither blank nor a comment.

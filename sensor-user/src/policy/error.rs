@@ -178,6 +178,12 @@ pub enum Fault {
         remove it, or write format = \"ut1\""
     )]
     MemberUnused,
+    /// Addresses that are taken or left out, of a list that has no choice.
+    #[error(
+        "`addresses` is given, and only lists of other formats can have addresses left out: \
+        remove it"
+    )]
+    AddressesUnused,
     /// A list of another format, at a line of it.
     #[error("{0}")]
     ListLine(ListFault),

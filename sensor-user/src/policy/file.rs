@@ -70,6 +70,7 @@ struct RawList {
     protected: bool,
     #[serde(default)]
     locked: bool,
+    addresses: Option<Spanned<bool>>,
     format: Option<Spanned<String>>,
     member: Option<Spanned<String>>,
 }
@@ -106,6 +107,8 @@ pub(crate) struct ListDeclaration {
     /// Bits of its categories; [`LOCKED`] of a list of hashes.
     pub(crate) categories: u64,
     pub(crate) protected: bool,
+    /// Whether addresses in it are taken too; those of one name a line always are.
+    pub(crate) addresses: bool,
     /// The format of others it is in; none for one name a line.
     pub(crate) format: Option<Format>,
     /// The category of a collection.
@@ -221,6 +224,11 @@ fn check_lists(
         if list.categories.is_empty() && !list.locked {
             return fail(Fault::NoCategory(id));
         }
+        if let (Some(addresses), None) | (Some(addresses), Some(Format::Sha256Hex)) =
+            (&list.addresses, format)
+        {
+            return Err(source.fail(&addresses.span(), Fault::AddressesUnused));
+        }
         if lists.len() == LISTS_MAX {
             let remedy = "join lists of the same categories";
             return fail(Fault::TooMany { what: "lists", max: LISTS_MAX, remedy });
@@ -235,6 +243,7 @@ fn check_lists(
             line: source.line(&list.file.span()),
             categories: mask,
             protected: list.protected,
+            addresses: list.addresses.as_ref().is_some_and(|addresses| *addresses.get_ref()),
             format,
             member: list.member.as_ref().map(|member| member.get_ref().clone()),
         });
@@ -387,6 +396,16 @@ mod tests {
                 &format!(
                     "policy.toml:{line}: `member` is given, and only a list of format ut1 has members: \
                         remove it, or write format = \"ut1\""
+                ),
+            );
+        }
+        for format in ["", "format = \"names\"\n"] {
+            let line = 8 + format.lines().count();
+            check(
+                &format!("{format}addresses = true"),
+                &format!(
+                    "policy.toml:{line}: `addresses` is given, and only lists of other formats can have \
+                        addresses left out: remove it"
                 ),
             );
         }

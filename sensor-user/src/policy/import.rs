@@ -9,8 +9,8 @@ use super::file::ListDeclaration;
 use super::list::Sources;
 use super::source::written;
 use super::warning::{Warning, Warnings};
-use super::{List, Place};
-use crate::lists::{self, Format, ListError, ListFault, Reason, Report, Selection};
+use super::{List, Place, prefix};
+use crate::lists::{self, Format, ListError, ListFault, Reason, Report, Selection, Taken};
 
 /// Reads a list of another format; bad lines are left out and counted in its report.
 pub(super) fn read_list(
@@ -21,7 +21,8 @@ pub(super) fn read_list(
     names: &mut Names,
     hashes: &mut Vec<([u8; 32], u16)>,
 ) -> Result<List, PolicyError> {
-    let ListDeclaration { id, path, line, categories: mask, protected, member, .. } = declaration;
+    let ListDeclaration { id, path, line, categories: mask, protected, addresses, member, .. } =
+        declaration;
     let refuse = |error: ListError| match *error.fault {
         fault if error.place.line.is_some() => {
             PolicyError { place: error.place, fault: Box::new(Fault::ListLine(fault)) }
@@ -38,15 +39,19 @@ pub(super) fn read_list(
         let added = match entry {
             lists::Entry::Name(name) => names.add(name, index, line),
             lists::Entry::Hash(hash) => add_hash(hashes, hash, index),
+            lists::Entry::Prefix(prefix) if !addresses || is_of_sites(prefix) => {
+                return ControlFlow::Continue(Taken::No);
+            }
+            lists::Entry::Prefix(prefix) => names.add(prefix, index, line),
         };
         count += 1;
-        added.map_or_else(
-            |fault| {
+        match added {
+            Ok(()) => ControlFlow::Continue(Taken::Yes),
+            Err(fault) => {
                 refused = Some(fault);
                 ControlFlow::Break(())
-            },
-            ControlFlow::Continue,
-        )
+            }
+        }
     });
     let report = match (imported, refused) {
         (Err(ListError { place, fault }), Some(refused))
@@ -63,6 +68,11 @@ pub(super) fn read_list(
     let dated = metadata.ok().and_then(|metadata| written(&metadata));
     let sources = Sources::default();
     Ok(List { id, file, mask, protected, dated, names: count, report: Some(report), sources })
+}
+
+/// Lists of addresses that nobody should come from have those that every site has inside.
+fn is_of_sites(prefix: &str) -> bool {
+    matches!(prefix::parse(prefix), Some(Ok(network)) if prefix::is_own(network))
 }
 
 fn add_hash(hashes: &mut Vec<([u8; 32], u16)>, hash: [u8; 32], list: u16) -> Result<(), Fault> {
@@ -144,6 +154,22 @@ mod tests {
         let why = policy.why("www.a.example", GroupId(0), date(2026, 1, 1)).unwrap();
         let witness = &why.because.unwrap().witnesses[0];
         assert_eq!((&*witness.list, witness.line), ("other", 3));
+    }
+
+    #[test]
+    fn addresses_are_taken_where_they_are_wanted() {
+        let list = "a.example\n198.51.100.7\n203.0.113.0/24\n2001:db8::/32\n10.1.2.3\n127.0.0.1\n";
+        let read = |keys: &str| {
+            let policy = policy(&format!("domains\"\n{keys}# \""), list).unwrap();
+            let prefixes: Vec<_> = policy.prefixes().map(|(net, _)| net.to_string()).collect();
+            (prefixes.join(" "), policy.lists().last().unwrap().summary().unwrap())
+        };
+        let (none, left_out) = read("");
+        assert_eq!((&*none, &*left_out), ("", "domains, 1 names of 6 lines; left out: 5 address"));
+        let (prefixes, left_out) = read("addresses = true\n");
+        assert_eq!(prefixes, "198.51.100.7/32 2001:db8::/32 203.0.113.0/24");
+        // A site's own stay out.
+        assert_eq!(left_out, "domains, 4 names of 6 lines; left out: 2 address");
     }
 
     #[test]

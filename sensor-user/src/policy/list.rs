@@ -193,8 +193,9 @@ mod tests {
                 write the bare host name, without scheme, port or path"),
         );
         check(
-            b"192.0.2.1",
-            Err("/list.txt:1: `192.0.2.1` is an address: lists hold names only, remove the line"),
+            b"192.0.2.1.",
+            Err("/list.txt:1: `192.0.2.1.` is an address, and not as lists have them: \
+                write one such as 192.0.2.7 or 2001:db8::7"),
         );
         check(
             b"a.example\n\xff.example\n",

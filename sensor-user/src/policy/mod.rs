@@ -64,6 +64,7 @@ pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
 pub use self::port::Port;
+pub(crate) use self::prefix::canonical as listed_prefix;
 pub use self::schedule::SCHEDULES_MAX;
 pub use self::warning::{WARNINGS_MAX, Warning, Warnings};
 pub use self::why::{Finding, Why, Witness};

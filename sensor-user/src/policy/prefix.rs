@@ -173,7 +173,7 @@ mod tests {
         }
         let names: Vec<_> = policy.entries().map(|(name, _)| name).collect();
         assert_eq!(names, ["vpn.example"]);
-        assert_eq!(policy.prefixes().count(), 9);
+        assert_eq!(policy.prefixes().count(), 10);
         let warnings: Vec<_> = policy.warnings().shown.iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::inspect::format;
 use crate::cli::table::write_json;
 use crate::hex::hex;
-use crate::lists::{self, Entry, Format, Selection};
+use crate::lists::{self, Entry, Format, Selection, Taken};
 
 /// What to lock.
 #[derive(Debug, Args)]
@@ -58,8 +58,9 @@ pub(super) fn lock(args: &LockArgs, json: bool, out: &mut impl Write) -> anyhow:
                 hashes.insert(hex(Sha256::digest(name)));
             }
             Entry::Hash(_) => is_locked = true,
+            Entry::Prefix(_) => {}
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(Taken::No)
     })?;
     report.check()?;
     if is_locked {

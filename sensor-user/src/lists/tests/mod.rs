@@ -9,7 +9,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::{Entry, Format, ListError, Reason, Report, Selection, import};
+use super::{Entry, Format, ListError, Reason, Report, Selection, Taken, import};
 
 /// A list that was read: its names with their lines, and its report.
 struct Read {
@@ -25,8 +25,9 @@ fn read_at(path: &Path, format: Format, member: Option<&str>) -> Result<Read, Li
         match entry {
             Entry::Name(name) => names.push((name.to_owned(), line)),
             Entry::Hash(hash) => hashes.push(hash),
+            Entry::Prefix(_) => {}
         }
-        ControlFlow::Continue(())
+        ControlFlow::Continue(Taken::No)
     })?;
     assert_sums(&report);
     Ok(Read { names, hashes, report })

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::super::guess::of_head;
 use super::super::parser::Parser;
-use super::super::{Entry, Format, Reason, Report, read};
+use super::super::{Entry, Format, Reason, Report, Taken, read};
 use super::assert_sums;
 use crate::policy::name::listed;
 
@@ -120,7 +120,7 @@ fn report(text: &[u8], format: Format) -> Option<Report> {
             assert_eq!(listed(name).as_deref(), Ok(name));
         }
         taken += 1;
-        ControlFlow::Continue(())
+        ControlFlow::Continue(Taken::Yes)
     };
     let file = read(PathBuf::new(), &mut reader, Parser::new(format), &mut take).ok()?;
     assert_eq!(file.counts.taken(), taken);
