@@ -1,7 +1,9 @@
 //! What a policy would have decided of late: recorded flows, judged by the policy in force and by another.
 //!
-//! Each is judged at its own time, to a quarter of an hour, and for the group its device's address has in each policy.
-//! Flows without a name and protected names, which records leave out, are not judged.
+//! Each is judged at its own time, to a quarter of an hour, and for the group its device's address has in each policy; where
+//! a policy has groups by anything else, for the one of the recorded group's name. Where ports or addresses are listed,
+//! flows are judged by these too, also those without a name. For want of a name, and by protected names, which records leave out, none
+//! is judged.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -11,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use sensor_ebpf::abi::Verdict;
 use serde::Serialize;
 
-use crate::policy::Policy;
-use crate::store::{NamedFlows, NamedLimits, Reader, StoreError};
+use crate::policy::{Policy, Port};
+use crate::store::{End, NamedFlows, NamedLimits, Reader, StoreError};
 
 /// Records of a day that are judged, the newest: some ten seconds of reading.
 const RECORDS_MAX: u64 = 5_000_000;
@@ -64,7 +66,7 @@ pub struct Change {
 /// Flows to one name that change sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NameChange {
-    /// The name; none where one of the policies protects it.
+    /// The name, or the address of flows without one; none where one of the policies protects it.
     pub name: Option<String>,
     /// How many.
     pub flows: u64,
@@ -89,7 +91,8 @@ impl DryRun {
         let since = now.checked_sub(SignedDuration::from_hours(24 * i64::from(days)));
         let is_timed = new.is_timed() || old.as_deref().is_some_and(Policy::is_timed);
         let piece_us = if is_timed { QUARTER_US } else { DAY_US };
-        let limits = NamedLimits { piece_us, records: RECORDS_MAX, sums: SUMS_MAX };
+        let ends = new.judges_ends() || old.as_deref().is_some_and(Policy::judges_ends);
+        let limits = NamedLimits { ends, piece_us, records: RECORDS_MAX, sums: SUMS_MAX };
         let mut judge = Judge { old, new, at_us: None };
         let (mut to_block, mut to_pass) = (Sides::default(), Sides::default());
         let each = |flows: NamedFlows| {
@@ -131,15 +134,32 @@ impl Judge<'_> {
                 old.turn(at);
             }
         }
-        let judge = |policy: &Policy| {
-            let group = policy.group_of(flows.device);
-            let decision = policy.decide(&flows.name, group);
-            (decision.verdict, policy.leaves_out(group, decision.categories()))
-        };
+        let judge = |policy: &Policy| judged(policy, flows);
         let (was, was_hidden) = self.old.as_deref().map_or((flows.verdict, false), judge);
         let (is, is_hidden) = judge(self.new);
         (was, is, was_hidden || is_hidden)
     }
+}
+
+/// What a policy decides of flows, and whether it has their name left out.
+fn judged(policy: &Policy, flows: &NamedFlows) -> (Verdict, bool) {
+    let group = policy.group_recorded(flows.device, flows.group.as_deref());
+    let by_name = flows.name.as_deref().map(|name| policy.decide(name, group));
+    let categories = by_name.map_or(0, |decision| decision.categories());
+    let is_hidden = policy.leaves_out(group, categories);
+    let ends_there = flows.end.is_some_and(|End { address, protocol, port }| {
+        let port = Port { protocol, number: port }.to_string();
+        [policy.decide_address(address, group), policy.decide(&port, group)]
+            .iter()
+            .any(|decision| decision.verdict == Verdict::Block)
+    });
+    let verdict = if ends_there {
+        Verdict::Block
+    } else {
+        // Of flows without a name nothing else changes.
+        by_name.map_or(Verdict::Undecided, |decision| decision.verdict)
+    };
+    (verdict, is_hidden)
 }
 
 /// Flows that change sides, as they are counted.
@@ -161,7 +181,9 @@ impl Sides {
     fn add(&mut self, flows: NamedFlows, is_hidden: bool) {
         self.flows += flows.flows;
         self.devices.insert(flows.device);
-        let name = self.names.entry(flows.name).or_default();
+        let address = || flows.end.map(|end| end.address.to_string());
+        let name = flows.name.or_else(address).unwrap_or_default();
+        let name = self.names.entry(name).or_default();
         name.flows += flows.flows;
         name.devices.insert(flows.device);
         name.is_hidden |= is_hidden;

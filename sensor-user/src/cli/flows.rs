@@ -102,6 +102,7 @@ fn flows_at(
         category: args.category.clone(),
         group: args.group.clone(),
         limit: (args.limit > 0).then_some(args.limit),
+        ..Query::default()
     };
     if json {
         reader.visit(&query, |record| anyhow::Ok(table::write_json(&record, out)?))?;

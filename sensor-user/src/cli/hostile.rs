@@ -104,15 +104,9 @@ fn explained(name: &str, json: bool) -> String {
     let policy = dir.path().join("policy.toml");
     let groups = r#"group = [{ name = "all" }]"#;
     fs::write(&policy, format!("version = \"1\"\ndefault_group = \"all\"\n{groups}")).unwrap();
-    let args = why::WhyArgs {
-        name: Some(name.to_owned()),
-        reason: None,
-        group: None,
-        at: None,
-        device: None,
-    };
+    let args = why::WhyArgs { name: Some(name.to_owned()), ..why::WhyArgs::default() };
     let mut out = Vec::new();
-    match why::why(&policy, &args, json, &mut out) {
+    match why::why(&policy, dir.path(), &args, json, &mut out) {
         Ok(()) => String::from_utf8(out).unwrap(),
         Err(error) => format!("{error:#}\n"),
     }

@@ -54,6 +54,8 @@ Examples:
   campus-sensor top --by category --since 1d
   campus-sensor why video.piracy.example --group student
   campus-sensor why --reason oversize --group student
+  campus-sensor why --record 4711              what a record's verdict rested on
+  campus-sensor login 10.20.0.17 --user a.smith --role teacher
   campus-sensor lists inspect hosts.txt        what of a list can be enforced
   campus-sensor lists diff 8.bundle            what a policy bundle would change
   campus-sensor replay capture.pcap            names in a capture, nothing attached
@@ -77,7 +79,7 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show what was visited most
     Top(top::TopArgs),
-    /// Explain the verdict for a name, or for flows without one
+    /// Explain the verdict for a name, a port, an address, flows without a name, or of a record
     Why(why::WhyArgs),
     /// Show who is logged in where, and which group that puts the device into
     Logins,
@@ -148,7 +150,10 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
         }
         Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
-        Command::Why(args) => why::why(&load(config)?.policy.file, args, json, &mut out)?,
+        Command::Why(args) => {
+            let config = load(config)?;
+            why::why(&config.policy.file, &config.store.dir, args, json, &mut out)?;
+        }
         Command::Logins => logins::show(&load(config)?, json, &mut out)?,
         Command::Login(args) => logins::log_in(&load(config)?, args, json, &mut out)?,
         Command::Logout { address } => logins::log_out(&load(config)?, *address, json, &mut out)?,

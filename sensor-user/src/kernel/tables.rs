@@ -264,8 +264,10 @@ impl PolicyTables {
                 control.add_use(policy, uses::LOGINS);
             }
             None => match self.members.remove(&key) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(source) => return Err(map_error("MEMBERS", "clear", source)),
+                // Nobody was in a group there.
+                Err(MapError::SyscallError(error))
+                    if error.io_error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed.map_err(|source| map_error("MEMBERS", "clear", source))?,
             },
         }
         control.count_login(address.into());

@@ -1,6 +1,8 @@
 //! A policy as a whole, for whoever compares two: every name, the names of a list, what is ever blocked.
 
-use super::Policy;
+use std::net::IpAddr;
+
+use super::{GroupId, Policy};
 
 impl Policy {
     /// Every listed name, port and prefix, in order, with its categories.
@@ -23,6 +25,19 @@ impl Policy {
     pub fn ever_blocked_by(&self, categories: u64) -> Option<&str> {
         let mut groups = self.groups.iter().map(|(_, group)| group);
         groups.find(|group| group.ever_blocks(categories)).map(|group| &*group.name)
+    }
+
+    /// Whether flows are judged by where they go, beside their names.
+    pub fn judges_ends(&self) -> bool {
+        self.ports().next().is_some() || self.prefixes().next().is_some()
+    }
+
+    /// The group of a device that a record has in one of this name: by its address, and by the name where groups are told
+    /// apart by more than that.
+    pub fn group_recorded(&self, device: IpAddr, recorded: Option<&str>) -> GroupId {
+        let by_more = self.members().next().is_some();
+        let named = recorded.filter(|_| by_more).and_then(|name| self.group_named(name));
+        named.unwrap_or_else(|| self.group_of(device))
     }
 
     /// Whether a name may be judged otherwise at another moment: by schedules or exceptions.

@@ -25,7 +25,7 @@ mod tests;
 mod top;
 mod write;
 
-pub use named::{NamedFlows, NamedLimits};
+pub use named::{End, NamedFlows, NamedLimits};
 pub use read::{Query, Reader};
 pub use schema::SCHEMA_VERSION;
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};

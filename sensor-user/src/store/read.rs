@@ -34,6 +34,10 @@ pub struct Query {
     pub category: Option<String>,
     /// Records of this group.
     pub group: Option<String>,
+    /// The record of this number; one of each boot has it.
+    pub sequence: Option<u64>,
+    /// Records of this boot.
+    pub boot: Option<String>,
     /// At most so many.
     pub limit: Option<u64>,
 }
@@ -200,6 +204,13 @@ pub(super) fn conditions(query: &Query) -> (String, Values) {
         write!(sql, " AND {condition}").expect("a String takes all that is written");
         values.push((key, Value::from(value)));
     };
+    if let Some(sequence) = query.sequence {
+        also("f.sequence = CAST(:sequence AS INTEGER)", ":sequence", sequence.to_string());
+    }
+    if let Some(boot) = &query.boot {
+        let condition = "f.origin IN (SELECT id FROM origins WHERE boot = :boot)";
+        also(condition, ":boot", boot.clone());
+    }
     if let Some(device) = query.device {
         let address = device.to_canonical().to_string();
         also("f.device IN (SELECT id FROM devices WHERE address = :device)", ":device", address);

@@ -2,7 +2,8 @@
 //!
 //! - [`blocking`], [`block_page`], [`bridge`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
-//! - [`ports`]: flows that end at the port they go to.
+//! - [`ports`], [`addresses`]: flows that end because of where they go to.
+//! - [`groups`]: devices whose group is told by more than their address.
 //! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
@@ -16,6 +17,7 @@
 //! Beside the tests: [`traffic`] dials, [`patient`] stops on its way, [`listener`] only listens, [`truth`] counts with nftables.
 
 mod accounting;
+mod addresses;
 mod asymmetric;
 mod block_page;
 mod blocking;
@@ -26,6 +28,7 @@ mod crash;
 mod dns;
 mod dns_answers;
 mod dnssec;
+mod groups;
 mod keep_alive;
 pub(super) mod lifecycle;
 mod listener;

@@ -15,7 +15,7 @@ use super::{POLICY, lan, record, say, setup, status};
 const HEAR: &str = include_str!("hear.py");
 
 /// Sends a datagram and waits for its answer. Arguments: address, port.
-const CALL: &str = "
+pub(super) const CALL: &str = "
 import socket, sys
 end = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 end.settimeout(1)
@@ -28,7 +28,7 @@ except TimeoutError:
 ";
 
 /// Connects and says something. Arguments: address, port.
-const CONNECT: &str = "
+pub(super) const CONNECT: &str = "
 import socket, sys
 try:
     with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3) as end:
@@ -43,7 +43,7 @@ except TimeoutError:
 
 const TUNNEL: u16 = 1194;
 const TOLD: u16 = 41_641;
-const FREE: u16 = 9998;
+pub(super) const FREE: u16 = 9998;
 
 /// A blocked connection is refused at once, not left to time out.
 const REFUSED_MAX: Duration = Duration::from_secs(1);
@@ -82,13 +82,13 @@ categories = ["networks"]
 "#;
 
 /// What the server hears.
-struct Ear {
+pub(super) struct Ear {
     heard: PathBuf,
     _running: Running,
 }
 
 impl Ear {
-    fn open(lab: &Lab, ports: &[u16]) -> Result<Self> {
+    pub(super) fn open(lab: &Lab, ports: &[u16]) -> Result<Self> {
         let heard = lab.directory().join("heard");
         let mut python = lab.server().python(HEAR);
         python.args(ports.iter().map(u16::to_string));
@@ -99,14 +99,14 @@ impl Ear {
         Ok(Self { heard, _running: running })
     }
 
-    fn of(&self, event: &str, port: u16) -> Result<usize> {
+    pub(super) fn of(&self, event: &str, port: u16) -> Result<usize> {
         let text = std::fs::read_to_string(&self.heard)?;
         let lines = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
         Ok(lines.iter().filter(|line| line["event"] == event && line["port"] == port).count())
     }
 }
 
-fn ask(lab: &Lab, script: &str, family: Family, port: u16) -> Result<String> {
+pub(super) fn ask(lab: &Lab, script: &str, family: Family, port: u16) -> Result<String> {
     let mut python = lab.client().python(script);
     python.args([family.server().to_string(), port.to_string()]);
     Ok(process::finish(&mut python, process::SHORT)?.stdout.trim().to_owned())

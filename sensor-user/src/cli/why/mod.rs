@@ -1,4 +1,7 @@
-//! `campus-sensor why`: the verdict for a name, or for a reason there is none, and what it rests on.
+//! `campus-sensor why`: the verdict for a name, a port or an address, for a reason there is no name, or of a record, and
+//! what it rests on.
+
+mod recorded;
 
 use std::fmt::Display;
 use std::io::Write;
@@ -10,19 +13,24 @@ use clap::Args;
 use sensor_ebpf::abi::NoName;
 use serde::Serialize;
 
+use self::recorded::RecordNumber;
 use super::table::write_json;
+use crate::policy::member::{Device, Mac, user};
 use crate::policy::{GroupId, Policy, no_name};
 use crate::record::display_name;
 
 /// Which name, for whom.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct WhyArgs {
-    /// Name to explain, or port, such as udp/1194
-    #[arg(required_unless_present = "reason")]
+    /// Name to explain, port, such as udp/1194, or address or prefix
+    #[arg(required_unless_present_any = ["reason", "record"])]
     pub name: Option<String>,
     /// Explain what happens to flows without a name for this reason, such as oversize
     #[arg(long, conflicts_with = "name", value_parser = reason)]
     pub reason: Option<NoName>,
+    /// Explain a record by its number, or by its boot and number as records have them: BOOT/NUMBER
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["name", "reason", "group", "at", "device"])]
+    pub record: Option<RecordNumber>,
     /// Group to explain it for; the default group without it
     #[arg(long, conflicts_with = "device")]
     pub group: Option<String>,
@@ -32,6 +40,25 @@ pub struct WhyArgs {
     /// Device whose group to explain it for
     #[arg(long, value_name = "ADDRESS")]
     pub device: Option<IpAddr>,
+    /// Who is logged in at the device
+    #[arg(long, requires = "device")]
+    pub user: Option<String>,
+    /// A role of theirs; may be given again
+    #[arg(long = "role", value_name = "ROLE", requires = "user")]
+    pub roles: Vec<String>,
+    /// MAC address of the device
+    #[arg(long, requires = "device", value_parser = mac)]
+    pub mac: Option<Mac>,
+    /// VLAN of the device
+    #[arg(long, requires = "device")]
+    pub vlan: Option<u16>,
+    /// Interface that the device is behind
+    #[arg(long, requires = "device")]
+    pub interface: Option<String>,
+}
+
+fn mac(text: &str) -> Result<Mac, String> {
+    text.parse().map_err(|()| "write one such as 00:53:0a:00:00:07".to_owned())
 }
 
 /// A reason that can be explained, by its name.
@@ -42,11 +69,15 @@ fn reason(text: &str) -> Result<NoName, String> {
 /// Writes the explanation.
 pub fn why(
     policy_file: &Path,
+    store: &Path,
     args: &WhyArgs,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut policy = Policy::load(policy_file)?;
+    if let Some(number) = &args.record {
+        return write(&recorded::explain(number, store, policy)?, json, out);
+    }
     if let Some(text) = &args.at {
         let Some(at) = policy.moment(text) else {
             bail!("{:?} is no time: write one such as 2026-11-23T09:30", display_name(text))
@@ -81,7 +112,21 @@ fn group_of(policy: &Policy, args: &WhyArgs) -> anyhow::Result<GroupId> {
             };
             Ok(group)
         }
-        (None, Some(device)) => Ok(policy.group_of(device)),
+        (None, Some(address)) => {
+            let name = |text: &String| user(text).with_context(|| format!("{text:?} is no name"));
+            let roles = args.roles.iter().map(name).collect::<anyhow::Result<Vec<_>>>()?;
+            let who = args.user.as_ref().map(name).transpose()?;
+            let (mac, vlan, interface) = (args.mac, args.vlan, args.interface.as_deref());
+            let user = who.as_deref();
+            Ok(policy.group_of_device(&Device {
+                address,
+                user,
+                roles: &roles,
+                mac,
+                vlan,
+                interface,
+            }))
+        }
         (None, None) => Ok(GroupId(0)),
     }
 }
@@ -102,7 +147,7 @@ mod tests {
     const POLICY: &str = "version = \"7\"\ndefault_group = \"student\"\n\
         [[category]]\nid = \"drugs\"\ntitle = \"\"\ncovers = \"\"\n\
         [[group]]\nname = \"student\"\nblock = [\"drugs\"]\n\
-        [[group]]\nname = \"guest\"\nprefixes = [\"10.9.0.0/16\"]\n";
+        [[group]]\nname = \"guest\"\nprefixes = [\"10.9.0.0/16\"]\nroles = [\"visitor\"]\n";
 
     fn run(arguments: &[&str], json: bool) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
@@ -112,7 +157,7 @@ mod tests {
             .map_err(|error| error.to_string())?
             .why;
         let mut out = Vec::new();
-        why(&file, &args, json, &mut out).map_err(|error| format!("{error:#}"))?;
+        why(&file, folder.path(), &args, json, &mut out).map_err(|error| format!("{error:#}"))?;
         Ok(String::from_utf8(out).unwrap())
     }
 
@@ -123,6 +168,12 @@ mod tests {
             (&["--reason", "oversize"], "oversize: block\n"),
             (&["--reason", "oversize", "--group", "guest"], "oversize: undecided\n"),
             (&["--reason", "oversize", "--device", "10.9.0.1"], "oversize: undecided\n"),
+            (&["--reason", "oversize", "--device", "10.8.0.1"], "oversize: block\n"),
+            (
+                &["--reason=oversize", "--device=10.8.0.1", "--user=x", "--role=Visitor"],
+                "oversize: undecided\n",
+            ),
+            (&["198.51.100.7"], "198.51.100.7/32: allow\n"),
             (&["--reason", "no-sni", "--group", "student"], "no-sni: undecided\n"),
         ] {
             let said = run(arguments, false).unwrap();
