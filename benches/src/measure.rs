@@ -101,7 +101,9 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
     // What passes unread is judged by a new policy once, before anything is measured.
     let judged_now = flow.policy == policy;
     match state {
-        State::Unexamined => flow.phase == Phase::Done as u8 && flow.policy == 0,
+        State::Unexamined => {
+            flow.phase == Phase::Done as u8 && flow.verdict == Verdict::Undecided as u8
+        }
         State::Done => {
             // It came there by the server's answer: nothing was taken off the budget.
             flow.phase == Phase::Done as u8

@@ -55,11 +55,12 @@ pub(super) struct Gateway {
     asked: u32,
 }
 
-/// All of a policy that the programs decide names and ports by.
+/// All of a policy that the programs decide names, ports and addresses by.
 pub(super) fn in_force(policy: &Policy) -> String {
     let (groups, names): (Vec<_>, Vec<_>) = (policy.groups().collect(), policy.entries().collect());
     let ports: Vec<_> = policy.ports().collect();
-    format!("{groups:?} {names:?} {ports:?} {:?}", policy.locked())
+    let prefixes: Vec<_> = policy.prefixes().collect();
+    format!("{groups:?} {names:?} {ports:?} {prefixes:?} {:?}", policy.locked())
 }
 
 impl Gateway {
@@ -86,6 +87,14 @@ impl Gateway {
     /// Has a device open a port.
     pub(super) fn open(&mut self, device: IpAddr, port: Port) -> Result<Fate> {
         let frame = self.opening(device, port);
+        self.send(&frame)
+    }
+
+    /// Has a device open a connection to an address of its family.
+    pub(super) fn reach(&mut self, device: IpAddr, address: IpAddr) -> Result<Fate> {
+        let frame = Frame { destination: address, ..self.frame(device, b"") };
+        // The same end may be asked for again: a flow of its own each time.
+        let frame = frame.from_port((self.asked % 60_000) as u16 + 1024).with_flags(flag::SYN);
         self.send(&frame)
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::super::kernel::Random;
+use super::reference::is_in;
 use super::written::{Kind, List};
 
 /// The day of all questions; exceptions begin and end so many days from it.
@@ -16,6 +17,17 @@ const TOPS: [&str; 2] = ["test", "example"];
 /// Deeper than anything is looked up.
 const SPINE: &str = "r.q.p.o.n.m.l.k.j.i.h.g.f.e.d.c.b.a.test";
 const PORTS: [&str; 5] = ["udp/1000", "udp/1001", "tcp/1000", "tcp/1001", "tcp/65535"];
+/// Prefixes that nest, of both families.
+const PREFIXES: [&str; 8] = [
+    "198.51.0.0/16",
+    "198.51.100.0/24",
+    "198.51.100.64/26",
+    "198.51.100.77/32",
+    "2001:db8:70::/44",
+    "2001:db8:77::/48",
+    "2001:db8:77:1::/64",
+    "2001:db8:77:1::7/128",
+];
 const LENGTHS4: [u8; 9] = [7, 8, 9, 15, 16, 17, 24, 31, 32];
 const LENGTHS6: [u8; 9] = [31, 32, 33, 47, 48, 63, 64, 127, 128];
 
@@ -94,6 +106,11 @@ impl Model {
         }
         model.allow = names(random, 4);
         model.block = names(random, 4);
+        for rules in [&mut model.allow, &mut model.block] {
+            if random.below(4) == 0 {
+                rules.push(pick(random, &PREFIXES));
+            }
+        }
         for _ in 0..2 + random.below(4) {
             let group = model.group(random);
             model.groups.push(group);
@@ -151,10 +168,11 @@ impl Model {
         text
     }
 
-    /// A name to ask for: listed, above, beside or under what is, in another spelling, or any; or a port.
+    /// A name to ask for: listed, above, beside or under what is, in another spelling, or any; or a port, or an address.
     pub(super) fn question(&self, random: &mut Random) -> String {
-        let mut asked = match random.below(8) {
+        let mut asked = match random.below(9) {
             0 => return PORTS[random.below(PORTS.len())].to_owned(),
+            8 => return near(random).to_string(),
             1 | 2 => name(random),
             3 => last_labels(SPINE, 14 + random.below(6)),
             _ => {
@@ -201,6 +219,9 @@ impl Model {
         if matches!(kind, Kind::Of(_)) && random.below(2) == 0 {
             names.push(pick(random, &PORTS));
         }
+        if kind != Kind::Locked && random.below(2) == 0 {
+            names.push(pick(random, &PREFIXES));
+        }
         names.push(name(random));
         self.lists.push(List { id, kind, names });
     }
@@ -232,7 +253,11 @@ impl Model {
     }
 
     fn add_exception(&mut self, random: &mut Random) {
-        let name = if random.below(8) == 0 { pick(random, &PORTS) } else { name(random) };
+        let name = match random.below(8) {
+            0 => pick(random, &PORTS),
+            1 => pick(random, &PREFIXES),
+            _ => name(random),
+        };
         // What records say of it there depends on more than is written.
         if self.is_protected(&name) {
             return;
@@ -270,7 +295,29 @@ impl Model {
 }
 
 fn is_under(name: &str, above: &str) -> bool {
+    if let (Some((network, length)), Some((over, over_length))) = (prefix(name), prefix(above)) {
+        return over_length <= length && is_in(network, over, over_length);
+    }
     name.strip_suffix(above).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// Network and length of a prefix.
+pub(super) fn prefix(text: &str) -> Option<(IpAddr, u8)> {
+    let (network, length) = text.split_once('/')?;
+    Some((network.parse().ok()?, length.parse().ok()?))
+}
+
+/// An address in a prefix, or beside one.
+fn near(random: &mut Random) -> IpAddr {
+    let (network, _) = prefix(PREFIXES[random.below(PREFIXES.len())]).expect("a prefix");
+    match network {
+        IpAddr::V4(network) => {
+            Ipv4Addr::from_bits(network.to_bits() ^ 1 << random.below(17)).into()
+        }
+        IpAddr::V6(network) => {
+            Ipv6Addr::from_bits(network.to_bits() ^ 1 << random.below(85)).into()
+        }
+    }
 }
 
 fn put(text: &mut String, table: &str, keys: &str) {

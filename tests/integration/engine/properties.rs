@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
 use sensor_ebpf::abi::{NoName, Verdict};
@@ -42,7 +43,9 @@ fn check(seed: u64, mut gateway: Option<&mut Gateway>, seen: &mut Seen) -> Resul
         let (asked, device) = (model.question(&mut random), model.device(&mut random));
         let question = || format!("{asked} of {device}");
         let group = policy.group_of(device);
-        let decision = policy.decide(&asked, group);
+        let address: Option<IpAddr> = asked.parse().ok();
+        let decision = address
+            .map_or_else(|| policy.decide(&asked, group), |at| policy.decide_address(at, group));
         let by_host = Told {
             verdict: decision.verdict,
             categories: decision.categories(),
@@ -54,6 +57,16 @@ fn check(seed: u64, mut gateway: Option<&mut Gateway>, seen: &mut Seen) -> Resul
         ensure!(found == expected, "{}: the host says {found:?}, not {expected:?}", question());
         note(seen, &expected);
         let Some(gateway) = &mut gateway else { continue };
+        if let Some(address) = address {
+            if address.is_ipv4() == device.is_ipv4() {
+                let fate = gateway.reach(device, address)?;
+                let by_host = Told { reason: NoName::ListedAddress, ..by_host };
+                let expected = (by_host.verdict != Verdict::Allow).then_some(by_host);
+                ensure!(fate.told == expected, "{}: the program says {:?}", question(), fate.told);
+                ensure!(fate.passes == (by_host.verdict != Verdict::Block), "{}", question());
+            }
+            continue;
+        }
         if let Some(port) = Port::parse(&asked) {
             let fate = gateway.open(device, port?)?;
             let by_host = Told { reason: NoName::ListedPort, ..by_host };

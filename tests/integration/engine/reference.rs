@@ -2,9 +2,9 @@
 //! question. It shares nothing with the policy module or the programs.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::model::{CATEGORIES, Group, Model, Rules, Says};
+use super::model::{CATEGORIES, Group, Model, Rules, Says, prefix};
 use super::written::{Kind, List};
 
 /// Deeper than that nothing is looked up.
@@ -28,8 +28,11 @@ impl Answer {
 
 impl Model {
     pub(super) fn answer(&self, device: IpAddr, asked: &str) -> Answer {
-        let name = asked.to_ascii_lowercase();
-        let name = name.strip_suffix('.').unwrap_or(&name);
+        let lower = asked.to_ascii_lowercase();
+        let name = match asked.parse::<IpAddr>() {
+            Ok(address) => &*format!("{address}/{}", if address.is_ipv4() { 32 } else { 128 }),
+            Err(_no_address) => lower.strip_suffix('.').unwrap_or(&lower),
+        };
         let above = looked_up(name);
         for suffix in above.iter().filter(|suffix| labels(suffix) >= LOCKED_LABELS_MIN) {
             let mut locked = self.lists.iter().filter(|list| list.kind == Kind::Locked);
@@ -46,7 +49,7 @@ impl Model {
             |says| categories.iter().any(|id| self.means(&self.groups[group], id).contains(&says));
         let covering = looked_up(deepest);
         let excepted = self.exceptions.iter().any(|one| {
-            one.is_open() && one.groups.contains(&group) && covering.contains(&one.name.as_str())
+            one.is_open() && one.groups.contains(&group) && covering.contains(&one.name)
         });
         let verdict = if excepted { "allow" } else { verdict(means) };
         Answer::new(verdict, &list, categories)
@@ -120,7 +123,7 @@ impl Model {
             categories.extend(filled);
         }
         // Whatever is listed under a protected name is protected with it.
-        let protecting = |suffix: &&str| {
+        let protecting = |suffix: &String| {
             let sources = self.sources(suffix);
             let protected = |id: &String| {
                 self.lists
@@ -203,21 +206,42 @@ fn verdict(is_said: impl Fn(Says) -> bool) -> &'static str {
     }
 }
 
-/// The suffixes that are looked up, deepest first. A port is looked up as it is.
-fn looked_up(name: &str) -> Vec<&str> {
-    let mut suffixes = vec![name];
+/// The suffixes that are looked up, deepest first; of a prefix, those that it is in. A port is looked up as it is.
+fn looked_up(name: &str) -> Vec<String> {
+    if let Some((network, length)) = prefix(name) {
+        return (0..=length)
+            .rev()
+            .map(|length| format!("{}/{length}", cut(network, length)))
+            .collect();
+    }
+    let mut suffixes = vec![name.to_owned()];
     while let Some((_, above)) = suffixes[suffixes.len() - 1].split_once('.') {
-        suffixes.push(above);
+        suffixes.push(above.to_owned());
     }
     suffixes.retain(|suffix| labels(suffix) <= LABELS_MAX);
     suffixes
+}
+
+/// The first bits of an address, and zeroes behind them.
+fn cut(address: IpAddr, length: u8) -> IpAddr {
+    let kept = u32::from(length);
+    match address {
+        IpAddr::V4(four) => {
+            let mask = u32::MAX.checked_shl(32 - kept).unwrap_or_default();
+            Ipv4Addr::from_bits(four.to_bits() & mask).into()
+        }
+        IpAddr::V6(six) => {
+            let mask = u128::MAX.checked_shl(128 - kept).unwrap_or_default();
+            Ipv6Addr::from_bits(six.to_bits() & mask).into()
+        }
+    }
 }
 
 fn labels(name: &str) -> usize {
     name.split('.').count()
 }
 
-fn is_in(device: IpAddr, network: IpAddr, length: u8) -> bool {
+pub(super) fn is_in(device: IpAddr, network: IpAddr, length: u8) -> bool {
     let bits = |address: IpAddr| match address {
         IpAddr::V4(address) => format!("{:032b}", address.to_bits()),
         IpAddr::V6(address) => format!("{:0128b}", address.to_bits()),

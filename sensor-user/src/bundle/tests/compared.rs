@@ -12,7 +12,7 @@ use super::super::dry_run::{Change, DryRun, NameChange};
 use super::super::tables::{TableChange, Written, changes};
 use super::{Bed, Policy, now};
 use crate::record::sample::{NOON_US, record};
-use crate::record::{EndReason, Record};
+use crate::record::{EndReason, Initiator, Record};
 use crate::store::DayStore;
 use sensor_ebpf::abi::{NameSource, Verdict};
 
@@ -260,6 +260,51 @@ fn flows_are_judged_at_their_time_and_for_their_group() {
     assert_eq!(recorded.to_pass.flows, 6);
     let nothing = DryRun::of(&folder.path().join("none"), 7, now(), None, &mut new).unwrap();
     assert_eq!(nothing, DryRun { days: 7, ..DryRun::default() });
+}
+
+/// Where policies list addresses and ports, flows are judged by where they went, those without a name too; where groups are by
+/// more than addresses, for the group that was recorded.
+#[test]
+fn flows_are_judged_by_where_they_went() {
+    let bed = Bed::new();
+    bed.write("own.txt", "own.example\n");
+    let file = bed.path("policy/policy.toml");
+    let load = |more: &str| {
+        bed.policy("1", more);
+        Policy::load(&file).unwrap()
+    };
+    let block = |what: &str| format!("[[block]]\nname = {what:?}\nreason = \"x\"\n");
+    let mut old = load("");
+    let flow = |sequence, name: Option<&str>, protocol, peer_port| Record {
+        name: name.map(str::to_owned),
+        protocol,
+        peer_port,
+        verdict: Verdict::Allow,
+        ..record(sequence)
+    };
+    let records = [
+        flow(0, Some("news.example"), 6, 443),
+        flow(1, None, 6, 443),
+        flow(2, None, 17, 1194),
+        Record { peer: [198, 51, 100, 7].into(), ..flow(3, Some("news.example"), 6, 443) },
+        // What the other end began went nowhere.
+        Record { initiator: Initiator::Peer, ..flow(4, None, 6, 443) },
+    ];
+    let store = bed.path("store");
+    DayStore::open(&store, "gw-1").unwrap().append(&records).unwrap();
+    let mut to_block = |mut new: Policy| {
+        let at = now() + std::time::Duration::from_secs(1);
+        let run = DryRun::of(&store, 7, at, Some(&mut old), &mut new).unwrap();
+        let names = run.to_block.top.into_iter().map(|change| (change.name.unwrap(), change.flows));
+        (run.flows, names.collect::<Vec<_>>())
+    };
+    let told = |names: &[(&str, u64)]| {
+        names.iter().map(|(name, flows)| ((*name).to_owned(), *flows)).collect::<Vec<_>>()
+    };
+    let at_address = told(&[("192.0.2.80", 2), ("news.example", 1)]);
+    assert_eq!(to_block(load(&block("192.0.2.0/24"))), (5, at_address));
+    assert_eq!(to_block(load(&block("udp/1194"))), (5, told(&[("192.0.2.80", 1)])));
+    assert_eq!(to_block(load(&block("news.example"))), (2, told(&[("news.example", 2)])));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! The table: what is decided for a device and a name, row by row, as `rules/README.md` has it.
 //!
-//! Each theme has a policy and its rows. A row is `device name verdict list categories`, a name may be a port; `*` where
+//! Each theme has a policy and its rows. A row is `device name verdict list categories`, a name may be a port or an address; `*` where
 //! the documents do not say, and host and program have to agree all the same. `@` begins rows of another moment.
 
+mod addresses;
 mod categories;
 mod exceptions;
 mod groups;
@@ -22,7 +23,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use sensor_ebpf::abi::{NoName, Verdict};
-use sensor_user::policy::{Policy, Port};
+use sensor_user::policy::{Decision, GroupId, Policy, Port};
 
 use super::gateway::{Fate, Gateway, Told, Way, in_force};
 use super::written::{List, Written};
@@ -153,7 +154,7 @@ impl Theme {
         for (at, row) in rows {
             policy.turn(at);
             let group = policy.group_of(device(&row[0])?);
-            let verdict = policy.decide(&row[1], group).verdict;
+            let verdict = decide(&policy, &row[1], group).verdict;
             assert_eq!(verdict.name(), row[2], "{}: {row:?} turned to {at}", self.title);
         }
         Ok(())
@@ -168,7 +169,7 @@ impl Theme {
             };
             let device = device(from)?;
             let group = policy.group_of(device);
-            let decision = policy.decide(name, group);
+            let decision = decide(policy, name, group);
             let said = [
                 decision.verdict.name(),
                 policy.list_name(decision.list()),
@@ -186,7 +187,11 @@ impl Theme {
             };
             if let Some(port) = Port::parse(name) {
                 let fate = gateway.open(device, port?)?;
-                return check_port(&fate, by_host);
+                return check_end(&fate, Told { reason: NoName::ListedPort, ..by_host });
+            }
+            if let Ok(address) = name.parse() {
+                let fate = gateway.reach(device, address)?;
+                return check_end(&fate, Told { reason: NoName::ListedAddress, ..by_host });
             }
             for way in self.ways {
                 let fate = gateway.ask(device, name, *way)?;
@@ -200,9 +205,14 @@ impl Theme {
     }
 }
 
-/// A port that passes is told of by nobody.
-fn check_port(fate: &Fate, by_host: Told) -> Result<()> {
-    let by_host = Told { reason: NoName::ListedPort, ..by_host };
+/// What the host decides of a name, a port or an address.
+fn decide<'policy>(policy: &'policy Policy, asked: &str, group: GroupId) -> Decision<'policy> {
+    let by_name = || policy.decide(asked, group);
+    asked.parse().map_or_else(|_| by_name(), |address| policy.decide_address(address, group))
+}
+
+/// A port or an address that passes is told of by nobody.
+fn check_end(fate: &Fate, by_host: Told) -> Result<()> {
     let expected = (by_host.verdict != Verdict::Allow).then_some(by_host);
     anyhow::ensure!(fate.told == expected, "the program says {:?}", fate.told);
     anyhow::ensure!(fate.passes == (by_host.verdict != Verdict::Block), "passes: {}", fate.passes);
@@ -244,6 +254,7 @@ fn expand(text: &str) -> String {
 #[test]
 fn the_table_has_its_rows() {
     let themes = [
+        addresses::THEMES,
         categories::THEMES,
         exceptions::THEMES,
         groups::THEMES,
