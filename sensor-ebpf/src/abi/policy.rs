@@ -227,8 +227,15 @@ impl Control {
     /// What a device's flows are judged under a policy by: it changes with each policy, and with each login at its
     /// address. Both counts only grow, so no earlier sum comes again.
     #[inline(always)]
-    pub const fn epoch(&self, policy: u32, device: Address) -> u32 {
-        policy.wrapping_add(self.logins[login_count(device)])
+    pub fn epoch(&self, policy: u32, device: Address) -> u32 {
+        let logins = self.logins.get(login_count(device)).copied();
+        policy.wrapping_add(logins.unwrap_or(0))
+    }
+
+    /// Which tables the policy of a generation has anything in: bits of [`uses`].
+    #[inline(always)]
+    pub fn uses(&self, policy: u32) -> u32 {
+        self.uses.get((policy & 1) as usize).copied().unwrap_or(0)
     }
 }
 

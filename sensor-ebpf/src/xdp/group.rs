@@ -13,7 +13,7 @@ use crate::maps::{self, Examination, GROUP_PREFIXES, GROUPS, MEMBERS};
 /// Which tables the policy of this generation has anything in: bits of [`uses`].
 #[inline(always)]
 pub(crate) fn uses_of(policy: u32) -> u32 {
-    maps::control().map_or(0, |control| control.uses[(policy & 1) as usize])
+    maps::control().map_or(0, |control| control.uses(policy))
 }
 
 /// The group of the device whose flow the packet belongs to, kept in the event.

@@ -151,8 +151,8 @@ fn failed(operation: &'static str, path: &Path, source: io::Error) -> JournalErr
 mod tests {
     use super::*;
 
-    fn login(user: &str) -> Option<Login> {
-        Some(Login { user: user.to_owned(), roles: vec!["teacher".to_owned()] })
+    fn login(user: &str) -> Login {
+        Login { user: user.to_owned(), roles: vec!["teacher".to_owned()] }
     }
 
     #[test]
@@ -163,7 +163,7 @@ mod tests {
         assert!(logins.is_empty());
         let address = |number: u8| IpAddr::from([192, 0, 2, number]);
         for number in 0..20 {
-            assert!(logins.set(address(number), login("a.smith")));
+            assert!(logins.set(address(number), Some(login("a.smith"))));
             journal.note(address(number), &logins).unwrap();
         }
         assert!(logins.set(address(3), None));
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(Journal::open(&path).unwrap().1, logins);
         // The same address again and again does not grow the file.
         for number in 0..5000 {
-            assert!(logins.set(address(7), login(&format!("user{number}"))));
+            assert!(logins.set(address(7), Some(login(&format!("user{number}")))));
             journal.note(address(7), &logins).unwrap();
         }
         let lines = std::fs::read_to_string(&path).unwrap().lines().count();
@@ -185,7 +185,7 @@ mod tests {
         let path = folder.path().join("logins.jsonl");
         let (mut journal, mut logins) = Journal::open(&path).unwrap();
         let address = IpAddr::from([192, 0, 2, 1]);
-        assert!(logins.set(address, login("a.smith")));
+        assert!(logins.set(address, Some(login("a.smith"))));
         journal.note(address, &logins).unwrap();
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"address\":\"192.0.2.2\",\"log").unwrap();

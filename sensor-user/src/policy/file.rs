@@ -224,9 +224,7 @@ fn check_lists(
         if list.categories.is_empty() && !list.locked {
             return fail(Fault::NoCategory(id));
         }
-        if let (Some(addresses), None) | (Some(addresses), Some(Format::Sha256Hex)) =
-            (&list.addresses, format)
-        {
+        if let (Some(addresses), None | Some(Format::Sha256Hex)) = (&list.addresses, format) {
             return Err(source.fail(&addresses.span(), Fault::AddressesUnused));
         }
         if lists.len() == LISTS_MAX {

@@ -23,9 +23,8 @@ pub struct Mac(pub [u8; 6]);
 
 impl Mac {
     /// The number that the kernel knows it by: its first byte is the lowest.
-    pub const fn number(self) -> u64 {
-        let [a, b, c, d, e, f] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    pub fn number(self) -> u64 {
+        self.0.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const MAPPED: Ipv6Net =
 /// Where a site's own devices are, and nobody else's (RFC 6890, RFC 1112, RFC 4291): public lists of addresses that nobody
 /// should come from have these too, and blocking them takes a campus apart.
 const OWN_V4: [Ipv4Net; 8] = [
-    Ipv4Net::new_assert(Ipv4Addr::new(0, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::UNSPECIFIED, 8),
     Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
     Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
     Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
@@ -59,7 +59,7 @@ fn check(network: IpNet) -> Result<IpNet, NameError> {
         IpNet::V6(six) if six.contains(&MAPPED) || MAPPED.contains(&six) => {
             Err(NameError::Mapped(network))
         }
-        _ => Ok(network),
+        IpNet::V4(_) | IpNet::V6(_) => Ok(network),
     }
 }
 

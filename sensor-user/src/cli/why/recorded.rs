@@ -11,7 +11,7 @@ use sensor_ebpf::abi::NoName;
 use serde::Serialize;
 
 use crate::policy::no_name::{WhyNoName, explained};
-use crate::policy::{Policy, Why};
+use crate::policy::{Policy, Port, Why};
 use crate::record::{Named as _, Record};
 use crate::store::{Query, Reader};
 
@@ -81,13 +81,12 @@ pub(super) fn explain(
     policy.turn(at);
     let group = record.group.as_deref().and_then(|group| policy.group_named(group));
     let group = group.unwrap_or_else(|| policy.group_of(record.device));
-    let asked = match record.no_name {
-        NoName::ListedPort => {
-            let transport = if record.protocol == 6 { "tcp" } else { "udp" };
-            Some(format!("{transport}/{}", record.peer_port))
-        }
-        NoName::ListedAddress => Some(record.peer.to_string()),
-        _ => record.name.clone(),
+    let asked = if record.no_name == NoName::ListedPort {
+        Some(Port { protocol: record.protocol, number: record.peer_port }.to_string())
+    } else if record.no_name == NoName::ListedAddress {
+        Some(record.peer.to_string())
+    } else {
+        record.name.clone()
     };
     let today = policy.date(at);
     let by_policy = match asked {

@@ -15,8 +15,8 @@ use crate::policy::source::Source;
 pub(super) struct Members(HashMap<Member, GroupId>);
 
 impl Members {
-    pub(super) fn get(&self, member: Member) -> Option<GroupId> {
-        self.0.get(&member).copied()
+    pub(super) fn get(&self, member: &Member) -> Option<GroupId> {
+        self.0.get(member).copied()
     }
 
     /// Every one, with its group.
@@ -43,7 +43,7 @@ impl Members {
         all.extend(texts(&raw.interfaces, Member::interface));
         for (span, member) in all {
             let member = member.map_err(|fault| source.fail(&span, fault))?;
-            if let Some(taken) = self.get(member.clone()) {
+            if let Some(taken) = self.get(&member) {
                 let group = name_of(taken, groups);
                 return Err(source.fail(&span, Fault::MemberTwice { member, group }));
             }

@@ -254,9 +254,9 @@ impl Groups {
 
     /// The group of who is logged in: by name, else the first that has a role of theirs. `None`: no group names them.
     pub(crate) fn of_login(&self, user: &str, roles: &[String]) -> Option<GroupId> {
-        let of_role = |role: &String| self.members.get(Member::Role(role.clone()));
+        let of_role = |role: &String| self.members.get(&Member::Role(role.clone()));
         self.members
-            .get(Member::User(user.to_owned()))
+            .get(&Member::User(user.to_owned()))
             .or_else(|| roles.iter().filter_map(of_role).min())
     }
 
@@ -266,7 +266,7 @@ impl Groups {
         let address = address.to_canonical();
         let prefixes = || self.prefixes.iter();
         let longest = || prefixes().find(|(network, _)| network.contains(&address));
-        let get = |member: Member| self.members.get(member);
+        let get = |member: Member| self.members.get(&member);
         user.and_then(|user| self.of_login(user, roles))
             .or_else(|| mac.and_then(|mac| get(Member::Mac(mac))))
             .or_else(|| longest().map(|(_, group)| *group))
