@@ -3,7 +3,7 @@
 //! An entry carries the categories of every list that has its name. Under a protected name every
 //! entry is protected too: nobody blocks one page of a helpline by listing it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sensor_ebpf::abi::{DomainEntry, UNLISTED};
 
@@ -70,11 +70,8 @@ impl Names {
 
     /// Joins equal names to entries.
     pub(crate) fn compile(self, lists: &[List], interest: Interest) -> (Table, Warnings) {
-        let Self { text, mut rows } = self;
+        let (text, mut rows) = sorted(self);
         let name = |row: &Row| name_of(&text, row);
-        rows.sort_unstable_by(|a, b| {
-            name(a).cmp(name(b)).then(a.list.cmp(&b.list)).then(a.line.cmp(&b.line))
-        });
         rows.dedup_by(|later, first| later.list == first.list && name(later) == name(first));
         let mut entries = Vec::new();
         let mut first = 0;
@@ -91,6 +88,60 @@ impl Names {
         table.except(interest.excepted);
         let warnings = table.protect(interest, warnings);
         (table, warnings)
+    }
+}
+
+/// Rows in the order of their names, lists and lines, and the names in that order too: whoever goes through them goes
+/// through memory once. What a name begins with lies beside its row meanwhile: names that differ there, as most do, are
+/// not looked for in the text, which is too long for any cache.
+fn sorted(Names { text, rows }: Names) -> (String, Vec<Row>) {
+    let text = &*text;
+    let begun = |row: Row| {
+        let mut first = [0; 8];
+        first.iter_mut().zip(name_of(text, &row).bytes()).for_each(|(to, byte)| *to = byte);
+        (u64::from_be_bytes(first), row)
+    };
+    let mut rows: Vec<(u64, Row)> = rows.into_iter().map(begun).collect();
+    rows.sort_unstable_by(|(first, a), (other, b)| {
+        first
+            .cmp(other)
+            .then_with(|| name_of(text, a).cmp(name_of(text, b)))
+            .then(a.list.cmp(&b.list))
+            .then(a.line.cmp(&b.line))
+    });
+    let mut in_order = String::with_capacity(text.len());
+    let moved = |(_, row): (u64, Row)| {
+        let name = name_of(text, &row);
+        // The length of all is that of the text, whose places have room in a number.
+        let start = u32::try_from(in_order.len()).unwrap_or(u32::MAX);
+        in_order.push_str(name);
+        Row { start, ..row }
+    };
+    let mut rows: Vec<Row> = rows.into_iter().map(moved).collect();
+    // They lie where the pairs were.
+    rows.shrink_to_fit();
+    (in_order, rows)
+}
+
+/// Ends of some names: few of all names share one, and whatever is under a name ends as it does.
+struct Ends(HashSet<u64>);
+
+impl Ends {
+    /// Bytes that are compared. Of a shorter name nothing is known.
+    const BYTES: usize = 8;
+
+    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
+        Self(names.map(Self::end).collect())
+    }
+
+    /// Whether a name may be one of them, or under one.
+    fn may_cover(&self, name: &str) -> bool {
+        self.0.contains(&0) || self.0.contains(&Self::end(name))
+    }
+
+    /// 0 of a name that is shorter.
+    fn end(name: &str) -> u64 {
+        name.as_bytes().last_chunk().map_or(0, |end: &[u8; Self::BYTES]| u64::from_le_bytes(*end))
     }
 }
 
@@ -171,9 +222,11 @@ impl Table {
             return warnings;
         }
         let covers_others = by_name.keys().any(|name| !is_name(name));
+        let ends = Ends::of(by_name.keys().copied().filter(|name| is_name(name)));
         let mut changes = Vec::new();
         for (index, (name, entry)) in self.iter().enumerate() {
-            if !is_name(name) && !covers_others {
+            let may_be = if is_name(name) { ends.may_cover(name) } else { covers_others };
+            if !may_be {
                 continue;
             }
             let found = above(name, |over| by_name.get_key_value(over));
@@ -202,9 +255,11 @@ impl Table {
             return;
         }
         let covers_others = by_name.keys().any(|name| !is_name(name));
+        let ends = Ends::of(by_name.keys().copied().filter(|name| is_name(name)));
         let mut changes = Vec::new();
         for (index, (name, entry)) in self.iter().enumerate() {
-            if !is_name(name) && !covers_others {
+            let may_be = if is_name(name) { ends.may_cover(name) } else { covers_others };
+            if !may_be {
                 continue;
             }
             let mut bits = 0;

@@ -154,7 +154,8 @@ fn check(name: &str) -> Result<(), NameError> {
 fn is_address(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or(name);
     let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
-    is_number || name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    // Without a colon it would be IPv4, which ends in a number.
+    is_number || name.contains(':') && name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
 const fn is_name_character(character: char) -> bool {
