@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
+use std::thread;
 
 use jiff::Timestamp;
 
@@ -156,14 +157,22 @@ impl Run<'_> {
         reload: &mut dyn FnMut() -> Reload,
     ) -> Result<Outcome, BundleError> {
         let from = self.begin()?;
-        let (manifest, mut policy) = self.take_in(bundle)?;
+        let file = self.config.policy.file.clone();
+        let (taken, before) = thread::scope(|scope| {
+            // Beside the other: with millions of names either takes seconds. What cannot be loaded any more is nothing to
+            // compare with, and a bundle the way out.
+            let before = scope.spawn(|| Policy::load(&file).ok());
+            (self.take_in(bundle), before.join())
+        });
+        let before = before.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (manifest, mut policy) = taken?;
         let number = manifest.number;
         if let Some(highest) = self.site.highest()?
             && number <= highest
         {
             return Err(BundleError::Downgrade { number, highest });
         }
-        self.guard(number, &mut policy)?;
+        self.guard(number, before, &mut policy)?;
         self.put_in_force(from, manifest, policy.entry_count(), reload)
     }
 
@@ -233,10 +242,13 @@ impl Run<'_> {
         Ok((manifest, policy))
     }
 
-    fn guard(&mut self, number: u64, policy: &mut Policy) -> Result<(), BundleError> {
+    fn guard(
+        &mut self,
+        number: u64,
+        mut before: Option<Policy>,
+        policy: &mut Policy,
+    ) -> Result<(), BundleError> {
         let limits = &self.config.policy.guard;
-        // What cannot be loaded any more is nothing to compare with, and a bundle the way out.
-        let mut before = Policy::load(&self.config.policy.file).ok();
         let mut findings = guard::never_blocked(limits, policy);
         if before.is_some() {
             findings.extend(guard::growth(limits, &Diff::of(before.as_ref(), policy, 0)));

@@ -11,6 +11,7 @@ mod watch;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -255,10 +256,17 @@ impl Sensor {
 
     fn read_policy(&self, watch: &mut Watch) -> anyhow::Result<PolicyStatus> {
         let before = watch.before();
-        let loaded = bundle::check_in_force(&self.policy_config)
+        let config = &self.policy_config;
+        // Beside each other: either reads all files. What was tampered with is not taken, whatever it says.
+        let (intact, loaded) = thread::scope(|scope| {
+            let intact = scope.spawn(|| bundle::check_in_force(config));
+            let loaded = Policy::load(&config.file);
+            (intact.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), loaded)
+        });
+        let loaded = intact
             .inspect_err(|error| self.in_force().tampered(error))
             .map_err(anyhow::Error::from)
-            .and_then(|()| Ok(Policy::load(&self.policy_config.file)?));
+            .and_then(|()| Ok(loaded?));
         let policy = loaded.inspect_err(|refusal| {
             let place = refusal.downcast_ref::<PolicyError>().map(PolicyError::file);
             watch.refused(place);

@@ -4,6 +4,7 @@
 //! finds its entry, and no other. Where two names cannot be told apart the next key is tried.
 
 use std::collections::HashMap;
+use std::thread;
 
 use sensor_ebpf::abi::DomainEntry;
 use sensor_ebpf::abi::table::{Head, Line, SETS_A_LINE, SETS_MAX, WORDS, entry, pack};
@@ -243,8 +244,23 @@ fn write(
     Ok(Image { lines, head })
 }
 
+/// Threads that look names up: what they wait for is memory, and a gateway has two CPUs at least.
+const THREADS: usize = 2;
+
 /// Looks every name up: it must find its own entry and no other.
 fn check(hashed: &[Hashed], buckets: &[Line]) -> Result<(), BuildError> {
+    let share = hashed.len().div_ceil(THREADS).max(1);
+    thread::scope(|scope| {
+        let shares = hashed.chunks(share).map(|names| scope.spawn(|| check_some(names, buckets)));
+        let checks: Vec<_> = shares.collect();
+        checks.into_iter().try_for_each(|check| match check.join() {
+            Ok(checked) => checked,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+fn check_some(hashed: &[Hashed], buckets: &[Line]) -> Result<(), BuildError> {
     let count = u32::try_from(buckets.len()).unwrap_or(u32::MAX);
     for name in hashed {
         let [first, second] = places(name.hash, count);
