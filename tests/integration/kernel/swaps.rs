@@ -1,6 +1,7 @@
 //! Tables of names that change places while they are looked at.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use sensor_ebpf::abi::{
@@ -56,6 +57,7 @@ fn while_policies_change_every_verdict_is_that_of_one() -> Result<()> {
     push(&mut bench, 1)?;
     let Bench { object, control, tables, rings, .. } = &mut *bench;
     let mut seen = [0_u32; 2];
+    let begun = Instant::now();
     thread::scope(|scope| -> Result<()> {
         let control = &*control;
         let pushes = scope.spawn(move || -> Result<()> {
@@ -94,9 +96,18 @@ fn while_policies_change_every_verdict_is_that_of_one() -> Result<()> {
         }
         pushes.join().expect("the pushes end")
     })?;
+    tell(seen.iter().sum(), begun.elapsed());
     assert_eq!(bench.control.policy(), 1 + SWAPS);
     assert!(seen.iter().all(|count| *count > 100), "{seen:?}: too few of one policy");
     Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the harness shows it only where it is wanted")]
+fn tell(verdicts: u32, took: Duration) {
+    eprintln!(
+        "{SWAPS} swaps, {verdicts} verdicts, {:.0} a second",
+        f64::from(verdicts) / took.as_secs_f64()
+    );
 }
 
 /// Where only rules change, the table is the one before's, however often.
