@@ -4,7 +4,7 @@
 //! `example`. One pass from the right gives all their hashes.
 
 use crate::abi::{LISTED_LABELS_MAX, NAME_BUFFER};
-use crate::cursor::bound;
+use crate::cursor::{bound, load_unaligned, store_unaligned};
 
 /// Key of the name hash, drawn at random on the machine it is used on: who does not know it cannot search for
 /// names that collide. Who knows it can, so it lies only in the kernel's maps and in files that only root reads.
@@ -44,14 +44,63 @@ const fn finish(mut state: u64) -> u64 {
     state ^ state >> 33
 }
 
-/// Reads a name from its last byte to its first: folds it to lower case in place, and keeps the hash
+/// Steps that read the longest name there is room for.
+pub const SUFFIX_STEPS_MAX: u32 = NAME_BUFFER as u32 / WORD;
+
+/// Bytes read in a step.
+const WORD: u32 = 8;
+
+/// This byte in each of a word's.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; WORD as usize])
+}
+
+/// Lower case for upper case of ASCII, all bytes at once.
+#[inline(always)]
+pub const fn folded(word: u64) -> u64 {
+    let lower_bits = word & each(0x7f);
+    let from_a = lower_bits + each(0x80 - b'A');
+    let above_z = lower_bits + each(0x7f - b'Z');
+    let is_upper = (from_a ^ above_z) & !word & each(0x80);
+    word | is_upper >> 2
+}
+
+/// The highest bit of each byte that is a dot.
+#[inline(always)]
+const fn dots_of(word: u64) -> u64 {
+    let unlike = word ^ each(b'.');
+    !((unlike & each(0x7f)) + each(0x7f) | unlike | each(0x7f))
+}
+
+/// The state of a hash behind eight more bytes. Twice multiplied: a difference in the highest bits, which one
+/// multiplication leaves where it is, could be taken back by the next bytes, whatever the key is.
+#[inline(always)]
+const fn advance(state: u64, word: u64, multiplier: u64) -> u64 {
+    let mut state = (state ^ word).wrapping_mul(multiplier);
+    state ^= state >> 32;
+    state = state.wrapping_mul(multiplier);
+    state ^ state >> 32
+}
+
+/// The same behind the last bytes of a suffix, `count` of them, 0 to 7, which are the upper ones of `word`.
+#[inline(always)]
+const fn conclude(state: u64, word: u64, count: u32, multiplier: u64) -> u64 {
+    // Zeroes before a short word's bytes are none of the name.
+    advance(state.wrapping_add(count as u64 + 1), word, multiplier)
+}
+
+/// Reads a name from its last byte to its first, eight bytes a step: folds it to lower case in place, and keeps the hash
 /// of each suffix.
+///
+/// Words are counted from the end of the name, so a suffix has the same words in every name; the one that it begins in
+/// is cut at its dot.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct SuffixReader {
     /// Hash states of the suffixes, shortest first.
     suffixes: [u64; LISTED_LABELS_MAX],
     multiplier: u64,
+    /// Behind the words that were read; of the whole name in the end.
     state: u64,
     /// Bytes still to be read.
     left: u32,
@@ -76,40 +125,72 @@ impl Default for SuffixReader {
 }
 
 impl SuffixReader {
-    /// Starts at the end of a name of `length` bytes.
+    /// Starts at the end of a name of `length` bytes, at most [`NAME_MAX`](crate::abi::NAME_MAX).
     #[inline(always)]
     pub const fn begin(&mut self, length: u32, key: HashKey) {
         self.multiplier = key.multiplier;
         self.state = key.start;
-        self.left = length;
+        // No word then reaches over the end of the buffer.
+        self.left = length & (NAME_BUFFER as u32 - 1);
         self.dots = 0;
         self.listable = 0;
     }
 
-    /// Reads one byte; false when there is none left.
+    /// Reads eight bytes, or those that are left; false when there is none left.
     #[inline(always)]
     pub fn step(&mut self, name: &mut [u8; NAME_BUFFER]) -> bool {
         if self.left == 0 {
             return false;
         }
-        self.left -= 1;
-        let index = bound::<{ NAME_BUFFER as u32 - 1 }>(self.left) as usize;
-        // SAFETY: the mask keeps the index below `NAME_BUFFER`, the length of the array.
-        let byte = unsafe { &mut *name.as_mut_ptr().add(index) };
-        if byte.is_ascii_uppercase() {
-            *byte |= 0x20;
+        let count = if self.left < WORD { self.left } else { WORD };
+        self.left -= count;
+        let at = bound::<{ NAME_BUFFER as u32 - 1 }>(self.left) as usize;
+        // SAFETY: eight bytes from there on are in the buffer: a name is shorter than it, and of one that is shorter
+        // than a word the first eight are taken.
+        let place = unsafe { name.as_mut_ptr().add(at) }.cast::<u64>();
+        // SAFETY: as above.
+        let read = folded(unsafe { load_unaligned(place) });
+        // SAFETY: as above.
+        unsafe { store_unaligned(place, read) };
+        // What is left of a short word goes to its upper end.
+        let word = read << (bound::<7>(WORD - count) * 8);
+        if dots_of(word) != 0 {
+            self.cut(word);
         }
-        if *byte == b'.' {
+        if count == WORD {
+            self.state = advance(self.state, word, self.multiplier);
+        }
+        if self.left == 0 {
+            let (word, count) = if count == WORD { (0, 0) } else { (word, count) };
+            self.state = conclude(self.state, word, count, self.multiplier);
+            self.keep(self.state);
+        }
+        true
+    }
+
+    /// Keeps the hashes of the suffixes that begin behind a dot in this word.
+    #[inline(always)]
+    fn cut(&mut self, word: u64) {
+        for behind in 0..WORD {
+            let last = WORD - 1 - behind;
+            if (word >> (last * 8)) as u8 != b'.' {
+                continue;
+            }
+            // The bytes behind the dot; in two steps, since no number is shifted by all its bits.
+            let suffix = word >> (last * 8) >> 8 << 8 << (last * 8);
+            self.keep(conclude(self.state, suffix, behind, self.multiplier));
             self.dots += 1;
         }
-        self.state = (self.state ^ u64::from(*byte)).wrapping_mul(self.multiplier);
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, state: u64) {
         if self.dots < LISTED_LABELS_MAX as u32 {
             let label = bound::<{ LISTED_LABELS_MAX as u32 - 1 }>(self.dots) as usize;
             // SAFETY: the mask keeps the index below `LISTED_LABELS_MAX`, the length of the array.
-            unsafe { *self.suffixes.as_mut_ptr().add(label) = self.state };
+            unsafe { *self.suffixes.as_mut_ptr().add(label) = state };
             self.listable = self.dots + 1;
         }
-        true
     }
 
     /// Hash of the whole name, once every byte was read. Never 0, which means no name.
@@ -148,11 +229,16 @@ pub const fn without_final_dot(length: u32, last: u8) -> u32 {
 /// Hash of a canonical name as the domain table keys it. Host side; the kernel steps a [`SuffixReader`].
 #[must_use]
 pub fn listed_hash(name: &str, key: HashKey) -> u64 {
-    let state = name
-        .bytes()
+    let (mut state, mut rest) = (key.start, name.as_bytes());
+    while let Some((before, word)) = rest.split_last_chunk() {
+        state = advance(state, u64::from_le_bytes(*word), key.multiplier);
+        rest = before;
+    }
+    let word = rest
+        .iter()
         .rev()
-        .fold(key.start, |state, byte| (state ^ u64::from(byte)).wrapping_mul(key.multiplier));
-    finish(state)
+        .fold((0_u64, 64), |(word, at), byte| (word | u64::from(*byte) << (at - 8), at - 8));
+    finish(conclude(state, word.0, rest.len() as u32, key.multiplier))
 }
 
 #[cfg(test)]
@@ -191,6 +277,66 @@ mod tests {
         assert_eq!(reader.suffix(2), listed_hash("example.org", KEY));
         assert_eq!(reader.suffix(16), listed_hash(&name[name.len() - 39..], KEY));
         assert_eq!(reader.whole(), listed_hash(&name, KEY) | 1);
+    }
+
+    /// Where words begin and end makes no difference to what a suffix is.
+    #[test]
+    fn suffixes_of_every_length_are_the_names_they_are() {
+        for label in 1..20 {
+            for above in 0..20 {
+                let suffix = format!("{}.org", "s".repeat(label));
+                let name = format!("{}.{suffix}", "P".repeat(above));
+                let (reader, folded) = read(&name);
+                assert_eq!(folded, name.to_lowercase());
+                assert_eq!(reader.suffix(1), listed_hash("org", KEY), "{name}");
+                assert_eq!(reader.suffix(2), listed_hash(&suffix, KEY), "{name}");
+                assert_eq!(reader.whole(), listed_hash(&folded, KEY) | 1, "{name}");
+            }
+        }
+    }
+
+    /// Bytes are told apart wherever they are, also zeroes, which fill a short word up.
+    #[test]
+    fn no_two_of_many_alike_have_one_hash() {
+        let mut seen = std::collections::HashMap::new();
+        let mut add = |name: String| {
+            let hash = listed_hash(&name, KEY);
+            if let Some(other) = seen.insert(hash, name.clone()) {
+                assert_eq!(other, name);
+            }
+        };
+        let name = "a-name0of.several-words.example";
+        for at in 0..name.len() {
+            for other in 0..at {
+                for (one, two) in [('0', 'p'), ('-', 'm'), ('\0', '@'), ('1', '2'), ('a', 'b')] {
+                    let mut changed: Vec<char> = name.chars().collect();
+                    (changed[at], changed[other]) = (one, two);
+                    add(changed.iter().collect());
+                    (changed[at], changed[other]) = (two, one);
+                    add(changed.iter().collect());
+                    (changed[at], changed[other]) = (two, two);
+                    add(changed.iter().collect());
+                }
+            }
+        }
+        for zeroes in 0..40 {
+            add(format!("{}example", "\0".repeat(zeroes)));
+        }
+    }
+
+    #[test]
+    fn words_fold_and_show_their_dots() {
+        for byte in 0..=255_u8 {
+            for at in 0..8 {
+                let mut bytes = *b"aZ.@[`{.";
+                bytes[at] = byte;
+                let expected = bytes.map(|byte| byte.to_ascii_lowercase());
+                let word = folded(u64::from_le_bytes(bytes));
+                assert_eq!(word.to_le_bytes(), expected, "{byte} at {at}");
+                let dots = expected.map(|byte| if byte == b'.' { 0x80 } else { 0 });
+                assert_eq!(dots_of(word).to_le_bytes(), dots, "{byte} at {at}");
+            }
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use sensor_ebpf::cursor::{WINDOW, bound};
 use sensor_ebpf::dns::{
     HEADER, MESSAGE_STEPS_MAX, NAME_STEPS_MAX, PRIVATE_USE, Record, is_service, kept_ns,
 };
-use sensor_ebpf::name::without_final_dot;
+use sensor_ebpf::name::{SUFFIX_STEPS_MAX, without_final_dot};
 use sensor_ebpf::parse::Packet;
 use sensor_ebpf::step::Step;
 
@@ -63,7 +63,7 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
     // Another policy may have come in between, with another key: then the name is not the one asked for.
     let key = Table::of(policy, control).key();
     reply.suffixes.begin(length_of_name(reply), key);
-    run_loop(&mut Context { reply, skb }, NAME_BUFFER as u32, suffix_step);
+    run_loop(&mut Context { reply, skb }, SUFFIX_STEPS_MAX, suffix_step);
     match_query(reply);
 
     reply.addresses = 0;

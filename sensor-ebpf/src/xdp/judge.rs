@@ -10,7 +10,7 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::flow::Phase;
 use sensor_ebpf::locked::{LOCKED_STEPS_MAX, Step};
-use sensor_ebpf::name::{HashKey, without_final_dot};
+use sensor_ebpf::name::{HashKey, SUFFIX_STEPS_MAX, without_final_dot};
 use sensor_ebpf::policy::{decide, decide_nameless, told_with};
 
 use crate::account::Row;
@@ -277,7 +277,7 @@ fn hash_suffixes(examination: &mut Examination, key: HashKey) {
     let length = without_final_dot(length, last);
     event.name.length = length as u16;
     examination.suffixes.begin(length, key);
-    run_loop(&mut Context { examination }, NAME_BUFFER as u32, suffix_step);
+    run_loop(&mut Context { examination }, SUFFIX_STEPS_MAX, suffix_step);
 }
 
 struct Context<'a> {

@@ -24,7 +24,7 @@ use sensor_ebpf::abi::table::{Head, Line, WORDS};
 use super::Image;
 
 /// Version of the file: raised when the file, the table or the hash changes.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// The first word.
 const MAGIC: u64 = u64::from_le_bytes(*b"cs-names");

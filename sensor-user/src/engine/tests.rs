@@ -149,7 +149,7 @@ fn of_a_name_that_comes_twice_the_last_entry_counts() {
     assert_eq!((image.names(), image.look_up("a.b")), (1, two));
 }
 
-/// The multiplier throws away all but the byte read last, which is the name's first.
+/// The multiplier throws away half of every word.
 const POOR: HashKey = HashKey { start: 5, multiplier: 1 << 32 };
 
 #[test]
