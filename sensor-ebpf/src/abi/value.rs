@@ -157,6 +157,8 @@ wire_enum! {
         ListedPort = 36 => "listed-port",
         /// The address it goes to is listed, and that decided before a name could be seen.
         ListedAddress = 37 => "listed-address",
+        /// The client has sent more names of late than are looked for among the locked ones.
+        LockedBudget = 38 => "locked-budget",
     }
 }
 

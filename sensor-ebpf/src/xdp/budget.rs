@@ -16,11 +16,19 @@ const ANSWERS_AT_ONCE: u64 = 512;
 /// These are 10 ms of one CPU.
 const INITIALS_AT_ONCE: u64 = 320;
 
+/// Time one name takes out of the budget where names are locked, each of whose suffixes is hashed with SHA-256: 1,000 a
+/// second. The longest name there is costs 0.1 ms, so one client has a tenth of a CPU at most.
+const LOCKED_NS: u64 = 1_000_000;
+
+/// Names looked for among the locked ones at once after a silence: all that a device asks for when it wakes.
+const LOCKED_AT_ONCE: u64 = 2048;
+
 /// Up to when what a client has had is paid (a token bucket as one number), ns of the sensor's clock.
 #[repr(C)]
 pub(crate) struct Budget {
     answers_ns: u64,
     initials_ns: u64,
+    locked_ns: u64,
 }
 
 /// True where the client may be told something now.
@@ -40,13 +48,22 @@ pub(crate) fn grants_initial(client: Address) -> bool {
     spend(&mut budget.initials_ns, now_ns, cost_ns, INITIALS_AT_ONCE)
 }
 
+/// True where a name of the client may be looked for among the locked ones now.
+#[inline(always)]
+pub(crate) fn grants_locked(client: Address) -> bool {
+    let now_ns = clock::now_ns();
+    let Some(budget) = of(&client) else { return true };
+    spend(&mut budget.locked_ns, now_ns, LOCKED_NS, LOCKED_AT_ONCE)
+}
+
 /// The client's budget. Where it cannot be kept there is none to be over.
 #[inline(always)]
 fn of(client: &Address) -> Option<&'static mut Budget> {
     let budget = if let Some(budget) = BUDGETS.get_ptr_mut(client) {
         budget
     } else {
-        let _kept = BUDGETS.insert(client, &Budget { answers_ns: 0, initials_ns: 0 }, 0);
+        let _kept =
+            BUDGETS.insert(client, &Budget { answers_ns: 0, initials_ns: 0, locked_ns: 0 }, 0);
         BUDGETS.get_ptr_mut(client)?
     };
     // SAFETY: the pointer is a live map value.

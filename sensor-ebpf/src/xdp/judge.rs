@@ -19,7 +19,7 @@ use crate::group::{self, masks_of};
 use crate::listed::Table;
 use crate::maps::{self, Examination, JUDGING, NAMES, STAGES, sight, stage};
 use crate::steps::run_loop;
-use crate::{events, flows, reject, slots};
+use crate::{budget, events, flows, reject, slots};
 
 /// What was decided about a name, or about having none.
 #[derive(Clone, Copy)]
@@ -72,6 +72,9 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     // Read once and carried along: a decision sees one policy.
     let policy = control.policy;
     let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
+    let is_over = reason == NoName::Named && is_over_budget(examination, control, policy);
+    let reason = if is_over { NoName::LockedBudget } else { reason };
+    examination.event.no_name = reason as u8;
     // First: it is most of the work, and the verifier comes to it by one way.
     let entry = look_up(examination, control, policy, reason);
     let group = group_now(ctx, examination, policy);
@@ -95,7 +98,8 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
         examination.event.name.length = 0;
         examination.event.name_source = NameSource::None as u8;
         row.no_name(reason);
-        decide_nameless(reason, &masks)
+        // What could be locked, and is not looked at, does not pass.
+        if is_over { Verdict::Block } else { decide_nameless(reason, &masks) }
     };
     let was_blocked = examination.sight & sight::BLOCKED != 0;
     // On a blocked flow only another name gets through.
@@ -211,6 +215,13 @@ fn tell(examination: &Examination, row: Row) {
     if events::verdict(&examination.event).is_err() {
         row.happened(Happening::VerdictEventLost);
     }
+}
+
+/// True of a name that its client has no budget for, where names are locked.
+#[inline(always)]
+fn is_over_budget(examination: &Examination, control: &Control, policy: u32) -> bool {
+    Table::of(policy, control).has_locked()
+        && !budget::grants_locked(examination.event.key.lan_address)
 }
 
 /// What is known of the name in the event, which is made canonical and hashed; all zero of none.

@@ -1,7 +1,7 @@
 //! Names that are known by their SHA-256 alone: the loaded program finds them as the host does.
 
 use anyhow::Result;
-use sensor_ebpf::abi::{DomainEntry, GroupMasks, LOCKED, Side, Verdict};
+use sensor_ebpf::abi::{DomainEntry, GroupMasks, LOCKED, NoName, Side, Verdict};
 use sensor_ebpf::name::HashKey;
 use sensor_lab::dns::{A, Query};
 use sensor_lab::frames::{Frame, Hello, request};
@@ -65,6 +65,36 @@ fn a_locked_name_is_blocked_however_it_is_sent() -> Result<()> {
     Ok(())
 }
 
+/// Hashing is dear: who sends names without end gets none through, and nobody else is any worse off.
+#[test]
+fn a_client_has_a_budget_of_names() -> Result<()> {
+    const AT_ONCE: u16 = 2048;
+    let image = policy(&["fine.example"], &[("bad.example", 9)]);
+    let mut bench = bench(Side::Lan, &image)?;
+    let query =
+        |port: u16| super::dns::frame(false, &Query::of("fine.example", A).bytes()).from_port(port);
+    for port in 1..=AT_ONCE {
+        assert_eq!(bench.run(&query(port))?.action, action::PASS, "{port}");
+        bench.verdict().expect("every judged name is told");
+    }
+    assert_eq!(bench.run(&query(AT_ONCE + 1))?.action, action::DROP);
+    let event = bench.verdict().expect("a verdict");
+    let reason = NoName::LockedBudget;
+    assert_eq!((event.verdict, event.no_name), (Verdict::Block as u8, reason as u8));
+    assert_eq!((event.categories, event.name.as_bytes()), (0, &b""[..]));
+    assert_eq!(bench.ingress()?.no_name(reason), 1);
+    let other = query(1);
+    let other = Frame { source: "10.20.0.6".parse()?, ..other };
+    assert_eq!(bench.run(&other)?.action, action::PASS);
+    // A millisecond on there is room for one more, and without locked names for any number.
+    bench.control.set_replay_clock(1_000_001);
+    assert_eq!(bench.run(&query(AT_ONCE + 2))?.action, action::PASS);
+    assert_eq!(bench.run(&query(AT_ONCE + 3))?.action, action::DROP);
+    bench.push(&policy(&["fine.example"], &[]))?;
+    assert_eq!(bench.run(&query(AT_ONCE + 4))?.action, action::PASS);
+    Ok(())
+}
+
 #[test]
 fn the_program_finds_what_the_host_finds() -> Result<()> {
     const LABELS: [&str; 7] =
@@ -94,6 +124,8 @@ fn the_program_finds_what_the_host_finds() -> Result<()> {
         }
         asked.truncate(253);
         let asked = asked.trim_end_matches('.');
+        // Within the device's budget.
+        bench.control.set_replay_clock(u64::from(port) * 1_000_000);
         bench.run(&Frame::from_device(false, &Hello::of(asked).bytes()).from_port(port))?;
         let event = bench.verdict().expect("every judged name is told");
         let expected = table.look_up(asked);
