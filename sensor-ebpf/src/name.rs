@@ -69,7 +69,8 @@ pub const fn folded(word: u64) -> u64 {
 #[inline(always)]
 const fn dots_of(word: u64) -> u64 {
     let unlike = word ^ each(b'.');
-    !((unlike & each(0x7f)) + each(0x7f) | unlike | each(0x7f))
+    let below = (unlike & each(0x7f)) + each(0x7f);
+    !(below | unlike | each(0x7f))
 }
 
 /// The state of a hash behind eight more bytes. Twice multiplied: a difference in the highest bits, which one
@@ -138,6 +139,10 @@ impl SuffixReader {
 
     /// Reads eight bytes, or those that are left; false when there is none left.
     #[inline(always)]
+    #[expect(
+        clippy::cast_ptr_alignment,
+        reason = "the word is read and written as one that lies anywhere"
+    )]
     pub fn step(&mut self, name: &mut [u8; NAME_BUFFER]) -> bool {
         if self.left == 0 {
             return false;

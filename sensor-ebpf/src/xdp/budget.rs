@@ -26,9 +26,9 @@ const LOCKED_AT_ONCE: u64 = 2048;
 /// Up to when what a client has had is paid (a token bucket as one number), ns of the sensor's clock.
 #[repr(C)]
 pub(crate) struct Budget {
-    answers_ns: u64,
-    initials_ns: u64,
-    locked_ns: u64,
+    answers: u64,
+    initials: u64,
+    locked: u64,
 }
 
 /// True where the client may be told something now.
@@ -36,7 +36,7 @@ pub(crate) struct Budget {
 pub(crate) fn grants(client: Address) -> bool {
     let now_ns = clock::now_ns();
     let Some(budget) = of(&client) else { return true };
-    spend(&mut budget.answers_ns, now_ns, ANSWER_NS, ANSWERS_AT_ONCE)
+    spend(&mut budget.answers, now_ns, ANSWER_NS, ANSWERS_AT_ONCE)
 }
 
 /// True where an Initial of the client may be opened now.
@@ -45,7 +45,7 @@ pub(crate) fn grants_initial(client: Address) -> bool {
     let cost_ns = maps::control().map_or(0, |control| control.quic_initial_ns);
     let now_ns = clock::now_ns();
     let Some(budget) = of(&client) else { return true };
-    spend(&mut budget.initials_ns, now_ns, cost_ns, INITIALS_AT_ONCE)
+    spend(&mut budget.initials, now_ns, cost_ns, INITIALS_AT_ONCE)
 }
 
 /// True where a name of the client may be looked for among the locked ones now.
@@ -53,7 +53,7 @@ pub(crate) fn grants_initial(client: Address) -> bool {
 pub(crate) fn grants_locked(client: Address) -> bool {
     let now_ns = clock::now_ns();
     let Some(budget) = of(&client) else { return true };
-    spend(&mut budget.locked_ns, now_ns, LOCKED_NS, LOCKED_AT_ONCE)
+    spend(&mut budget.locked, now_ns, LOCKED_NS, LOCKED_AT_ONCE)
 }
 
 /// The client's budget. Where it cannot be kept there is none to be over.
@@ -62,8 +62,7 @@ fn of(client: &Address) -> Option<&'static mut Budget> {
     let budget = if let Some(budget) = BUDGETS.get_ptr_mut(client) {
         budget
     } else {
-        let _kept =
-            BUDGETS.insert(client, &Budget { answers_ns: 0, initials_ns: 0, locked_ns: 0 }, 0);
+        let _kept = BUDGETS.insert(client, &Budget { answers: 0, initials: 0, locked: 0 }, 0);
         BUDGETS.get_ptr_mut(client)?
     };
     // SAFETY: the pointer is a live map value.
