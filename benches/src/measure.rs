@@ -124,9 +124,8 @@ fn is_in(stand: &Stand, flow: &Flow, state: State, policy: u32) -> bool {
                     flow.phase == Phase::Named as u8 && flow.hello != 0 && is_armed && is_followed
                 }
                 NameSource::Http => flow.phase == Phase::Requests as u8 && is_armed,
-                // Its queries are judged whatever the flow has come to.
-                NameSource::Dns => flow.phase == Phase::Waiting as u8,
-                NameSource::None | NameSource::DnsAnswer | NameSource::Quic => {
+                // Of DNS queries are judged whatever the flow has come to.
+                NameSource::None | NameSource::Dns | NameSource::DnsAnswer | NameSource::Quic => {
                     flow.phase == Phase::Done as u8
                 }
             };
