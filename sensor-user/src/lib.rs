@@ -39,3 +39,4 @@ pub mod replay;
 pub mod store;
 
 mod hex;
+mod progress;

@@ -7,6 +7,7 @@ use std::path::Path;
 use flate2::read::MultiGzDecoder;
 
 use super::error::{ListError, ListFault};
+use crate::progress;
 
 /// Bytes of a list, unpacked: as many names as a policy holds have about that, 30 bytes a line.
 /// A bomb is read up to here, which takes seconds and no memory.
@@ -74,7 +75,7 @@ fn open_within(path: &Path, bytes_max: u64) -> Result<Source, ListFault> {
     if !path.metadata().map_err(ListFault::of_io)?.is_file() {
         return Err(ListFault::NotAFile);
     }
-    let file = File::open(path).map_err(ListFault::of_io)?;
+    let file = progress::reading(File::open(path).map_err(ListFault::of_io)?);
     let (head, file) = behead(file)?;
     let bytes = Cursor::new(head.clone()).chain(file);
     let (head, rest): (_, Box<dyn Read>) = if head.starts_with(b"\x1f\x8b") {

@@ -7,13 +7,13 @@ use std::collections::{HashMap, HashSet};
 
 use sensor_ebpf::abi::{DomainEntry, UNLISTED};
 
-use super::List;
 use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
 use super::error::Fault;
 use super::name::label_count;
 use super::prefix;
 use super::subject::{Subject, above, is_name};
 use super::warning::{Warning, Warnings};
+use super::{List, Place};
 
 /// Names of all lists together: three times what the largest public collections have.
 pub const NAMES_MAX: usize = 1 << 24;
@@ -83,7 +83,7 @@ impl Names {
             first += u32::try_from(same.len()).unwrap_or(u32::MAX);
         }
         let mut table = Table { text, rows, entries };
-        let warnings = table.warn();
+        let warnings = table.warn(lists);
         // First: what only an exception names is in the categories of the name above, and protected with it.
         table.except(interest.excepted);
         let warnings = table.protect(interest, warnings);
@@ -192,12 +192,19 @@ impl Table {
     }
 
     /// Warns of entries that are allowed on their own account but hardly meant.
-    fn warn(&self) -> Warnings {
+    fn warn(&self, lists: &[List]) -> Warnings {
         let mut warnings = Warnings::default();
         for (name, entry) in self.iter() {
             match Subject::of(name) {
                 Subject::Name if label_count(name) == 1 => {
                     warnings.push(Warning::TopLevelDomain(name.to_owned()));
+                }
+                Subject::Name if is_registrys(name) => {
+                    let row = self.rows(name).first();
+                    let list = row.and_then(|row| lists.get(usize::from(row.list)));
+                    let file = list.map(|list| list.file.clone()).unwrap_or_default();
+                    let place = Place { file, line: row.map(|row| row.line) };
+                    warnings.push(Warning::Registry { name: name.to_owned(), place });
                 }
                 Subject::Prefix(network) if prefix::is_own(network) => {
                     warnings.push(Warning::OwnAddresses(name.to_owned()));
@@ -302,6 +309,18 @@ fn deciding_list(rows: &[Row], mask: impl Fn(&Row) -> u64, interest: Interest) -
     deciding.map_or(0, |row| row.list)
 }
 
+/// Whether strangers register names right under this one, by the part of the Public Suffix List that registries rule.
+fn is_registrys(name: &str) -> bool {
+    // None of a registry is longer: the longest there is has 27.
+    const BYTES_MAX: usize = 40;
+    if name.len() > BYTES_MAX || label_count(name) > 3 {
+        return false;
+    }
+    let suffix = psl::suffix(name.as_bytes()).filter(psl::Suffix::is_known);
+    let is_icann = |suffix: &psl::Suffix<'_>| suffix.typ() == Some(psl::Type::Icann);
+    suffix.filter(is_icann).is_some_and(|suffix| suffix.as_bytes() == name.as_bytes())
+}
+
 fn name_of<'text>(text: &'text str, row: &Row) -> &'text str {
     let start = row.start as usize;
     text.get(start..start + usize::from(row.length)).unwrap_or_default()
@@ -392,5 +411,32 @@ mod tests {
             ]
         );
         assert_eq!(policy.warnings().count, 5);
+    }
+
+    #[test]
+    fn lists_that_cover_too_much_or_nothing_are_told() {
+        let policy = load(&[
+            ("policy.toml", POLICY),
+            ("mixed.txt", ""),
+            ("piracy.txt", "a.co.uk\n\nco.uk\ngithub.io\nexample.com"),
+            ("drugs.txt", "a.example"),
+            ("help.txt", "help.example"),
+        ])
+        .unwrap();
+        let folder = policy.lists()[0].file.parent().unwrap().display().to_string();
+        let told: Vec<_> = policy
+            .warnings()
+            .shown
+            .iter()
+            .map(|warning| warning.to_string().replace(&folder, ""))
+            .filter(|warning| !warning.contains("both.example") && !warning.contains("protected"))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "`co.uk` of /piracy.txt:3 is a registry's: all names under it are covered",
+                "list `mixed` is empty: /mixed.txt",
+            ]
+        );
     }
 }

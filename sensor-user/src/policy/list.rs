@@ -13,6 +13,7 @@ use jiff::civil::Date;
 use super::error::{Fault, PolicyError, shown};
 use super::name;
 use super::source::Opened;
+use crate::progress;
 
 /// Bytes of one list file: the largest public list, 4.6 M names, has about 100 MB.
 pub(crate) const LIST_BYTES_MAX: u64 = 256 << 20;
@@ -87,7 +88,7 @@ pub(crate) fn read(
     opened: Opened,
     mut take: impl FnMut(&str, u32) -> Result<(), Fault>,
 ) -> Result<Header, PolicyError> {
-    let mut reader = BufReader::new(opened.file.take(LIST_BYTES_MAX));
+    let mut reader = BufReader::new(progress::reading(opened.file).take(LIST_BYTES_MAX));
     let mut bytes = Vec::with_capacity(LINE_BYTES_MAX);
     let mut dated = None;
     let mut sources = Sources::default();

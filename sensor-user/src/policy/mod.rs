@@ -156,6 +156,10 @@ impl Policy {
             warnings.push(Warning::ExceptionOver { name: name.clone(), line: *line });
         }
         import::warn(&lists, &mut warnings);
+        for list in lists.iter().skip(usize::from(first)).filter(|list| list.names == 0) {
+            let (list, file) = (list.id.clone(), list.file.clone());
+            warnings.push(Warning::EmptyList { list, file });
+        }
         let locked = Locked::of(hashes);
         let of_protected = table.iter().filter(|(_, entry)| entry.categories & protected != 0);
         locked.check(&lists, of_protected.map(|(name, _)| name))?;

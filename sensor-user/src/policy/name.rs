@@ -16,6 +16,10 @@ use super::prefix;
 /// Bytes of one label (RFC 1035 section 2.3.4).
 const LABEL_BYTES_MAX: usize = 63;
 
+/// Bytes of the longest name that DNS has, as text: 255 on the wire, where the first label's length and the root's take a
+/// byte each (RFC 1035 section 2.3.4). A hello can say two more.
+const LISTED_BYTES_MAX: usize = 253;
+
 /// Why a text is no name that can be listed, and how to mend it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -26,7 +30,7 @@ pub enum NameError {
     #[error("has an empty label: remove the leading or doubled dot")]
     EmptyLabel,
     /// Longer than DNS allows.
-    #[error("has {0} bytes: DNS allows {NAME_MAX}, list a shorter suffix of it")]
+    #[error("has {0} bytes: DNS allows {LISTED_BYTES_MAX}, list a shorter suffix of it")]
     TooLong(usize),
     /// A label longer than DNS allows.
     #[error("has a label of {0} bytes: DNS allows {LABEL_BYTES_MAX}, list the suffix after it")]
@@ -92,6 +96,7 @@ pub fn listed_name(input: &str) -> Result<Cow<'_, str>, NameError> {
     let name = canonical(input.strip_prefix("*.").unwrap_or(input))?;
     match label_count(&name) {
         labels if labels > LISTED_LABELS_MAX => Err(NameError::TooManyLabels(labels)),
+        _ if name.len() > LISTED_BYTES_MAX => Err(NameError::TooLong(name.len())),
         _ => Ok(name),
     }
 }
@@ -223,9 +228,12 @@ mod tests {
     #[test]
     fn lengths_are_bounded() {
         let label = "a".repeat(63);
-        let longest = format!("{label}.{label}.{label}.{label}");
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
         check_listed(&longest, Ok(&longest));
-        check_listed(&format!("{longest}b"), Err(NameError::TooLong(256)));
+        check_listed(&format!("{longest}b"), Err(NameError::TooLong(254)));
+        let said = format!("{label}.{label}.{label}.{label}");
+        assert!(canonical(&said).is_ok(), "a hello may say what DNS cannot");
+        check_listed(&format!("{said}b"), Err(NameError::TooLong(256)));
         check_listed(&format!("{label}a.org"), Err(NameError::LabelTooLong(64)));
         let deepest = ["a"; 16].join(".");
         check_listed(&deepest, Ok(&deepest));

@@ -1,6 +1,7 @@
 //! What a policy may say, but hardly means: told when it is loaded, and no reason to refuse it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use super::Place;
 
@@ -21,6 +22,20 @@ pub enum Warning {
     AllowedAndBlocked(String),
     /// An entry covers a whole top-level domain.
     TopLevelDomain(String),
+    /// An entry covers names that strangers register: `co.uk`.
+    Registry {
+        /// The name.
+        name: String,
+        /// Where.
+        place: Place,
+    },
+    /// A list that has nothing in it.
+    EmptyList {
+        /// Its id.
+        list: String,
+        /// Its file.
+        file: PathBuf,
+    },
     /// An entry covers addresses that are nobody's in particular: those of this site may be among them.
     OwnAddresses(String),
     /// An exception that has run out.
@@ -50,6 +65,12 @@ impl fmt::Display for Warning {
             }
             Self::TopLevelDomain(name) => {
                 write!(f, "`{name}` is a top-level domain: everything under it is covered")
+            }
+            Self::Registry { name, place } => {
+                write!(f, "`{name}` of {place} is a registry's: all names under it are covered")
+            }
+            Self::EmptyList { list, file } => {
+                write!(f, "list `{list}` is empty: {}", file.display())
             }
             Self::OwnAddresses(prefix) => write!(
                 f,

@@ -14,6 +14,7 @@ use crate::cli::ask;
 use crate::cli::table::write_json;
 use crate::config::Config;
 use crate::control::status::PolicyStatus;
+use crate::progress;
 
 /// What to put in force.
 #[derive(Debug, Args)]
@@ -107,6 +108,7 @@ fn reload(config: &Config) -> Reload {
 }
 
 fn write(outcome: &Outcome, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    progress::clear();
     let Outcome { manifest, from, taken, accepted, removed } = outcome;
     let (taken, note) = match taken {
         Taken::InForce => ("in-force", String::new()),

@@ -14,6 +14,7 @@ use crate::bundle::{
 use crate::cli::table::{Column, write_json, write_table};
 use crate::config::Config;
 use crate::policy::Policy;
+use crate::progress;
 use crate::record::display_name;
 
 /// What to compare.
@@ -84,6 +85,7 @@ fn diff_at(
             Some(DryRun::of(store, days, now, old.policy_mut(), &mut new.policy)?)
         }
     };
+    progress::clear();
     let difference = Difference {
         bundle: &new.manifest,
         is_verified: keys.is_some(),

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::bundle::{Made, Order, Site, Unpacked, audit, key, make};
 use crate::cli::table::{bytes, write_json};
 use crate::config::Config;
+use crate::progress;
 
 /// The environment variable that has the password of a secret key, for programs.
 pub(super) const PASSWORD_VARIABLE: &str = "CAMPUS_SENSOR_KEY_PASSWORD";
@@ -61,6 +62,7 @@ pub(super) fn import(
     let author = args.author.clone().unwrap_or_else(audit::account);
     let order = Order { number, author: &author, reason: &args.reason, now: Timestamp::now() };
     let made = make(&args.policy, &args.out, &key, &order)?;
+    progress::clear();
     if json {
         let lists = made
             .policy

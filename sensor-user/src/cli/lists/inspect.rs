@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::table::write_json;
 use crate::lists::{self, Format, Report, Selection, Taken};
+use crate::progress;
 
 /// Which list, and how to read it.
 #[derive(Debug, Args)]
@@ -56,6 +57,7 @@ pub(super) fn inspect(args: &InspectArgs, json: bool, out: &mut impl Write) -> a
     let guessed = args.format.is_none();
     let selection = Selection { path: file, format, member: member.as_deref() };
     let report = lists::import(selection, &mut |_, _| ControlFlow::Continue(Taken::No))?;
+    progress::clear();
     let check = report.check();
     if json {
         let refused = check.as_ref().err().map(ToString::to_string);

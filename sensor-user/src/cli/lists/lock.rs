@@ -15,6 +15,7 @@ use super::inspect::format;
 use crate::cli::table::write_json;
 use crate::hex::hex;
 use crate::lists::{self, Entry, Format, Selection, Taken};
+use crate::progress;
 
 /// What to lock.
 #[derive(Debug, Args)]
@@ -62,6 +63,7 @@ pub(super) fn lock(args: &LockArgs, json: bool, out: &mut impl Write) -> anyhow:
         }
         ControlFlow::Continue(Taken::No)
     })?;
+    progress::clear();
     report.check()?;
     if is_locked {
         bail!("{}: is a list of hashes already", file.display());

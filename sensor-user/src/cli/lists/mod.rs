@@ -16,6 +16,7 @@ use std::path::Path;
 use clap::Subcommand;
 
 use crate::config::Config;
+use crate::progress;
 
 /// What to do with lists.
 #[derive(Debug, Subcommand)]
@@ -45,7 +46,10 @@ pub fn lists(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    match command {
+    if !json {
+        progress::show();
+    }
+    let done = match command {
         ListsCommand::Inspect(args) => inspect::inspect(args, json, out),
         ListsCommand::Lock(args) => lock::lock(args, json, out),
         ListsCommand::Import(args) => import::import(config, args, json, out),
@@ -54,5 +58,7 @@ pub fn lists(
         ListsCommand::Rollback(args) => apply::rollback(&Config::load(config)?, args, json, out),
         ListsCommand::Audit => audit::audit(&Config::load(config)?, json, out),
         ListsCommand::Keys(args) => keys::keys(args, json, out),
-    }
+    };
+    progress::clear();
+    done
 }

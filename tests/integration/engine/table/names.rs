@@ -152,13 +152,13 @@ const LONG: Theme = Theme {
 
 const LONGEST: Theme = Theme {
     title: "the longest names, which no query carries",
-    lists: &["piracy: {63}.{63}.{63}.{63}", "news: {63}"],
+    lists: &["piracy: {63}.{63}.{63}", "news: {63}"],
     ways: &[Way::Tls, Way::Http, Way::Quic],
     rows: "
         student  {63}.{63}.{63}.{63}              block  piracy  piracy
-        student  {62}.{63}.{63}.{63}              alert  news    news
-        student  {62}y.{63}.{63}.{63}             alert  news    news
-        student  {63}.{63}.{63}                   alert  news    news
+        student  {62}y.{63}.{63}.{63}             block  piracy  piracy
+        student  {63}.{62}y.{63}.{63}             alert  news    news
+        student  {63}.{62}.{63}.{63}              alert  news    news
     ",
     ..Theme::COMMON
 };
