@@ -1,6 +1,6 @@
 //! What one client may cost: who floods must not make the gateway flood, and must leave others their share of it.
 
-use sensor_ebpf::abi::Address;
+use sensor_ebpf::abi::{Address, LISTED_LABELS_MAX};
 
 use crate::clock;
 use crate::maps::{self, BUDGETS};
@@ -16,12 +16,16 @@ const ANSWERS_AT_ONCE: u64 = 512;
 /// These are 10 ms of one CPU.
 const INITIALS_AT_ONCE: u64 = 320;
 
-/// Time one name takes out of the budget where names are locked, each of whose suffixes is hashed with SHA-256: 1,000 a
-/// second. The longest name there is costs 0.1 ms, so one client has a tenth of a CPU at most.
-const LOCKED_NS: u64 = 1_000_000;
+/// Time one block of SHA-256 takes out of the budget, where names are locked and each of their suffixes is hashed: 16,384
+/// a second, some hundredths of a CPU. A name of three labels has two suffixes of a block: that is 8,000 names a second,
+/// more than a resolver asks for which has a campus behind it.
+const LOCKED_BLOCK_NS: u64 = 1_000_000_000 / 16_384;
 
-/// Names looked for among the locked ones at once after a silence: all that a device asks for when it wakes.
-const LOCKED_AT_ONCE: u64 = 2048;
+/// Blocks at once after a silence.
+const LOCKED_AT_ONCE: u64 = 32_768;
+
+/// Bytes of a block (FIPS 180-4 section 5.2.1).
+const LOCKED_BLOCK: u32 = 64;
 
 /// Up to when what a client has had is paid (a token bucket as one number), ns of the sensor's clock.
 #[repr(C)]
@@ -36,7 +40,7 @@ pub(crate) struct Budget {
 pub(crate) fn grants(client: Address) -> bool {
     let now_ns = clock::now_ns();
     let Some(budget) = of(&client) else { return true };
-    spend(&mut budget.answers, now_ns, ANSWER_NS, ANSWERS_AT_ONCE)
+    spend(&mut budget.answers, now_ns, ANSWER_NS, ANSWER_NS * ANSWERS_AT_ONCE)
 }
 
 /// True where an Initial of the client may be opened now.
@@ -45,15 +49,19 @@ pub(crate) fn grants_initial(client: Address) -> bool {
     let cost_ns = maps::control().map_or(0, |control| control.quic_initial_ns);
     let now_ns = clock::now_ns();
     let Some(budget) = of(&client) else { return true };
-    spend(&mut budget.initials, now_ns, cost_ns, INITIALS_AT_ONCE)
+    spend(&mut budget.initials, now_ns, cost_ns, cost_ns * INITIALS_AT_ONCE)
 }
 
-/// True where a name of the client may be looked for among the locked ones now.
+/// True where a name of the client, of so many bytes and dots, may be looked for among the locked ones now.
 #[inline(always)]
-pub(crate) fn grants_locked(client: Address) -> bool {
+pub(crate) fn grants_locked(client: Address, length: u32, dots: u32) -> bool {
     let now_ns = clock::now_ns();
     let Some(budget) = of(&client) else { return true };
-    spend(&mut budget.locked, now_ns, LOCKED_NS, LOCKED_AT_ONCE)
+    // Top-level domains cannot be locked, and of many labels only the last are.
+    let suffixes = if dots > LISTED_LABELS_MAX as u32 { LISTED_LABELS_MAX as u32 } else { dots };
+    let blocks = u64::from(suffixes) * u64::from(length / LOCKED_BLOCK + 1);
+    let most_ns = LOCKED_BLOCK_NS * LOCKED_AT_ONCE;
+    spend(&mut budget.locked, now_ns, blocks * LOCKED_BLOCK_NS, most_ns)
 }
 
 /// The client's budget. Where it cannot be kept there is none to be over.
@@ -69,14 +77,13 @@ fn of(client: &Address) -> Option<&'static mut Budget> {
     Some(unsafe { &mut *budget })
 }
 
-/// Takes what one of them costs. Of several at once on several CPUs some may cost nothing.
+/// Takes what one of them costs, if all that is not paid yet is at most so much then. Of several at once on several CPUs some may cost nothing.
 #[inline(always)]
-fn spend(paid_ns: &mut u64, now_ns: u64, cost_ns: u64, at_once: u64) -> bool {
+fn spend(paid_ns: &mut u64, now_ns: u64, cost_ns: u64, most_ns: u64) -> bool {
     let ahead_ns = paid_ns.saturating_sub(now_ns);
-    let most_ns = cost_ns * (at_once - 1);
     // What is further ahead than can be was paid at other prices, or by the clock of another capture.
-    let from_ns = if ahead_ns > most_ns + cost_ns { now_ns } else { now_ns + ahead_ns };
-    if from_ns - now_ns > most_ns {
+    let from_ns = if ahead_ns > most_ns { now_ns } else { now_ns + ahead_ns };
+    if from_ns - now_ns + cost_ns > most_ns {
         return false;
     }
     *paid_ns = from_ns + cost_ns;

@@ -72,11 +72,11 @@ pub(crate) fn judge(ctx: &XdpContext, examination: &mut Examination, row: Row) -
     // Read once and carried along: a decision sees one policy.
     let policy = control.policy;
     let reason = NoName::try_from(examination.event.no_name).unwrap_or(NoName::Malformed);
-    let is_over = reason == NoName::Named && is_over_budget(examination, control, policy);
-    let reason = if is_over { NoName::LockedBudget } else { reason };
-    examination.event.no_name = reason as u8;
     // First: it is most of the work, and the verifier comes to it by one way.
     let entry = look_up(examination, control, policy, reason);
+    let is_over = examination.locked_set == OVER_BUDGET;
+    let reason = if is_over { NoName::LockedBudget } else { reason };
+    examination.event.no_name = reason as u8;
     let group = group_now(ctx, examination, policy);
     let masks = masks_of(group, policy);
     let mut is_canary = false;
@@ -159,6 +159,11 @@ pub(crate) fn judge_again(
     let control = maps::control()?;
     let reason = NoName::try_from(flow.no_name).unwrap_or(NoName::Malformed);
     let entry = look_up(examination, control, policy, reason);
+    if examination.locked_set == OVER_BUDGET {
+        // The next packet asks again.
+        flow.judged = examination.epoch.wrapping_sub(1);
+        return None;
+    }
     let masks = masks_of(group, policy);
     let is_named = reason == NoName::Named;
     let verdict =
@@ -217,12 +222,8 @@ fn tell(examination: &Examination, row: Row) {
     }
 }
 
-/// True of a name that its client has no budget for, where names are locked.
-#[inline(always)]
-fn is_over_budget(examination: &Examination, control: &Control, policy: u32) -> bool {
-    Table::of(policy, control).has_locked()
-        && !budget::grants_locked(examination.event.key.lan_address)
-}
+/// [`Examination::locked_set`] of a name that its client has no budget for.
+const OVER_BUDGET: u32 = u32::MAX;
 
 /// What is known of the name in the event, which is made canonical and hashed; all zero of none.
 #[inline(always)]
@@ -232,12 +233,18 @@ fn look_up(
     policy: u32,
     reason: NoName,
 ) -> DomainEntry {
+    examination.locked_set = 0;
     if reason != NoName::Named {
         return DomainEntry { categories: 0, list: 0, canary: 0, reserved: [0; 5] };
     }
     let table = Table::of(policy, control);
     hash_suffixes(examination, table.key());
     if table.has_locked() {
+        let (length, dots) = (examination.event.name.length.into(), examination.suffixes.dots());
+        if !budget::grants_locked(examination.event.key.lan_address, length, dots) {
+            examination.locked_set = OVER_BUDGET;
+            return DomainEntry { categories: 0, list: 0, canary: 0, reserved: [0; 5] };
+        }
         find_locked(examination, policy);
         // Any of its suffixes beats what is listed of the others.
         if examination.locked_set != 0 {
@@ -250,7 +257,6 @@ fn look_up(
 /// Looks for a suffix of the canonical name that is locked.
 #[inline(always)]
 fn find_locked(examination: &mut Examination, policy: u32) {
-    examination.locked_set = 0;
     let length = u32::from(examination.event.name.length);
     examination.locked.begin(length, examination.suffixes.dots());
     run_loop(&mut Search { examination, policy }, LOCKED_STEPS_MAX, locked_step);

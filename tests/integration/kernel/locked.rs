@@ -68,11 +68,13 @@ fn a_locked_name_is_blocked_however_it_is_sent() -> Result<()> {
 /// Hashing is dear: who sends names without end gets none through, and nobody else is any worse off.
 #[test]
 fn a_client_has_a_budget_of_names() -> Result<()> {
-    const AT_ONCE: u16 = 2048;
-    let image = policy(&["fine.example"], &[("bad.example", 9)]);
+    /// Sixteen suffixes of four blocks each: as many such names at once.
+    const AT_ONCE: u16 = 32_768 / 64;
+    const ONE_MORE_NS: u64 = 64 * (1_000_000_000 / 16_384);
+    let name = format!("{}example", "aaaaaaaaaaaaaa.".repeat(16));
+    let image = policy(&["example"], &[("bad.example", 9)]);
     let mut bench = bench(Side::Lan, &image)?;
-    let query =
-        |port: u16| super::dns::frame(false, &Query::of("fine.example", A).bytes()).from_port(port);
+    let query = |port: u16| super::dns::frame(false, &Query::of(&name, A).bytes()).from_port(port);
     for port in 1..=AT_ONCE {
         assert_eq!(bench.run(&query(port))?.action, action::PASS, "{port}");
         bench.verdict().expect("every judged name is told");
@@ -86,11 +88,14 @@ fn a_client_has_a_budget_of_names() -> Result<()> {
     let other = query(1);
     let other = Frame { source: "10.20.0.6".parse()?, ..other };
     assert_eq!(bench.run(&other)?.action, action::PASS);
-    // A millisecond on there is room for one more, and without locked names for any number.
-    bench.control.set_replay_clock(1_000_001);
+    let short = super::dns::frame(false, &Query::of("fine.example", A).bytes());
+    assert_eq!(bench.run(&short.from_port(AT_ONCE + 9))?.action, action::DROP, "all is spent");
+    // A moment on there is room for one more.
+    bench.control.set_replay_clock(1 + ONE_MORE_NS);
     assert_eq!(bench.run(&query(AT_ONCE + 2))?.action, action::PASS);
     assert_eq!(bench.run(&query(AT_ONCE + 3))?.action, action::DROP);
-    bench.push(&policy(&["fine.example"], &[]))?;
+    // Where nothing is locked there is room for any number.
+    bench.push(&policy(&["example"], &[]))?;
     assert_eq!(bench.run(&query(AT_ONCE + 4))?.action, action::PASS);
     Ok(())
 }
@@ -125,7 +130,7 @@ fn the_program_finds_what_the_host_finds() -> Result<()> {
         asked.truncate(253);
         let asked = asked.trim_end_matches('.');
         // Within the device's budget.
-        bench.control.set_replay_clock(u64::from(port) * 1_000_000);
+        bench.control.set_replay_clock(u64::from(port) * 10_000_000);
         bench.run(&Frame::from_device(false, &Hello::of(asked).bytes()).from_port(port))?;
         let event = bench.verdict().expect("every judged name is told");
         let expected = table.look_up(asked);
