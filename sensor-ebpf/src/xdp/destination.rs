@@ -66,8 +66,8 @@ fn decide_opening(ctx: &XdpContext, examination: &mut Examination, row: Row) -> 
     listed.decide(examination, policy, group, row)
 }
 
-/// Notes what is to be known of a flow from its first packet on. True where where it goes is not decided yet: its first
-/// packet may come again, and where the peer began, its port is the client's end.
+/// Notes what is to be known of a flow from its first packet on. False where it is decided already, as a first packet may
+/// come again, and where the peer began: its port is the client's end.
 #[inline(always)]
 fn open(
     ctx: &XdpContext,
