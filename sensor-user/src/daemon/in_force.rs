@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::control::status::{ListStatus, PolicyStatus};
 use crate::identity::{Journal, LOGINS_MAX, Login, Logins};
@@ -138,8 +138,11 @@ impl PolicyInForce {
         if !logins.set(address, login) {
             bail!("{LOGINS_MAX} logins are known, and no more: log out who has left");
         }
-        journal.note(address, logins)?;
         self.tables.log_in(&self.control, address, group.map(|group| group.0))?;
+        // It holds all the same: a full disk changes nobody's group.
+        if let Err(failure) = journal.note(address, logins) {
+            error!(error = format!("{failure:#}"), "a login is not kept for the next start");
+        }
         Ok(group.map(|group| self.policy.group_name(group).to_owned()))
     }
 

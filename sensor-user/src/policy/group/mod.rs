@@ -1,7 +1,5 @@
 //! Groups of devices: the prefixes they are in, and what each category means to them.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use sensor_ebpf::abi::{DnsRules, GROUPS_MAX, GroupMasks, NoName, QuicRule, UNLISTED};
 use serde::{Deserialize, Serialize};
@@ -16,9 +14,10 @@ use super::during::{self, During, RawDuring};
 use super::error::{Fault, PolicyError, shown};
 use super::file::check_id;
 use super::member::{Device, Member};
+use super::name::NameError;
 use super::named::Named;
 use super::no_name::{NoNameRules, RawNoName};
-use super::prefix::MAPPED;
+use super::prefix;
 use super::schedule::{Active, Calendar};
 use super::source::Source;
 
@@ -348,23 +347,17 @@ fn masks(source: &Source, raw: &RawGroup, rules: &Rules<'_>) -> Result<GroupMask
 /// A prefix, or an address as the prefix of itself.
 fn parse_prefix(source: &Source, raw: &Spanned<String>) -> Result<IpNet, PolicyError> {
     let text = raw.get_ref();
-    let parsed = text.parse::<IpNet>();
-    let Ok(network) = parsed.or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) else {
-        return Err(source.fail(&raw.span(), Fault::Prefix(shown(text))));
+    let parsed = prefix::parse(text);
+    let fault = if let Some(Ok(network)) = parsed {
+        return Ok(network);
+    } else if let Some(Err(NameError::HostBits(network))) = parsed {
+        Fault::PrefixHostBits { given: shown(text), network: network.to_string() }
+    } else if let Some(Err(NameError::Mapped(network))) = parsed {
+        Fault::PrefixMapped(network.to_string())
+    } else {
+        Fault::Prefix(shown(text))
     };
-    if network.trunc() != network {
-        let fault = Fault::PrefixHostBits {
-            given: network.to_string(),
-            network: network.trunc().to_string(),
-        };
-        return Err(source.fail(&raw.span(), fault));
-    }
-    if let IpNet::V6(network) = network
-        && (network.contains(&MAPPED) || MAPPED.contains(&network))
-    {
-        return Err(source.fail(&raw.span(), Fault::PrefixMapped(network.to_string())));
-    }
-    Ok(network)
+    Err(source.fail(&raw.span(), fault))
 }
 
 fn check_new(
