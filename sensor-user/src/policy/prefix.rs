@@ -10,8 +10,7 @@ use super::name::NameError;
 
 /// IPv4-mapped addresses (RFC 4291 section 2.5.5.2): the kernel keeps IPv4 addresses there, where a prefix of IPv6 would
 /// catch them too.
-const MAPPED: Ipv6Net =
-    Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 /// Where a site's own devices are, and nobody else's (RFC 6890, RFC 1112, RFC 4291): public lists of addresses that nobody
 /// should come from have these too, and blocking them takes a campus apart.
