@@ -24,7 +24,6 @@ pub mod identity;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
 #[expect(
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "system calls want their own integers; sizes and descriptors fit them"
 )]
@@ -40,3 +39,4 @@ pub mod store;
 
 mod hex;
 mod progress;
+mod sum;

@@ -21,6 +21,7 @@ use super::manifest::Manifest;
 use super::site::{Site, bundle_in};
 use super::{disk, intact, unpacked};
 use crate::config::Config;
+use crate::engine::{self, of_policy};
 use crate::policy::Policy;
 
 /// Days of records that a bundle is tried on.
@@ -157,14 +158,14 @@ impl Run<'_> {
         reload: &mut dyn FnMut() -> Reload,
     ) -> Result<Outcome, BundleError> {
         let from = self.begin()?;
-        let file = self.config.policy.file.clone();
+        let (file, keep) = (self.config.policy.file.clone(), self.site.compiled());
         let (taken, before) = thread::scope(|scope| {
             // Beside the other: with millions of names either takes seconds. What cannot be loaded any more is nothing to
             // compare with, and a bundle the way out.
-            let before = scope.spawn(|| Policy::load(&file).ok());
+            let before = scope.spawn(|| Policy::load_kept(&file, &keep).ok());
             (self.take_in(bundle), before.join())
         });
-        let before = before.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let mut before = before.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         let (manifest, mut policy) = taken?;
         let number = manifest.number;
         if let Some(highest) = self.site.highest()?
@@ -172,7 +173,7 @@ impl Run<'_> {
         {
             return Err(BundleError::Downgrade { number, highest });
         }
-        self.guard(number, before, &mut policy)?;
+        self.guard(number, before.as_mut(), &mut policy)?;
         self.put_in_force(from, manifest, policy.entry_count(), reload)
     }
 
@@ -238,23 +239,30 @@ impl Run<'_> {
         self.entry.to = Some(manifest.number);
         self.entry.to_policy = Some(manifest.policy.clone());
         self.entry.reason.get_or_insert_with(|| manifest.reason.clone());
-        let policy = unpacked::load(bundle, &staged, &manifest)?;
+        let policy = unpacked::load(bundle, &staged, &manifest, Some(&self.site.compiled()))?;
         Ok((manifest, policy))
     }
 
     fn guard(
         &mut self,
         number: u64,
-        mut before: Option<Policy>,
+        before: Option<&mut Policy>,
         policy: &mut Policy,
     ) -> Result<(), BundleError> {
         let limits = &self.config.policy.guard;
-        let mut findings = guard::never_blocked(limits, policy);
-        if before.is_some() {
-            findings.extend(guard::growth(limits, &Diff::of(before.as_ref(), policy, 0)));
-        }
+        let (new, old) = (&*policy, before.as_deref());
+        // Beside each other: with millions of names either takes a while. A table that is refused does no harm.
+        let (table, mut findings) = thread::scope(|scope| {
+            let table = scope.spawn(|| self.make_table(number, old, new));
+            let mut findings = guard::never_blocked(limits, new);
+            if old.is_some() {
+                findings.extend(guard::growth(limits, &Diff::of(old, new, 0)));
+            }
+            (table.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), findings)
+        });
+        table?;
         let store = &self.config.store.dir;
-        let run = DryRun::of(store, DRY_RUN_DAYS, self.ask.now, before.as_mut(), policy);
+        let run = DryRun::of(store, DRY_RUN_DAYS, self.ask.now, before, policy);
         findings.extend(guard::over_blocking(limits, &run));
         let is_accepted =
             |(check, _): &Finding| check.is_some_and(|check| self.ask.accept.contains(&check));
@@ -263,6 +271,23 @@ impl Run<'_> {
         self.entry.accepted = checks(accepted).map(|check| check.name().to_owned()).collect();
         self.entry.accepted.dedup();
         refuse(number, findings)
+    }
+
+    /// Makes the table that the kernel will have of a large bundle's names, which the daemon then finds made.
+    fn make_table(
+        &self,
+        number: u64,
+        before: Option<&Policy>,
+        policy: &Policy,
+    ) -> Result<(), BundleError> {
+        if policy.names_id().is_none() {
+            return Ok(());
+        }
+        let key = engine::new_key()
+            .map_err(|error| BundleError::NoTable { number, reason: error.to_string() })?;
+        of_policy::of(policy, before, &self.site.compiled(), key)
+            .map(drop)
+            .map_err(|error| BundleError::NoTable { number, reason: error.to_string() })
     }
 
     fn put_in_force(

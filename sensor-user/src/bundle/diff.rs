@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::iter::Peekable;
+use std::thread;
 
 use serde::Serialize;
 
@@ -75,12 +76,17 @@ impl Counts {
 impl Diff {
     /// Compares two policies; without an old one everything is new. At most `examples` names of a list are told.
     pub fn of(old: Option<&Policy>, new: &Policy, examples: usize) -> Self {
-        let (names, categories) = names(old, new);
         let mut ids: Vec<&str> = ids(old).chain(ids(Some(new))).collect();
         ids.sort_unstable();
         ids.dedup();
-        let lists = ids.into_iter().map(|id| list(old, new, id, examples));
-        Self { names, lists: lists.filter(|list| list.counts.differ()).collect(), categories }
+        let ((names, categories), lists) = thread::scope(|scope| {
+            // Either goes through all names of both.
+            let names = scope.spawn(|| names(old, new));
+            let lists = ids.into_iter().map(|id| list(old, new, id, examples));
+            let lists = lists.filter(|list| list.counts.differ()).collect();
+            (names.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), lists)
+        });
+        Self { names, lists, categories }
     }
 }
 

@@ -123,6 +123,14 @@ pub enum BundleError {
         /// What is wrong with it.
         fault: MemberFault,
     },
+    /// Names the kernel cannot have.
+    #[error("bundle {number}: cannot make the table of its names: {reason}")]
+    NoTable {
+        /// The bundle.
+        number: u64,
+        /// What is in the way.
+        reason: String,
+    },
     /// More than is unpacked.
     #[error("{}: unpacks to more than {BUNDLE_BYTES_MAX} bytes: leave out what no group blocks", .0.display())]
     TooLarge(PathBuf),

@@ -7,7 +7,6 @@ use super::diff::{Counts, Diff};
 use super::dry_run::DryRun;
 use crate::config::Guard;
 use crate::policy::Policy;
-use crate::policy::name::suffixes;
 use crate::store::StoreError;
 
 /// Names that no bundle may block: those that the shipped policy protects.
@@ -65,10 +64,8 @@ pub(super) fn never_blocked(guard: &Guard, policy: &Policy) -> Vec<Finding> {
     let names: HashSet<&str> =
         built_in.chain(guard.never_block.iter().map(String::as_str)).collect();
     let themselves = names.iter().map(|name| (*name, policy.categories_of(name)));
-    let is_below = |(name, _): &(&str, u64)| suffixes(name).any(|suffix| names.contains(suffix));
-    let below = policy.listed().filter(is_below);
     let mut found: Vec<String> = themselves
-        .chain(below)
+        .chain(policy.listed_under(&names))
         .filter_map(|(name, categories)| {
             let group = policy.ever_blocked_by(categories)?;
             Some(format!("{name} may never be blocked, and group {group} would block it"))

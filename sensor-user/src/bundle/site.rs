@@ -1,4 +1,5 @@
-//! Where bundles are kept: `bundles/7/`, each with the signed file it came in, and `current`, a link to one of them.
+//! Where bundles are kept: `bundles/7/`, each with the signed file it came in, and `current`, a link to one of them. Beside
+//! them `kept/`, what was compiled of their lists.
 //!
 //! A bundle is unpacked beside the others and gets its number when it is whole; `current` is replaced in one step. So
 //! what is in force is always one bundle or another, whenever the power fails.
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::error::BundleError;
 use super::manifest::{MANIFEST, Manifest, POLICY};
 use super::{audit, disk};
+use crate::policy::Keep;
 
 /// Bundles kept: two weeks of one a working day.
 pub const KEPT: usize = 8;
@@ -33,6 +35,11 @@ impl Site {
     /// The policy file of the bundle in force, whichever that is.
     pub fn policy_file(&self) -> PathBuf {
         self.dir.join(CURRENT).join(POLICY)
+    }
+
+    /// Where compiled names are kept, of bundles and of other policies.
+    pub fn compiled(&self) -> Keep {
+        Keep::in_folder(&self.dir.join("kept"))
     }
 
     /// The log of what was applied.

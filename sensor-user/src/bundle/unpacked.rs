@@ -8,7 +8,7 @@ use super::archive::Source;
 use super::error::BundleError;
 use super::manifest::{MANIFEST, Manifest, POLICY};
 use super::{archive, key};
-use crate::policy::Policy;
+use crate::policy::{Keep, Policy};
 
 /// An unpacked bundle.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Unpacked {
         let temporary = std::env::temp_dir();
         let folder = TempDir::new().map_err(BundleError::io(&temporary, "write in"))?;
         let manifest = archive::unpack(source, folder.path())?;
-        let policy = load(bundle, folder.path(), &manifest)?;
+        let policy = load(bundle, folder.path(), &manifest, None)?;
         Ok(Self { manifest, policy, folder })
     }
 
@@ -45,8 +45,10 @@ pub(super) fn load(
     bundle: &Path,
     folder: &Path,
     manifest: &Manifest,
+    keep: Option<&Keep>,
 ) -> Result<Policy, BundleError> {
-    let policy = Policy::load(&folder.join(POLICY))?;
+    let file = folder.join(POLICY);
+    let policy = keep.map_or_else(|| Policy::load(&file), |keep| Policy::load_kept(&file, keep))?;
     if policy.version() != manifest.policy {
         let reason = format!("{MANIFEST} says policy {}, {POLICY} another", manifest.policy);
         return Err(BundleError::broken(bundle, reason));

@@ -10,11 +10,12 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use crate::control::status::{ListStatus, PolicyStatus};
+use crate::engine::of_policy;
 use crate::identity::{Journal, LOGINS_MAX, Login, Logins};
 use crate::kernel::control::ControlCell;
-use crate::kernel::tables::{PolicyImage, PolicyTables, Sign, table_of};
-use crate::policy::Policy;
+use crate::kernel::tables::{PolicyImage, PolicyTables, Sign};
 use crate::policy::generations::Generations;
+use crate::policy::{Keep, Policy};
 
 /// Which devices of this gateway are in which groups, as far as that is not in the policy.
 pub(super) struct Here {
@@ -22,6 +23,8 @@ pub(super) struct Here {
     pub(super) interfaces: Vec<String>,
     pub(super) logins: Logins,
     pub(super) journal: Journal,
+    /// Where names that were compiled are kept.
+    pub(super) keep: Keep,
 }
 
 /// The policy in force and what it takes to replace it.
@@ -61,7 +64,7 @@ impl PolicyInForce {
             table_bytes: 0,
             tampering,
         };
-        in_force.push()?;
+        in_force.push(None)?;
         Ok(in_force)
     }
 
@@ -92,7 +95,7 @@ impl PolicyInForce {
     pub(super) fn replace(&mut self, policy: Policy) -> anyhow::Result<()> {
         warn_of(&policy);
         let before = std::mem::replace(&mut self.policy, policy);
-        let pushed = self.push();
+        let pushed = self.push(Some(&before));
         match &pushed {
             Ok(()) => self.tampering = None,
             Err(_) => self.policy = before,
@@ -115,10 +118,11 @@ impl PolicyInForce {
         Ok(())
     }
 
-    fn push(&mut self) -> anyhow::Result<()> {
+    /// `before` is the policy before this one.
+    fn push(&mut self, before: Option<&Policy>) -> anyhow::Result<()> {
         let image = self.image();
-        let Self { policy, tables, control, generations, .. } = self;
-        let table = table_of(policy, control.hash_key())?;
+        let Self { policy, tables, control, generations, here, .. } = self;
+        let table = of_policy::of(policy, before, &here.keep, control.hash_key())?;
         let note = |generation| generations.note(generation, policy);
         let generation = tables.push_with(control, &image, &table, note)?;
         self.table_bytes = table.bytes();

@@ -23,7 +23,7 @@ use tracing::{error, info, warn};
 use self::in_force::{Here, PolicyInForce};
 use self::watch::Watch;
 use crate::assembly::{Assembler, Identity, Timeouts};
-use crate::bundle;
+use crate::bundle::{self, Site};
 use crate::clock;
 use crate::config::{AttachMode, Config};
 use crate::control::logins::LoginStatus;
@@ -62,7 +62,7 @@ const LOGINS_FILE: &str = "logins.jsonl";
 pub fn run(config: &Config) -> anyhow::Result<()> {
     preflight::check()?;
     let before = Watch::default().before();
-    let policy = Policy::load(&config.policy.file)?;
+    let policy = Policy::load_kept(&config.policy.file, &Site::of(&config.policy.dir).compiled())?;
     let watch = Watch::of(policy.files(), &before);
     for interface in &config.interface {
         attach::ifindex(&interface.name)?;
@@ -260,7 +260,7 @@ impl Sensor {
         // Beside each other: either reads all files. What was tampered with is not taken, whatever it says.
         let (intact, loaded) = thread::scope(|scope| {
             let intact = scope.spawn(|| bundle::check_in_force(config));
-            let loaded = Policy::load(&config.file);
+            let loaded = Policy::load_kept(&config.file, &Site::of(&config.dir).compiled());
             (intact.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), loaded)
         });
         let loaded = intact
@@ -366,7 +366,8 @@ fn here(config: &Config) -> anyhow::Result<Here> {
     let (journal, logins) =
         Journal::open(&file).context("remove it to go on; then nobody is logged in")?;
     let interfaces = config.interface.iter().map(|interface| interface.name.clone()).collect();
-    Ok(Here { interfaces, logins, journal })
+    let keep = Site::of(&config.policy.dir).compiled();
+    Ok(Here { interfaces, logins, journal, keep })
 }
 
 /// What of the bundle in force is not as it was signed. A start takes it all the same: with no policy at all, nothing would

@@ -59,7 +59,7 @@ const NAMES_MAX: usize = 1 << 26;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hashed {
     pub(super) hash: u64,
-    set: u16,
+    pub(super) set: u16,
 }
 
 impl Image {
@@ -234,21 +234,24 @@ fn write(
     lines.push(head.line());
     lines.extend(owners.iter().map(bucket));
     check(hashed, lines.get(1..).unwrap_or_default())?;
-    for sets in sets.chunks(SETS_A_LINE as usize) {
-        let mut line = Line::default();
-        for (pair, set) in line.words.chunks_exact_mut(2).zip(sets) {
-            pair.copy_from_slice(&pack(set));
-        }
-        lines.push(line);
-    }
+    lines.extend(sets.chunks(SETS_A_LINE as usize).map(set_line));
     Ok(Image { lines, head })
+}
+
+/// The line of so many sets as there are in one.
+pub(super) fn set_line(sets: &[DomainEntry]) -> Line {
+    let mut line = Line::default();
+    for (pair, set) in line.words.chunks_exact_mut(2).zip(sets) {
+        pair.copy_from_slice(&pack(set));
+    }
+    line
 }
 
 /// Threads that look names up: what they wait for is memory, and a gateway has two CPUs at least.
 const THREADS: usize = 2;
 
 /// Looks every name up: it must find its own entry and no other.
-fn check(hashed: &[Hashed], buckets: &[Line]) -> Result<(), BuildError> {
+pub(super) fn check(hashed: &[Hashed], buckets: &[Line]) -> Result<(), BuildError> {
     let share = hashed.len().div_ceil(THREADS).max(1);
     thread::scope(|scope| {
         let shares = hashed.chunks(share).map(|names| scope.spawn(|| check_some(names, buckets)));

@@ -12,16 +12,17 @@
 //! | 64 | the table's lines, as `sensor_ebpf::table` says |
 //!
 //! The table has its key, so the file is made readable for its owner alone. It is written beside its place and then
-//! renamed: a file is there whole or not at all.
+//! renamed. What a power cut leaves of it, its sum tells: then it is made again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sensor_ebpf::abi::table::{Head, Line, WORDS};
+use sensor_ebpf::abi::table::{Head, Line};
 
 use super::Image;
+use crate::sum::Sum;
 
 /// Version of the file: raised when the file, the table or the hash changes.
 pub const VERSION: u64 = 2;
@@ -80,32 +81,6 @@ pub enum FileFault {
     Changed,
 }
 
-/// A sum over lines. Each word of a line goes into a lane of its own, by steps that can be undone: one changed word
-/// always shows, and any other change but for one in 2^64.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sum {
-    lanes: [u64; WORDS],
-}
-
-impl Sum {
-    /// An odd number without a pattern, which is multiplied by.
-    const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
-
-    fn add(&mut self, line: &Line) {
-        for (lane, word) in self.lanes.iter_mut().zip(line.words) {
-            let mixed = (*lane ^ word).wrapping_mul(Self::FACTOR);
-            *lane = mixed ^ mixed >> 32;
-        }
-    }
-
-    fn of_lanes(self) -> u64 {
-        self.lanes.into_iter().fold(0, |sum: u64, lane| {
-            let mixed = (sum ^ lane).wrapping_mul(Self::FACTOR);
-            mixed ^ mixed >> 32
-        })
-    }
-}
-
 /// The file's first line, the sum apart.
 const fn opening(lines: u64) -> Line {
     Line { words: [MAGIC, VERSION, lines, 0, 0, 0, 0, 0] }
@@ -127,16 +102,15 @@ impl Image {
         let file = options.open(path).map_err(|source| system("create", source))?;
         let mut first = opening(self.lines.len() as u64);
         let mut sum = Sum::default();
-        sum.add(&first);
-        self.lines.iter().for_each(|line| sum.add(line));
+        sum.add(&first.words);
+        self.lines.iter().for_each(|line| sum.add(&line.words));
         if let Some(word) = first.words.get_mut(3) {
-            *word = sum.of_lanes();
+            *word = sum.total();
         }
         let mut out = BufWriter::with_capacity(CHUNK, file);
         let mut all = std::iter::once(&first).chain(&self.lines);
         all.try_for_each(|line| out.write_all(&bytes_of(line)))
             .and_then(|()| out.flush())
-            .and_then(|()| out.get_ref().sync_all())
             .map_err(|source| system("write", source))
     }
 
@@ -172,15 +146,15 @@ fn read_from(path: &Path) -> Result<Image, FileFault> {
     }
     let mut sum = Sum::default();
     let [.., a, b, c, d] = first.words;
-    sum.add(&Line { words: [magic, version, count, 0, a, b, c, d] });
+    sum.add(&[magic, version, count, 0, a, b, c, d]);
     let mut lines = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
     for _ in 0..count {
         let line = next()?;
-        sum.add(&line);
+        sum.add(&line.words);
         lines.push(line);
     }
     let head = lines.first().map(Head::of).ok_or(FileFault::NoTable)?;
-    if sum.of_lanes() != written || head.buckets == 0 || head.lines() != count {
+    if sum.total() != written || head.buckets == 0 || head.lines() != count {
         return Err(FileFault::Changed);
     }
     Ok(Image { lines, head })

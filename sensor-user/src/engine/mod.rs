@@ -1,11 +1,13 @@
 //! What decides about names: the table of listed names, as the kernel looks them up.
 //!
-//! [`Image::build`] makes a table of names, [`Image::of_hashes`] of hashes; `placement` finds a place for each,
+//! [`Image::build`] makes a table of names, [`Image::of_hashes`] of hashes; `placement` finds a place for each, `patch` changes few,
 //! `file` keeps a table between starts. `sensor_ebpf::table` says how a table lies in memory, and looks names up in
 //! it, in the kernel and here. [`crate::kernel::tables`] puts one in force.
 
 mod build;
 mod file;
+pub mod of_policy;
+mod patch;
 mod placement;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,17 @@ use sensor_ebpf::table::{deepest, find, set};
 
 pub use self::build::{BuildError, KEYS_MAX};
 pub use self::file::{FileError, VERSION};
+pub use self::patch::Change;
+
+/// A key nobody knows.
+///
+/// # Errors
+///
+/// The system gives no random bytes.
+pub fn new_key() -> Result<HashKey, getrandom::Error> {
+    let (start, multiplier) = (getrandom::u64()?, getrandom::u64()? | 1);
+    Ok(HashKey { start, multiplier })
+}
 
 /// A table of listed names, whole: what the kernel looks names up in, line by line.
 ///

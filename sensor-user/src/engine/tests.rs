@@ -1,6 +1,6 @@
 //! Tables against a list that is searched in the plainest way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -11,7 +11,7 @@ use sensor_ebpf::table::mistaken;
 use sha2::{Digest as _, Sha256};
 
 use super::file::FileFault;
-use super::{BuildError, Image};
+use super::{BuildError, Change, Image};
 
 const KEY: HashKey = HashKey { start: 0x0123_4567_89ab_cdef, multiplier: 0x9e37_79b9_7f4a_7c15 };
 
@@ -244,4 +244,93 @@ fn a_damaged_file_is_refused() {
     one[128..].swap_with_slice(&mut other[..64]);
     let fault = refusal(&swapped).to_string();
     assert_eq!(fault, "was changed since it was written; remove it, it is made again");
+}
+
+/// What changed between two lists, in order.
+fn changes<'a>(
+    was: &'a HashMap<String, DomainEntry>,
+    is: &'a HashMap<String, DomainEntry>,
+) -> impl Iterator<Item = Change<'a>> {
+    let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    let change =
+        |name: &'a String| Change { name, was: was.get(name).copied(), is: is.get(name).copied() };
+    names.into_iter().map(change).filter(|change| change.was != change.is)
+}
+
+fn patched(
+    image: &Image,
+    was: &HashMap<String, DomainEntry>,
+    is: &HashMap<String, DomainEntry>,
+) -> Option<Image> {
+    let names = is.iter().map(|(name, entry)| (&**name, *entry));
+    image.patched(changes(was, is), names, &[])
+}
+
+#[test]
+fn a_patched_table_says_what_a_new_one_does() {
+    let mut random = Random(11);
+    let mut rounds = 0;
+    for _ in 0..60 {
+        let mut was = random.list(2000);
+        let mut image = image(&was, KEY);
+        for _ in 0..10 {
+            let mut is = was.clone();
+            for _ in 0..random.below(20) {
+                let nth = random.below(is.len() as u64) as usize;
+                let name = is.keys().nth(nth).unwrap().clone();
+                match random.below(3) {
+                    0 => is.remove(&name),
+                    1 => is.insert(name, random.entry()),
+                    _ => is.insert(random.name(), random.entry()),
+                };
+            }
+            let Some(next) = patched(&image, &was, &is) else { break };
+            rounds += 1;
+            assert_eq!(next.names() as usize, is.len());
+            assert_eq!(next.lines().len() as u64, next.bytes() / 64);
+            for name in is.keys().chain(was.keys()) {
+                assert_eq!(next.look_up(name), searched(&is, name), "{name}");
+            }
+            for _ in 0..100 {
+                let name = random.name();
+                assert_eq!(next.look_up(&name), searched(&is, &name), "{name}");
+            }
+            (was, image) = (is, next);
+        }
+    }
+    assert!(rounds > 100, "{rounds} patches");
+}
+
+#[test]
+fn what_cannot_be_patched_is_refused() {
+    let mut random = Random(5);
+    let was = random.list(500);
+    let image = image(&was, KEY);
+    let grown: HashMap<_, _> = was.clone().into_iter().chain(random.list(2000)).collect();
+    assert!(patched(&image, &was, &grown).is_none(), "there is no room");
+    // The table is not that of what is said to have been.
+    let mut other = was.clone();
+    let gone = other.keys().next().unwrap().clone();
+    other.remove(&gone);
+    assert!(patched(&image, &other, &other).is_none(), "{gone} is left over");
+    other.insert("never.example".to_owned(), DomainEntry::default());
+    assert!(patched(&image, &other, &was).is_none());
+    assert_eq!(patched(&image, &was, &was).as_ref(), Some(&image));
+}
+
+#[test]
+fn locked_names_stay_in_a_patched_table() {
+    let locked_entry = DomainEntry { categories: 1 << 60, list: 9, ..DomainEntry::default() };
+    let digest = |name: &str| {
+        let digest: [u8; 32] = Sha256::digest(name).into();
+        u64::from_be_bytes(*digest.first_chunk().unwrap())
+    };
+    let locked = [(digest("locked.example"), locked_entry)];
+    let entry = DomainEntry { categories: 2, list: 1, ..DomainEntry::default() };
+    let (was, is) = ([("a.example", entry)], [("a.example", entry), ("b.example", entry)]);
+    let image = Image::build_with_locked(&was.into_iter(), &locked, KEY).unwrap();
+    let change = Change { name: "b.example", was: None, is: Some(entry) };
+    let next = image.patched([change].into_iter(), is.into_iter(), &locked).unwrap();
+    assert_eq!(next.look_up("www.locked.example"), locked_entry);
+    assert_eq!((next.look_up("b.example"), next.names()), (entry, 3));
 }

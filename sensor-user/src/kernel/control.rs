@@ -8,6 +8,7 @@ use sensor_ebpf::name::HashKey;
 
 use super::KernelError;
 use super::object::Object;
+use crate::engine;
 
 /// The mapped cell.
 pub struct ControlCell {
@@ -65,17 +66,11 @@ impl ControlCell {
     }
 
     fn initialise(&self) -> Result<(), KernelError> {
-        let mut random = [0_u8; 16];
-        // SAFETY: the buffer is as long as said.
-        let got = unsafe { libc::getrandom(random.as_mut_ptr().cast(), random.len(), 0) };
-        if got != random.len() as isize {
-            return Err(KernelError::Preflight("getrandom gave no random bytes".to_owned()));
-        }
-        let value = u128::from_ne_bytes(random);
+        let key = engine::new_key().map_err(|error| KernelError::Preflight(error.to_string()))?;
         let control = Control {
             abi: ABI_VERSION,
-            hash_key: value as u64,
-            hash_multiplier: (value >> 64) as u64 | 1,
+            hash_key: key.start,
+            hash_multiplier: key.multiplier,
             ..Control::default()
         };
         // SAFETY: the mapping is a page, and no program is attached yet.

@@ -11,14 +11,14 @@ use sensor_ebpf::abi::{
     Address, DomainEntry, GROUPS_MAX, GroupMasks, MemberKey, PREFIX_LEAD, Page, PageKey, PortKey,
     Prefix, member, uses,
 };
-use sensor_ebpf::name::HashKey;
 use tracing::warn;
 
 use super::control::ControlCell;
 use super::listed::ListedNames;
 use super::object::Object;
 use super::{KernelError, syscall};
-use crate::engine::{BuildError, Image};
+use crate::engine::Image;
+use crate::engine::of_policy::names_of;
 use crate::policy::member::{Mac, Member};
 use crate::policy::{Policy, Port};
 
@@ -84,7 +84,7 @@ impl From<&Policy> for PolicyImage {
 }
 
 impl PolicyImage {
-    /// All but the names, of which [`table_of`] makes a table without a copy of each. Interfaces are by their rows of
+    /// All but the names, of which [`crate::engine::of_policy`] makes a table without a copy of each. Interfaces are by their rows of
     /// counters; groups that name others have nobody there. Who is logged in is not in it.
     pub fn without_names(policy: &Policy, interfaces: &[String]) -> Self {
         let groups = policy.groups();
@@ -127,17 +127,6 @@ impl PolicyImage {
         let signs = self.members.iter().map(|(sign, _)| sign.uses());
         used.chain(signs).fold(0, |all, bit| all | bit)
     }
-}
-
-/// Listed names, and canaries behind them: of one that is listed too the last entry counts, and says what the
-/// first one does.
-fn names_of(policy: &Policy) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
-    policy.entries().chain(policy.canaries())
-}
-
-/// The table of a policy's names.
-pub fn table_of(policy: &Policy, key: HashKey) -> Result<Image, BuildError> {
-    Image::build_with_locked(&names_of(policy), &policy.locked(), key)
 }
 
 /// Writer of the policy's maps.

@@ -1,13 +1,28 @@
 //! A policy as a whole, for whoever compares two: every name, the names of a list, what is ever blocked.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
+use super::ends::Ends;
+use super::name::suffixes;
 use super::{GroupId, Policy};
 
 impl Policy {
     /// Every listed name, port and prefix, in order, with its categories.
     pub fn listed(&self) -> impl Iterator<Item = (&str, u64)> {
         self.table.iter().map(|(name, entry)| (name, entry.categories))
+    }
+
+    /// Every listed name that is one of some names, or under one, with its categories.
+    pub fn listed_under<'a>(
+        &'a self,
+        names: &HashSet<&str>,
+    ) -> impl Iterator<Item = (&'a str, u64)> {
+        let ends = Ends::of(names.iter().copied());
+        let is_under = move |(name, _): &(&str, u64)| {
+            ends.may_cover(name) && suffixes(name).any(|suffix| names.contains(suffix))
+        };
+        self.listed().filter(is_under)
     }
 
     /// Names, ports and prefixes of the list of an index, in order, each once.

@@ -3,38 +3,26 @@
 //! An entry carries the categories of every list that has its name. Under a protected name every
 //! entry is protected too: nobody blocks one page of a helpline by listing it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::thread::{self, ScopedJoinHandle};
 
 use sensor_ebpf::abi::{DomainEntry, UNLISTED};
 
 use super::category::{LOCAL_ALLOW, LOCAL_BLOCK};
+use super::ends::Ends;
 use super::error::Fault;
 use super::name::label_count;
 use super::prefix;
 use super::subject::{Subject, above, is_name};
+use super::table::{Entry, Part, Row, Table, name_of};
 use super::warning::{Warning, Warnings};
 use super::{List, Place};
 
 /// Names of all lists together: three times what the largest public collections have.
 pub const NAMES_MAX: usize = 1 << 24;
 
-/// A name in a list.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    start: u32,
-    /// In the list's file, or in the policy file for local rules.
-    pub(crate) line: u32,
-    pub(crate) list: u16,
-    length: u8,
-}
-
-/// A listed name, with the first of its rows.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    categories: u64,
-    row: u32,
-    list: u16,
-}
+/// Threads that go through all names: a gateway has two CPUs at least.
+const THREADS: usize = 2;
 
 /// Which categories any group blocks, tells or protects.
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +35,10 @@ pub(crate) struct Interest {
 }
 
 /// Names as they are read, unsorted.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
-    text: String,
-    rows: Vec<Row>,
+    pub(super) text: String,
+    pub(super) rows: Vec<Row>,
 }
 
 impl Names {
@@ -64,7 +52,7 @@ impl Names {
             return Err(too_many());
         }
         self.text.push_str(name);
-        self.rows.push(Row { start, line, list, length });
+        self.rows.push(Row { start, line, list, length, reserved: 0 });
         Ok(())
     }
 
@@ -79,10 +67,10 @@ impl Names {
             let mask = |row: &Row| lists.get(usize::from(row.list)).map_or(0, |list| list.mask);
             let categories = same.iter().fold(0, |union, row| union | mask(row));
             let list = deciding_list(same, mask, interest);
-            entries.push(Entry { categories, row: first, list });
+            entries.push(Entry { categories, row: first, list, reserved: 0 });
             first += u32::try_from(same.len()).unwrap_or(u32::MAX);
         }
-        let mut table = Table { text, rows, entries };
+        let mut table = Table::of(text, rows, entries);
         let warnings = table.warn(lists);
         // First: what only an exception names is in the categories of the name above, and protected with it.
         table.except(interest.excepted);
@@ -102,7 +90,8 @@ fn sorted(Names { text, rows }: Names) -> (String, Vec<Row>) {
         (u64::from_be_bytes(first), row)
     };
     let mut rows: Vec<(u64, Row)> = rows.into_iter().map(begun).collect();
-    rows.sort_unstable_by(|(first, a), (other, b)| {
+    // Lists mostly come in order, and what is in order is found so at once.
+    rows.sort_by(|(first, a), (other, b)| {
         first
             .cmp(other)
             .then_with(|| name_of(text, a).cmp(name_of(text, b)))
@@ -123,78 +112,44 @@ fn sorted(Names { text, rows }: Names) -> (String, Vec<Row>) {
     (in_order, rows)
 }
 
-/// Ends of some names: few of all names share one, and whatever is under a name ends as it does.
-struct Ends(HashSet<u64>);
-
-impl Ends {
-    /// Bytes that are compared. Of a shorter name nothing is known.
-    const BYTES: usize = 8;
-
-    fn of<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        Self(names.map(Self::end).collect())
-    }
-
-    /// Whether a name may be one of them, or under one.
-    fn may_cover(&self, name: &str) -> bool {
-        self.0.contains(&0) || self.0.contains(&Self::end(name))
-    }
-
-    /// 0 of a name that is shorter.
-    fn end(name: &str) -> u64 {
-        name.as_bytes().last_chunk().map_or(0, |end: &[u8; Self::BYTES]| u64::from_le_bytes(*end))
-    }
-}
-
-/// The compiled names, sorted.
-#[derive(Debug)]
-pub(crate) struct Table {
-    text: String,
-    rows: Vec<Row>,
-    entries: Vec<Entry>,
-}
-
 impl Table {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Names in order, with what the kernel is told of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
-        self.entries.iter().map(|entry| (self.name(entry), domain_entry(entry)))
-    }
-
-    /// The entry of exactly this name.
-    pub(crate) fn get(&self, name: &str) -> Option<(&str, DomainEntry)> {
-        let entry = self.entries.get(self.find(name)?)?;
-        Some((self.name(entry), domain_entry(entry)))
-    }
-
-    /// The rows of exactly this name, by list.
-    pub(crate) fn rows(&self, name: &str) -> &[Row] {
-        let Some(index) = self.find(name) else { return &[] };
-        let start = |index: usize| self.entries.get(index).map(|entry| entry.row as usize);
-        let end = start(index + 1).unwrap_or(self.rows.len());
-        start(index).and_then(|start| self.rows.get(start..end)).unwrap_or_default()
-    }
-
-    /// The names of a list, in order, each once.
-    pub(crate) fn names_of(&self, list: u16) -> impl Iterator<Item = &str> {
-        let rows = self.rows.iter().filter(move |row| row.list == list);
-        rows.map(|row| name_of(&self.text, row))
-    }
-
-    fn find(&self, name: &str) -> Option<usize> {
-        self.entries.binary_search_by(|entry| self.name(entry).cmp(name)).ok()
-    }
-
-    fn name(&self, entry: &Entry) -> &str {
-        self.rows.get(entry.row as usize).map_or("", |row| name_of(&self.text, row))
+    fn of(text: String, rows: Vec<Row>, entries: Vec<Entry>) -> Self {
+        let name =
+            |entry: &Entry| rows.get(entry.row as usize).map_or("", |row| name_of(&text, row));
+        let others = (0..).zip(&entries).filter(|(_, entry)| !is_name(name(entry)));
+        let others = others.map(|(place, _)| place).collect();
+        Self {
+            others: Part::Made(others),
+            text,
+            rows: Part::Made(rows),
+            entries: Part::Made(entries),
+        }
     }
 
     /// Warns of entries that are allowed on their own account but hardly meant.
     fn warn(&self, lists: &[List]) -> Warnings {
+        let share = self.entries.len().div_ceil(THREADS).max(1);
+        let warnings = thread::scope(|scope| {
+            let shares = self.entries.chunks(share);
+            let threads: Vec<_> =
+                shares.map(|entries| scope.spawn(|| self.warn_of(entries, lists))).collect();
+            let join = |thread: ScopedJoinHandle<'_, Warnings>| match thread.join() {
+                Ok(warnings) => warnings,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            threads.into_iter().map(join).collect::<Vec<_>>()
+        });
+        let mut all = Warnings::default();
+        for warnings in warnings {
+            all.append(warnings);
+        }
+        all
+    }
+
+    fn warn_of(&self, entries: &[Entry], lists: &[List]) -> Warnings {
         let mut warnings = Warnings::default();
-        for (name, entry) in self.iter() {
+        for entry in entries {
+            let name = self.name(entry);
             match Subject::of(name) {
                 Subject::Name if label_count(name) == 1 => {
                     warnings.push(Warning::TopLevelDomain(name.to_owned()));
@@ -319,15 +274,6 @@ fn is_registrys(name: &str) -> bool {
     let suffix = psl::suffix(name.as_bytes()).filter(psl::Suffix::is_known);
     let is_icann = |suffix: &psl::Suffix<'_>| suffix.typ() == Some(psl::Type::Icann);
     suffix.filter(is_icann).is_some_and(|suffix| suffix.as_bytes() == name.as_bytes())
-}
-
-fn name_of<'text>(text: &'text str, row: &Row) -> &'text str {
-    let start = row.start as usize;
-    text.get(start..start + usize::from(row.length)).unwrap_or_default()
-}
-
-fn domain_entry(entry: &Entry) -> DomainEntry {
-    DomainEntry { categories: entry.categories, list: entry.list, canary: 0, reserved: [0; 5] }
 }
 
 /// More names than there may be.

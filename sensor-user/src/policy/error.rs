@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::member::Member;
 use super::name::NameError;
 use crate::lists::{Format, ListError, ListFault};
@@ -12,7 +14,7 @@ use crate::lists::{Format, ListError, ListFault};
 const SHOWN_CHARACTERS_MAX: usize = 80;
 
 /// A file, and a line in it where one is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The file, as the policy names it.
     pub file: PathBuf,

@@ -98,7 +98,7 @@ pub(crate) struct PolicyFile {
 }
 
 /// A list as the policy file declares it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListDeclaration {
     pub(crate) id: String,
     pub(crate) path: PathBuf,

@@ -16,13 +16,13 @@ use crate::lists::{self, Format, ListError, ListFault, Reason, Report, Selection
 pub(super) fn read_list(
     policy: &Path,
     index: u16,
-    declaration: ListDeclaration,
+    declaration: &ListDeclaration,
     format: Format,
     names: &mut Names,
     hashes: &mut Vec<([u8; 32], u16)>,
 ) -> Result<List, PolicyError> {
     let ListDeclaration { id, path, line, categories: mask, protected, addresses, member, .. } =
-        declaration;
+        declaration.clone();
     let refuse = |error: ListError| match *error.fault {
         fault if error.place.line.is_some() => {
             PolicyError { place: error.place, fault: Box::new(Fault::ListLine(fault)) }

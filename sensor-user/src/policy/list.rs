@@ -5,10 +5,12 @@
 //! say where the names below it are from, until the next one. A line that is no name refuses the whole
 //! list: a list that is half understood blocks half of what its author meant.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read};
 use std::path::Path;
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::error::{Fault, PolicyError, shown};
 use super::name;
@@ -21,6 +23,9 @@ pub(crate) const LIST_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of one line: a name has at most 255, the rest is room for a comment.
 const LINE_BYTES_MAX: usize = 1024;
 
+/// Bytes of a list that are read at once.
+const BUFFER_BYTES: usize = 128 << 10;
+
 /// Sources of one list that are kept; those of further groups of names are the last one kept.
 const SOURCES_MAX: usize = 256;
 
@@ -30,19 +35,36 @@ const SOURCE_BYTES_MAX: usize = 300;
 /// Keys of comments that end a source which goes on over lines.
 const KEYS: [&str; 3] = ["date:", "licence:", "title:"];
 
-/// What the comments of a list say of it.
+/// What is known of a list beside its names.
 #[derive(Debug, Default)]
 pub(crate) struct Header {
-    /// The list's day.
+    /// The day its comments name.
     pub(crate) dated: Option<Date>,
     pub(crate) sources: Sources,
+    /// SHA-256 of all that was read.
+    pub(crate) digest: [u8; 32],
+}
+
+/// A file whose digest is reckoned as it is read.
+struct Digesting<R> {
+    inner: R,
+    digest: Sha256,
+}
+
+impl<R: Read> Read for Digesting<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.digest.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
 }
 
 /// Where the names of a list are from, by the line from which on that is so.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sources {
     by_line: Vec<(u32, String)>,
     /// The last one goes on in the next comment line.
+    #[serde(skip)]
     open: bool,
 }
 
@@ -53,11 +75,13 @@ impl Sources {
         self.by_line.get(above.checked_sub(1)?).map(|(_, source)| source.as_str())
     }
 
+    /// Says that a line is no comment.
+    const fn end(&mut self) {
+        self.open = false;
+    }
+
     fn read(&mut self, line: u32, text: &str) {
-        let Some(comment) = text.trim().strip_prefix('#') else {
-            self.open = false;
-            return;
-        };
+        let Some(comment) = text.trim().strip_prefix('#') else { return self.end() };
         let comment = comment.trim();
         if let Some(source) = comment.strip_prefix("source:") {
             self.open = self.by_line.len() < SOURCES_MAX;
@@ -88,12 +112,27 @@ pub(crate) fn read(
     opened: Opened,
     mut take: impl FnMut(&str, u32) -> Result<(), Fault>,
 ) -> Result<Header, PolicyError> {
-    let mut reader = BufReader::new(progress::reading(opened.file).take(LIST_BYTES_MAX));
+    let file = progress::reading(opened.file).take(LIST_BYTES_MAX);
+    let file = Digesting { inner: file, digest: Sha256::new() };
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let mut bytes = Vec::with_capacity(LINE_BYTES_MAX);
     let mut dated = None;
     let mut sources = Sources::default();
     let mut names: u32 = 0;
-    for line in 1u32.. {
+    let mut line: u32 = 0;
+    loop {
+        // Names that lie in the buffer, each alone on its line: most do.
+        let mut used = 0;
+        let buffer = reader.fill_buf().unwrap_or_default();
+        while let Some((name, bytes)) = name::plain(buffer.get(used..).unwrap_or_default()) {
+            line += 1;
+            sources.end();
+            take(name, line).map_err(|fault| PolicyError::at_line(path, line, fault))?;
+            names += 1;
+            used += bytes;
+        }
+        reader.consume(used);
+        line += 1;
         let fail = |fault| PolicyError::at_line(path, line, fault);
         bytes.clear();
         // One byte more than a line may have tells a long line from one that just fits.
@@ -117,7 +156,7 @@ pub(crate) fn read(
             names += 1;
         }
     }
-    Ok(Header { dated: dated.or(opened.written), sources })
+    Ok(Header { dated, sources, digest: reader.into_inner().digest.finalize().into() })
 }
 
 /// The name on a line, if it has one.

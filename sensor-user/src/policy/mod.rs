@@ -1,7 +1,7 @@
 //! The policy: which names belong to which categories, and what a group of devices may see.
 //!
-//! `file` reads `policy.toml` and its preset, `list` and `import` the lists it names, `compile` joins them to
-//! one entry a name; `locked` has names nobody may read, `schedule` and `during` say when a group's rules are others, `exception` who may visit a name
+//! `file` reads `policy.toml` and its preset, `gather` the lists it names by `list` and `import`, `compile` joins them to
+//! one entry a name in a `table`, which `kept` keeps in a file; `locked` has names nobody may read, `schedule` and `during` say when a group's rules are others, `exception` who may visit a name
 //! all the same, `no_name` what becomes of flows without one, `dns` how queries are answered,
 //! `block_page` what a browser is shown; `decide` is the reference for what the kernel does with these entries, and
 //! `why` explains it to people. A policy is loaded whole or not at all: who loads one keeps the
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use sensor_ebpf::abi::{DomainEntry, GroupMasks, LISTED_PREFIXES_MAX, LOCKED, PORTS_MAX};
+use sensor_ebpf::abi::{DomainEntry, GroupMasks, LOCKED};
 
 mod block_page;
 mod category;
@@ -23,12 +23,15 @@ mod compile;
 mod decide;
 mod dns;
 mod during;
+mod ends;
 mod error;
 mod exception;
 mod file;
+mod gather;
 pub mod generations;
 mod group;
 mod import;
+mod kept;
 mod list;
 mod locked;
 pub mod member;
@@ -40,20 +43,22 @@ mod prefix;
 mod schedule;
 mod source;
 mod subject;
+mod table;
 mod warning;
 mod why;
 
 use self::block_page::Answer;
-use self::category::{Categories, LOCAL_ALLOW_ID, LOCAL_BLOCK_ID};
-use self::compile::{Interest, Names, Table};
-use self::exception::{EXCEPTION_ID, Exceptions};
-use self::file::{ListDeclaration, LocalRule, NO_LIST_ID, PolicyFile, protected_mask};
+use self::category::Categories;
+use self::exception::Exceptions;
+use self::file::{LocalRule, PolicyFile, protected_mask};
+use self::gather::Gathered;
 use self::group::{Group, Groups};
-use self::list::{Header, Sources};
+use self::list::Sources;
 use self::locked::Locked;
 use self::member::{Device, Member};
 use self::schedule::{Active, Calendar};
-use self::subject::{Subject, is_name};
+use self::subject::Subject;
+use self::table::Table;
 use crate::lists::Report;
 
 pub use self::category::{CATEGORIES_MAX, Category, LOCAL_ALLOW, LOCAL_BLOCK};
@@ -63,6 +68,7 @@ pub(crate) use self::error::shown;
 pub use self::error::{Fault, Place, PolicyError};
 pub use self::file::LISTS_MAX;
 pub use self::group::{DEFAULT_GROUP, GroupId, PREFIXES_MAX};
+pub use self::kept::{Id, Keep};
 pub use self::port::Port;
 pub(crate) use self::prefix::canonical as listed_prefix;
 pub use self::schedule::SCHEDULES_MAX;
@@ -125,45 +131,40 @@ pub struct Policy {
     locked: Locked,
     protected: u64,
     warnings: Warnings,
+    names_id: Option<Id>,
 }
 
 impl Policy {
     /// Reads a policy file, its preset and its lists, with the rules that hold now. Relative paths start at the
     /// file's folder.
     pub fn load(path: &Path) -> Result<Self, PolicyError> {
-        Self::load_at(path, Timestamp::now())
+        Self::read(path, Timestamp::now(), None)
     }
 
     /// The same with the rules that hold at a moment.
     pub fn load_at(path: &Path, at: Timestamp) -> Result<Self, PolicyError> {
+        Self::read(path, at, None)
+    }
+
+    /// The same as [`Policy::load`], with the names that were kept when these very lists were read before; else they are
+    /// kept now.
+    pub fn load_kept(path: &Path, keep: &Keep) -> Result<Self, PolicyError> {
+        Self::read(path, Timestamp::now(), Some(keep))
+    }
+
+    fn read(path: &Path, at: Timestamp, keep: Option<&Keep>) -> Result<Self, PolicyError> {
         let file = PolicyFile::read(path, at)?;
-        let protected = protected_mask(&file.lists);
-        let mut names = Names::default();
-        let mut lists = lists_of_the_file(path, &file, &mut names)?;
-        let mut hashes = Vec::new();
-        let first = u16::try_from(lists.len()).unwrap_or_default();
-        for (index, declaration) in (first..).zip(file.lists) {
-            lists.push(read_list(path, index, declaration, &mut names, &mut hashes)?);
-        }
-        let mut interest =
-            Interest { block: 0, alert: 0, protected, excepted: file.exceptions.mask() };
-        for (_, group) in file.groups.iter() {
-            interest.block |= group.ever_blocked();
-            interest.alert |= group.ever_told();
-        }
-        let (table, mut warnings) = names.compile(&lists, interest);
+        let Gathered { lists, table, locked, mut warnings, names_id } =
+            Gathered::of(path, &file, keep)?;
         for (line, name) in &file.exceptions.over {
             warnings.push(Warning::ExceptionOver { name: name.clone(), line: *line });
         }
         import::warn(&lists, &mut warnings);
-        for list in lists.iter().skip(usize::from(first)).filter(|list| list.names == 0) {
+        for list in lists.iter().filter(|list| list.names == 0 && list.file != path) {
             let (list, file) = (list.id.clone(), list.file.clone());
             warnings.push(Warning::EmptyList { list, file });
         }
-        let locked = Locked::of(hashes);
-        let of_protected = table.iter().filter(|(_, entry)| entry.categories & protected != 0);
-        locked.check(&lists, of_protected.map(|(name, _)| name))?;
-        check_numbers(&table).map_err(|fault| PolicyError::of_file(path, fault))?;
+        let protected = protected_mask(&file.lists);
         let PolicyFile {
             version,
             categories,
@@ -192,6 +193,7 @@ impl Policy {
             locked,
             protected,
             warnings,
+            names_id,
         };
         policy.turn(at);
         Ok(policy)
@@ -242,7 +244,7 @@ impl Policy {
 
     /// Every listed name, in order, with its entry.
     pub fn entries(&self) -> impl Iterator<Item = (&str, DomainEntry)> + Clone {
-        self.table.iter().filter(|(name, _)| is_name(name))
+        self.table.names()
     }
 
     /// Every listed port, with its entry.
@@ -262,7 +264,7 @@ impl Policy {
     }
 
     fn subjects(&self) -> impl Iterator<Item = (Subject, DomainEntry)> {
-        self.table.iter().map(|(name, entry)| (Subject::of(name), entry))
+        self.table.others().map(|(entry, known)| (Subject::of(entry), known))
     }
 
     /// Number of listed names, ports and prefixes, the locked ones too.
@@ -356,96 +358,15 @@ impl Policy {
         masks.filter(|(_, mask)| *mask != 0)
     }
 
+    /// What its names are kept under; none where they are not.
+    pub const fn names_id(&self) -> Option<Id> {
+        self.names_id
+    }
+
     /// What the policy may say, but hardly means.
     pub fn warnings(&self) -> &Warnings {
         &self.warnings
     }
-}
-
-/// More ports or prefixes than the kernel holds.
-fn check_numbers(table: &Table) -> Result<(), Fault> {
-    let (mut ports, mut prefixes) = (0, 0);
-    for (name, _) in table.iter() {
-        match Subject::of(name) {
-            Subject::Name => {}
-            Subject::Port(_) => ports += 1,
-            Subject::Prefix(_) => prefixes += 1,
-        }
-    }
-    let check = |found: u32, what, max: u32, remedy| match found {
-        found if found > max => Err(Fault::TooMany { what, max: max as usize, remedy }),
-        _ => Ok(()),
-    };
-    check(ports, "ports in all lists", PORTS_MAX, "list those that devices of yours use")?;
-    let remedy = "join neighbouring prefixes, or drop lists that no group blocks";
-    check(prefixes, "addresses and prefixes in all lists", LISTED_PREFIXES_MAX, remedy)
-}
-
-/// The lists that are written in the policy file itself, by index: none, local rules, exceptions of each kind.
-fn lists_of_the_file(
-    path: &Path,
-    file: &PolicyFile,
-    names: &mut Names,
-) -> Result<Vec<List>, PolicyError> {
-    let PolicyFile { allow, block, exceptions, .. } = file;
-    let count = |rules: &[LocalRule]| u32::try_from(rules.len()).unwrap_or(u32::MAX);
-    let mut lists = vec![
-        pseudo_list(NO_LIST_ID, path, 0, 0),
-        pseudo_list(LOCAL_ALLOW_ID, path, LOCAL_ALLOW, count(allow)),
-        pseudo_list(LOCAL_BLOCK_ID, path, LOCAL_BLOCK, count(block)),
-    ];
-    let mut add = |name: &str, index, line| {
-        names.add(name, index, line).map_err(|fault| PolicyError::at_line(path, line, fault))
-    };
-    for (index, rules) in [(ALLOW_LIST, allow), (BLOCK_LIST, block)] {
-        for rule in rules {
-            add(&rule.name, index, rule.line)?;
-        }
-    }
-    for (index, window) in (EXCEPTION_LISTS..).zip(&exceptions.windows) {
-        let mut granted = 0;
-        for one in exceptions.granted.iter().filter(|one| EXCEPTION_LISTS + one.window == index) {
-            add(&one.name, index, one.line)?;
-            granted += 1;
-        }
-        lists.push(pseudo_list(EXCEPTION_ID, path, window.bit, granted));
-    }
-    Ok(lists)
-}
-
-/// A list that is written in the policy file itself.
-fn pseudo_list(id: &str, policy: &Path, mask: u64, names: u32) -> List {
-    List {
-        id: id.to_owned(),
-        file: policy.to_path_buf(),
-        mask,
-        protected: false,
-        dated: None,
-        names,
-        report: None,
-        sources: Sources::default(),
-    }
-}
-
-fn read_list(
-    policy: &Path,
-    index: u16,
-    declaration: ListDeclaration,
-    names: &mut Names,
-    hashes: &mut Vec<([u8; 32], u16)>,
-) -> Result<List, PolicyError> {
-    if let Some(format) = declaration.format {
-        return import::read_list(policy, index, declaration, format, names, hashes);
-    }
-    let ListDeclaration { id, path, line, categories: mask, protected, .. } = declaration;
-    let opened = source::open(&path, list::LIST_BYTES_MAX)
-        .map_err(|fault| PolicyError::at_line(policy, line, fault))?;
-    let mut count = 0;
-    let Header { dated, sources } = list::read(&path, opened, |name, line| {
-        count += 1;
-        names.add(name, index, line)
-    })?;
-    Ok(List { id, file: path, mask, protected, dated, names: count, report: None, sources })
 }
 
 #[cfg(test)]

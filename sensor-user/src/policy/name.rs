@@ -101,6 +101,40 @@ pub fn listed_name(input: &str) -> Result<Cow<'_, str>, NameError> {
     }
 }
 
+/// The name on the first of these lines, and the bytes of that line with its end, if the line holds nothing but a name
+/// that is canonical as it stands and can be listed: so nearly every line of a long list is read. `None` says nothing of
+/// what else the line may be.
+pub(crate) fn plain(lines: &[u8]) -> Option<(&str, usize)> {
+    let (mut labels, mut length, mut has_letter) = (1, 0, false);
+    let mut end = None;
+    for (at, byte) in lines.iter().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'-' | b'_' => (length, has_letter) = (length + 1, true),
+            b'0'..=b'9' => length += 1,
+            b'.' if (1..=LABEL_BYTES_MAX).contains(&length) => {
+                (labels, length, has_letter) = (labels + 1, 0, false);
+            }
+            b'\n' => {
+                end = Some((at, at + 1));
+                break;
+            }
+            b'\r' if lines.get(at + 1) == Some(&b'\n') => {
+                end = Some((at, at + 2));
+                break;
+            }
+            _ => return None,
+        }
+    }
+    let (bytes, line) = end?;
+    // What ends in a number is an address.
+    let is_listable = labels <= LISTED_LABELS_MAX
+        && bytes <= LISTED_BYTES_MAX
+        && length <= LABEL_BYTES_MAX
+        && has_letter;
+    let name = lines.get(..bytes).filter(|_| is_listable)?;
+    Some((str::from_utf8(name).ok()?, line))
+}
+
 /// The suffixes that are looked up for a canonical name, deepest first.
 ///
 /// ```
@@ -222,6 +256,56 @@ mod tests {
             ("\u{fffd}.example", NameError::Idna),
         ] {
             check_listed(input, Err(expected));
+        }
+    }
+
+    #[test]
+    fn plain_lines_are_the_names_they_say() {
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        for text in [
+            "example.org",
+            "_a-.example",
+            "org",
+            "1.2.3.org",
+            "1.2.3.4",
+            "a.7",
+            "7",
+            "-",
+            "",
+            ".",
+            "a.",
+            ".a",
+            "a..b",
+            "A.example",
+            "*.a.example",
+            "a b.example",
+            "a.example # x",
+            " a.example",
+            "# a",
+            "tcp/80",
+            "192.0.2.0/24",
+            "2001:db8::1",
+            "\u{e4}.example",
+            "\u{feff}a.example",
+            &longest,
+            &format!("{longest}b"),
+            &format!("{label}a.org"),
+            &format!("org.{label}a"),
+            &["a"; 16].join("."),
+            &["a"; 17].join("."),
+        ] {
+            assert_eq!(plain(text.as_bytes()), None, "it may go on");
+            for end in ["\n", "\r\n"] {
+                let lines = [text, end, "more"].concat().into_bytes();
+                let Some((name, line)) = plain(&lines) else {
+                    let is_it = listed(text).is_ok_and(|name| name == text && !name.contains('/'));
+                    assert!(!is_it, "{text:?} is taken for something else");
+                    continue;
+                };
+                assert_eq!((name, listed(text).as_deref()), (text, Ok(text)));
+                assert_eq!(line, text.len() + end.len());
+            }
         }
     }
 

@@ -3,13 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::Place;
 
 /// Warnings that are kept; the rest is counted. A person reads the first screen.
 pub const WARNINGS_MAX: usize = 100;
 
 /// Something a policy may say, but hardly means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Warning {
     /// A name at or under a protected one is listed; it stays protected.
     Protected {
@@ -87,7 +89,7 @@ impl fmt::Display for Warning {
 }
 
 /// The first [`WARNINGS_MAX`] warnings and the count of all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Warnings {
     /// The first ones: those of entries in order of names, then those of lists of other formats.
     pub shown: Vec<Warning>,
@@ -101,6 +103,15 @@ impl Warnings {
         if self.shown.len() < WARNINGS_MAX {
             self.shown.push(warning);
         }
+    }
+
+    /// Those that follow these.
+    pub(crate) fn append(&mut self, more: Self) {
+        let shown = more.shown.len();
+        for warning in more.shown {
+            self.push(warning);
+        }
+        self.count += more.count - shown;
     }
 
     /// Counts warnings that nothing more is known of.

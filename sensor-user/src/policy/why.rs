@@ -9,11 +9,11 @@ use sensor_ebpf::dns::CANARIES;
 use sensor_ebpf::policy::decide;
 use serde::Serialize;
 
-use super::compile::Row;
 use super::decide::Listed;
 use super::name::{self, NameError};
 use super::port::Port;
 use super::subject::is_name;
+use super::table::Row;
 use super::{ALLOW_LIST, BLOCK_LIST, GroupId, Policy, prefix};
 
 /// The explanation of one verdict.

@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use sensor_ebpf::name::HashKey;
+
 use super::super::site::KEPT;
 use super::super::{Taken, check_in_force, rollback};
 use super::{Bed, Check, Config, Policy, Reload, apply, ask};
+use crate::engine::{Image, of_policy};
 use crate::record::Record;
 use crate::record::sample::record;
 use crate::store::DayStore;
@@ -41,6 +44,36 @@ fn a_bundle_comes_into_force_and_is_kept() {
     let taken = apply(&bed.config(), &bed.make(9), &ask(&[]), &mut elsewhere).unwrap().taken;
     assert_eq!(taken, Taken::Elsewhere("0".to_owned()));
     assert_eq!(site.kept().unwrap(), [7, 8, 9]);
+}
+
+#[test]
+fn names_of_long_lists_are_compiled_once() {
+    const OTHER: HashKey = HashKey { start: 1, multiplier: 1 };
+    let bed = Bed::new();
+    let keep = bed.site().compiled();
+    // Long for its comments: what is kept is told by bytes.
+    let mut list = format!("# {}\n", "x".repeat(1000)).repeat(5000);
+    let mut before: Option<Image> = None;
+    for number in [7, 8] {
+        writeln!(list, "added{number}.example").unwrap();
+        bed.write("own.txt", &list);
+        bed.policy(&number.to_string(), "");
+        bed.apply(&bed.make(number)).unwrap();
+        let policy = Policy::load_kept(&bed.site().policy_file(), &keep).unwrap();
+        let image = of_policy::of(&policy, None, &keep, OTHER).unwrap();
+        // Made when the bundle was applied, with the first one's key: it was changed and not made anew.
+        assert_ne!(image.key(), OTHER);
+        if let Some(before) = before.replace(image.clone()) {
+            assert_eq!(image.key(), before.key());
+            assert_eq!(image.names(), before.names() + 1);
+        }
+        let anew = of_policy::make(&policy, image.key()).unwrap();
+        for (name, _) in policy.entries() {
+            assert_eq!(image.look_up(name), anew.look_up(name), "{name}");
+        }
+    }
+    let files = fs::read_dir(bed.path("site/kept")).unwrap().count();
+    assert_eq!(files, 4, "names and a table of each");
 }
 
 #[test]
