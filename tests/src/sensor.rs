@@ -225,7 +225,7 @@ impl Sensor {
         self.directory.join(POLICY)
     }
 
-    /// Where `lists apply` keeps bundles.
+    /// Where `lists apply` keeps bundles, and what was compiled of long lists is kept.
     pub fn bundles(&self) -> PathBuf {
         self.directory.join(BUNDLES)
     }
@@ -314,10 +314,9 @@ fn configuration(directory: &Path, bpffs: &Path, setup: &Setup) -> String {
     let (kernel, flow) = (keys(&setup.kernel), keys(&setup.flow));
     let policy = match &setup.signed_by {
         None => format!("file = \"{directory}/{POLICY}\""),
-        Some(key) => format!(
-            "file = \"{directory}/{BUNDLES}/current/policy.toml\"\n\
-             dir = \"{directory}/{BUNDLES}\"\nkeys = [\"{key}\"]"
-        ),
+        Some(key) => {
+            format!("file = \"{directory}/{BUNDLES}/current/policy.toml\"\nkeys = [\"{key}\"]")
+        }
     };
     format!(
         r#"[sensor]
@@ -336,6 +335,7 @@ bpffs = "{bpffs}"
 {flow}
 
 [policy]
+dir = "{directory}/{BUNDLES}"
 {policy}
 
 [store]

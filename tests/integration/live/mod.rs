@@ -30,6 +30,7 @@ mod dns_answers;
 mod dnssec;
 mod groups;
 mod keep_alive;
+mod kept;
 pub(super) mod lifecycle;
 mod listener;
 mod malformed;
