@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::assembly::Honesty;
 use crate::names::Meter;
 
 /// Longest latency told apart, an hour: what is slower is counted as this.
@@ -96,6 +97,8 @@ pub struct Metrics {
     pub records_lost: Number,
     /// Operations on the flow table that failed.
     pub table_failures: Number,
+    /// Whether records and flows have every packet.
+    pub honesty: Mutex<Honesty>,
     /// Policies that were refused; the last good one stayed.
     pub policies_refused: Number,
     /// From the deciding packet to its verdict in user space. The kernel's clock ticks every few ms.

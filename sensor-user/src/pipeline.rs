@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
-use sensor_ebpf::abi::{FlowEndEvent, FlowKey, VerdictEvent};
+use sensor_ebpf::abi::{FlowEndEvent, FlowKey, VerdictEvent, Volume};
 use tracing::{debug, error, warn};
 
 use crate::assembly::{Assembler, Ready};
@@ -48,11 +48,19 @@ const RETRY_WAIT: Duration = Duration::from_secs(1);
 /// Tries of the last transaction at a stop, before its records are given up and counted.
 const LAST_TRIES: u32 = 5;
 
+/// How often records and flows are held against what the interfaces counted. A look takes some milliseconds.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
 /// An event off a ring.
 enum Sample {
     Verdict(Bytes),
     FlowEnd(Bytes),
+    /// Both rings were empty since this was asked for.
+    Empty,
 }
+
+/// What the interfaces have counted in flows.
+pub type Counted = Box<dyn Fn() -> Result<Volume, KernelError> + Send>;
 
 /// The running threads.
 pub struct Pipeline {
@@ -67,9 +75,11 @@ pub fn start(
     store: DayStore,
     retention_days: u32,
     sweep_interval: Duration,
+    counted: Counted,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<Pipeline> {
     let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::new(AtomicBool::new(false));
     let (samples_in, samples_out) = bounded(SAMPLES_MAX);
     let (records_in, records_out) = bounded(BATCHES_MAX);
     let (commits_in, commits_out) = bounded(COMMITS_MAX);
@@ -77,15 +87,16 @@ pub fn start(
         thread::Builder::new().name(name.to_owned()).spawn(run)
     };
     let read = {
-        let stop = Arc::clone(&stop);
-        move || read_rings(rings, &samples_in, &stop)
+        let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
+        move || read_rings(rings, &samples_in, &asked, &stop)
     };
     let assemble = {
         let metrics = Arc::clone(metrics);
         move || {
             let streams =
                 Streams { samples: samples_out, records: records_in, commits: commits_out };
-            assemble(assembler, streams, sweep_interval, &metrics);
+            let look = Look { counted, asked };
+            assemble(assembler, streams, sweep_interval, &look, &metrics);
         }
     };
     let keep = {
@@ -119,9 +130,11 @@ impl Pipeline {
     }
 }
 
-fn read_rings(mut rings: Rings, samples: &Sender<Sample>, stop: &AtomicBool) {
+fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, stop: &AtomicBool) {
     loop {
         let last_round = stop.load(Ordering::Relaxed);
+        // Before the rings are read: whatever was sent before it was asked is read now.
+        let is_asked = asked.swap(false, Ordering::AcqRel);
         while let Some(sample) = rings.next_verdict() {
             if samples.send(Sample::Verdict(sample)).is_err() {
                 return;
@@ -131,6 +144,9 @@ fn read_rings(mut rings: Rings, samples: &Sender<Sample>, stop: &AtomicBool) {
             if samples.send(Sample::FlowEnd(sample)).is_err() {
                 return;
             }
+        }
+        if is_asked && samples.send(Sample::Empty).is_err() {
+            return;
         }
         if last_round {
             return;
@@ -146,15 +162,32 @@ struct Streams {
     commits: Receiver<Vec<FlowKey>>,
 }
 
+/// What it takes to hold records and flows against what was counted.
+struct Look {
+    counted: Counted,
+    /// Has the rings say when they were empty.
+    asked: Arc<AtomicBool>,
+}
+
+impl Look {
+    fn take(&self, assembler: &mut Assembler) -> Result<usize, KernelError> {
+        let live = assembler.sweep_and_look(&self.counted, clock::now)?;
+        self.asked.store(true, Ordering::Release);
+        Ok(live)
+    }
+}
+
 fn assemble(
     mut assembler: Assembler,
     streams: Streams,
     sweep_interval: Duration,
+    look: &Look,
     metrics: &Metrics,
 ) {
     let Streams { samples, records, commits } = streams;
     let lingered = tick(LINGER_TICK);
     let swept = tick(sweep_interval);
+    let looked = tick(LOOK_INTERVAL);
     loop {
         // First of all, so that the store never waits for room to say that it has committed.
         for keys in commits.try_iter() {
@@ -173,6 +206,9 @@ fn assemble(
             recv(lingered) -> _ => assembler.lingered(clock::now()),
             recv(swept) -> _ => assembler
                 .sweep(clock::now())
+                .map(|live| metrics.live_flows.set(live as u64)),
+            recv(looked) -> _ => look
+                .take(&mut assembler)
                 .map(|live| metrics.live_flows.set(live as u64)),
         };
         note_failure(done, metrics);
@@ -215,6 +251,18 @@ fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result
             };
             metrics.flow_end_events.add(1);
             assembler.flow_end(&event, clocks)
+        }
+        Sample::Empty => {
+            let honesty = assembler.conclude_look();
+            let mut known = metrics.honesty.lock().unwrap_or_else(PoisonError::into_inner);
+            if honesty.packets_off > known.packets_off {
+                error!(
+                    packets = honesty.packets_off,
+                    "packets are in no record and no flow, or in two"
+                );
+            }
+            *known = honesty;
+            Ok(())
         }
     }
 }

@@ -8,10 +8,12 @@
 //! record, and one that starts again counts nothing twice: [`Assembler::reconcile`] asks the store for
 //! what was committed but not yet remembered.
 
+mod balance;
 mod build;
 mod due;
 mod known;
 
+pub use balance::Honesty;
 pub use build::Clocks;
 pub use due::{Due, Timeouts, due};
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
 
+use self::balance::{Amount, Balance};
 use crate::kernel::KernelError;
 use crate::kernel::flows::FlowTable;
 use crate::policy::generations::Generations;
@@ -63,6 +66,7 @@ pub struct Assembler {
     /// Flows that have a record, and were not blocked when the last one was made.
     unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
+    balance: Balance,
 }
 
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
@@ -81,7 +85,8 @@ impl Assembler {
         let builder = build::Builder::new(identity, interfaces, generations, sequence);
         let (lingering, ready) = (VecDeque::new(), Vec::new());
         let (pending, unblocked) = (HashMap::new(), HashSet::new());
-        Self { table, timeouts, builder, lingering, pending, unblocked, ready }
+        let balance = Balance::default();
+        Self { table, timeouts, builder, lingering, pending, unblocked, ready, balance }
     }
 
     /// Takes account of records an earlier daemon committed and could not remember: those of flows that
@@ -115,6 +120,9 @@ impl Assembler {
             let blocked = newest.is_some_and(|record| record.verdict == Verdict::Block);
             self.settle(&key, &Pending { recorded, last, blocked }, clocks)?;
         }
+        let mut of_live = Amount::default();
+        self.table.recorded_of_live(|recorded| of_live += recorded.into())?;
+        self.balance.begin(of_live);
         Ok(())
     }
 
@@ -129,6 +137,7 @@ impl Assembler {
             // The event is all that is left of the flow.
             Ok(FlowEnd::Replaced) => {
                 let recorded = self.recorded(&event.key, &event.flow);
+                self.balance.replaced(event);
                 self.rest(&event.key, &event.flow, recorded, clocks);
                 Ok(())
             }
@@ -152,11 +161,41 @@ impl Assembler {
 
     /// Looks at every flow of the table.
     pub fn sweep(&mut self, clocks: Clocks) -> Result<usize, KernelError> {
-        let mut live = 0;
+        let (live, _) = self.sweep_and_sum(clocks)?;
+        Ok(live)
+    }
+
+    /// The same, and holds what records and table have against what the interfaces counted. Takes some milliseconds more,
+    /// in which `counted` is asked twice, each time when every packet that was counted is in its flow.
+    pub fn sweep_and_look(
+        &mut self,
+        counted: impl Fn() -> Result<Volume, KernelError>,
+        now: impl Fn() -> Clocks,
+    ) -> Result<usize, KernelError> {
+        let clocks = now();
+        let before = counted()?;
+        FlowTable::wait_for_packets();
+        let books = self.balance.books();
+        let (live, sum) = self.sweep_and_sum(clocks)?;
+        FlowTable::wait_for_packets();
+        let after = counted()?;
+        self.balance.look(books + sum, (before, after), (clocks.now_ns, now().now_ns));
+        Ok(live)
+    }
+
+    /// Every event is known by now that was sent before the last look's end.
+    pub fn conclude_look(&mut self) -> Honesty {
+        self.balance.conclude()
+    }
+
+    /// How many flows there are, and what they have.
+    fn sweep_and_sum(&mut self, clocks: Clocks) -> Result<(usize, Amount), KernelError> {
+        let (mut live, mut sum) = (0, Amount::default());
         let mut found = Vec::new();
         let (table, timeouts) = (&self.table, &self.timeouts);
         table.scan(|key, flow| {
             live += 1;
+            sum += flow.into();
             // What is recorded is asked for only where it could matter.
             if timeouts.may_be_due(flow, clocks.now_ns) {
                 found.push((*key, *flow));
@@ -165,7 +204,7 @@ impl Assembler {
         for (key, flow) in found {
             self.visit(&key, &flow, clocks)?;
         }
-        Ok(live)
+        Ok((live, sum))
     }
 
     /// Records what is not recorded of every flow: nothing is lost if the machine goes down next.
@@ -263,6 +302,7 @@ impl Assembler {
             return;
         }
         let record = self.build(key, flow, delta, reason, clocks);
+        self.balance.record(delta.amount());
         let recorded = Recorded {
             to_peer: flow.to_peer,
             to_lan: flow.to_lan,
@@ -279,6 +319,7 @@ impl Assembler {
     /// from that record on. A flow without a record is told whole.
     fn rest(&mut self, key: &FlowKey, flow: &Flow, recorded: Option<Recorded>, clocks: Clocks) {
         let delta = Delta::of(flow, recorded.as_ref());
+        self.balance.leave(recorded.as_ref(), delta.amount());
         if delta.is_empty() {
             return;
         }
@@ -330,6 +371,10 @@ impl Delta {
 
     const fn is_empty(&self) -> bool {
         self.to_peer.packets + self.to_lan.packets == 0
+    }
+
+    fn amount(&self) -> Amount {
+        Amount::from(self.to_peer) + self.to_lan.into()
     }
 }
 

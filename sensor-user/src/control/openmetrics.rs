@@ -69,6 +69,14 @@ impl Collector for Snapshot {
         counter(&mut encoder, "records_made", "Records made", plain(records.made))?;
         counter(&mut encoder, "records_stored", "Records committed", plain(records.stored))?;
         counter(&mut encoder, "records_lost", "Records given up", plain(records.lost))?;
+        let honesty = &records.honesty;
+        let off = [("packets", honesty.packets_off), ("bytes", honesty.bytes_off)];
+        for (what, off) in off {
+            let name = format!("{what}_off");
+            let help =
+                format!("{what} counted in a flow that are in no record and no flow, or in two");
+            counter(&mut encoder, &name, &help, plain(off))?;
+        }
         let failures = "Transactions that failed and were tried again";
         counter(&mut encoder, "store_failures", failures, plain(records.store_failures))?;
         let memory =

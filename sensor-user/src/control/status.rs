@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::PoisonError;
 
 use jiff::civil::Date;
 use sensor_ebpf::abi::{Accounting, Anomaly, Direction, Happening, NoName, Volume};
 use serde::{Deserialize, Serialize};
 
+use crate::assembly::Honesty;
 use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
 use crate::names::{ByReason, Tally, percent};
@@ -173,6 +175,8 @@ pub struct RecordStatus {
     pub store_failures: u64,
     /// Records given up.
     pub lost: u64,
+    /// Whether records and flows have every packet that was counted in a flow.
+    pub honesty: Honesty,
     /// From the deciding packet to its verdict in user space.
     pub verdict_latency: Quantiles,
     /// From a flow's last packet to its committed record, linger included.
@@ -187,6 +191,7 @@ impl From<&Metrics> for RecordStatus {
             stored: metrics.records_stored.get(),
             store_failures: metrics.store_failures.get(),
             lost: metrics.records_lost.get(),
+            honesty: *metrics.honesty.lock().unwrap_or_else(PoisonError::into_inner),
             verdict_latency: metrics.verdict_latency.quantiles(),
             record_latency: metrics.record_latency.quantiles(),
         }
@@ -229,6 +234,7 @@ impl fmt::Display for Status {
             "flows     {} live; records: {} made, {} stored, {} lost, {} store failures",
             records.live_flows, records.made, records.stored, records.lost, records.store_failures
         )?;
+        write_honesty(f, &records.honesty)?;
         write_latency(f, "verdict latency", &records.verdict_latency)?;
         write_latency(f, "record latency", &records.record_latency)?;
         let kib: u64 = self.kernel_memory.values().sum::<u64>() / 1024;
@@ -311,6 +317,27 @@ fn write_counts(
         writeln!(f, "      {name:22}{count:>12}")?;
     }
     Ok(())
+}
+
+/// Whether every packet is in one record or flow, as far as packets that come meanwhile let it be told.
+fn write_honesty(f: &mut fmt::Formatter<'_>, honesty: &Honesty) -> fmt::Result {
+    let Honesty { looks, packets_off, bytes_off, packets_unsure } = *honesty;
+    if looks == 0 {
+        return writeln!(f, "honesty   not looked at yet");
+    }
+    if packets_off > 0 || bytes_off > 0 {
+        return writeln!(
+            f,
+            "HONESTY   {packets_off} packets, {bytes_off} bytes are in no record and no flow, or in two"
+        );
+    }
+    match packets_unsure {
+        0 => writeln!(f, "honesty   every packet is in one record or flow, {looks} looks"),
+        unsure => writeln!(
+            f,
+            "honesty   every packet is in one record or flow but for {unsure} at most that came meanwhile, {looks} looks"
+        ),
+    }
 }
 
 fn write_latency(f: &mut fmt::Formatter<'_>, what: &str, quantiles: &Quantiles) -> fmt::Result {

@@ -40,7 +40,7 @@ use crate::kernel::preflight;
 use crate::kernel::tables::PolicyTables;
 use crate::metrics::Metrics;
 use crate::names::{self, Meter};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Counted, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
 use crate::record::Record;
@@ -147,7 +147,7 @@ struct Sensor {
     started: Instant,
     policy_config: crate::config::Policy,
     interfaces: Vec<Attached>,
-    counters: Mutex<Counters>,
+    counters: Arc<Mutex<Counters>>,
     policy: Mutex<PolicyInForce>,
     /// Held while the policy is read again: what was read last is in force.
     watch: Mutex<Watch>,
@@ -211,7 +211,10 @@ impl Sensor {
         let rings = Rings::open(&mut object)?;
         let sweep = Duration::from_millis(u64::from(config.flow.sweep_interval_ms));
         let retention = config.store.retention_days;
-        let pipeline = pipeline::start(rings, assembler, store, retention, sweep, &metrics)?;
+        let counters = Arc::new(Mutex::new(counters));
+        let counted = counted(&counters, &interfaces);
+        let pipeline =
+            pipeline::start(rings, assembler, store, retention, sweep, counted, &metrics)?;
 
         let kernel_memory = config.kernel_memory();
         let bytes: u64 = kernel_memory.iter().map(|(_, bytes)| bytes).sum();
@@ -224,7 +227,7 @@ impl Sensor {
             started: Instant::now(),
             policy_config: config.policy.clone(),
             interfaces,
-            counters: Mutex::new(counters),
+            counters,
             policy: Mutex::new(in_force),
             watch: Mutex::new(watch),
             metrics,
@@ -358,6 +361,13 @@ impl Daemon for Sensor {
         }
         pushed
     }
+}
+
+/// What these interfaces count in flows.
+fn counted(counters: &Arc<Mutex<Counters>>, interfaces: &[Attached]) -> Counted {
+    let slots: Vec<u16> = interfaces.iter().map(|interface| interface.slot).collect();
+    let counters = Arc::clone(counters);
+    Box::new(move || counters.lock().unwrap_or_else(PoisonError::into_inner).in_flows(&slots))
 }
 
 /// What is known of this gateway's devices beside the policy.

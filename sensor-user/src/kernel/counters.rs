@@ -135,6 +135,19 @@ impl Counters {
     }
 }
 
+impl Counters {
+    /// What all rows have counted in flows, both ways.
+    pub fn in_flows(&self, slots: &[u16]) -> Result<Volume, KernelError> {
+        let mut sum = Volume::default();
+        for slot in slots {
+            for direction in [Direction::Ingress, Direction::Egress] {
+                add(&mut sum, self.totals(*slot, direction)?.accounted(Accounting::Flow));
+            }
+        }
+        Ok(sum)
+    }
+}
+
 fn map_error(
     map: &'static str,
     operation: &'static str,

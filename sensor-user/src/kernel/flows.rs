@@ -67,6 +67,26 @@ impl FlowTable {
         self.recorded.get(key, 0).ok().filter(|recorded| recorded.first_ns == flow.first_ns)
     }
 
+    /// Visits what is recorded already of every flow that is in the table.
+    pub fn recorded_of_live(&self, mut visit: impl FnMut(&Recorded)) -> Result<(), KernelError> {
+        for entry in self.recorded.iter() {
+            let (key, recorded) = entry.map_err(|source| KernelError::Map {
+                map: "RECORDED",
+                operation: "scan",
+                source: source.into(),
+            })?;
+            if self.get(&key).is_some_and(|flow| flow.first_ns == recorded.first_ns) {
+                visit(&recorded);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when each packet that was being counted is in its flow.
+    pub fn wait_for_packets() {
+        syscall::wait_for_programs();
+    }
+
     /// Remembers what of a flow that lives on is recorded.
     pub fn remember(&mut self, key: &FlowKey, recorded: &Recorded) -> Result<(), KernelError> {
         self.recorded.insert(key, recorded, 0).map_err(|source| KernelError::Map {

@@ -8,6 +8,7 @@ mod dns_parity;
 mod dns_replies;
 mod dns_stream;
 mod groups;
+mod honesty;
 mod link;
 mod locked;
 mod malformed;

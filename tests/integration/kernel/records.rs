@@ -7,6 +7,7 @@ use sensor_ebpf::abi::{Flow, FlowEndEvent, NameSource, NoName, Side, Verdict};
 use sensor_lab::frames::{Frame, Hello, flag, request};
 use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts};
 use sensor_user::kernel::control::ControlCell;
+use sensor_user::kernel::counters::Counters;
 use sensor_user::kernel::events::Rings;
 use sensor_user::kernel::object::{Object, Sizes};
 use sensor_user::kernel::tables::PolicyImage;
@@ -20,15 +21,16 @@ use super::{Bench, Lent, key};
 const SECOND: u64 = 1_000_000_000;
 
 /// The programs behind one interface, and the assembler that works on their flow table.
-struct Stage {
+pub(super) struct Stage {
     object: Object,
     control: ControlCell,
-    rings: Rings,
-    assembler: Assembler,
+    pub(super) counters: Counters,
+    pub(super) rings: Rings,
+    pub(super) assembler: Assembler,
 }
 
 impl Stage {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         Self::of(Sizes::SMALL)
     }
 
@@ -47,7 +49,7 @@ impl Stage {
     }
 
     fn behind(bench: Lent, generations: Generations) -> Self {
-        let Bench { object, control, flows, rings, .. } = bench.keep();
+        let Bench { object, control, counters, flows, rings, .. } = bench.keep();
         let timeouts = Timeouts {
             idle_ns: 60 * SECOND,
             tcp_idle_ns: 600 * SECOND,
@@ -58,20 +60,20 @@ impl Stage {
         let identity = Identity { sensor: "gw-1".to_owned(), boot: "boot".to_owned() };
         let generations = Arc::new(generations);
         let assembler = Assembler::new(flows, timeouts, identity, Vec::new(), generations, 0);
-        Self { object, control, rings, assembler }
+        Self { object, control, counters, rings, assembler }
     }
 
-    fn at(&self, second: u64) -> Clocks {
+    pub(super) fn at(&self, second: u64) -> Clocks {
         self.control.set_replay_clock(second * SECOND);
         Clocks { now_ns: second * SECOND, wall_offset_ns: 0 }
     }
 
-    fn run(&mut self, frame: &Frame) -> Result<()> {
+    pub(super) fn run(&mut self, frame: &Frame) -> Result<()> {
         self.object.run_xdp(&frame.bytes())?;
         Ok(())
     }
 
-    fn flow(&self, frame: &Frame) -> Option<Flow> {
+    pub(super) fn flow(&self, frame: &Frame) -> Option<Flow> {
         self.assembler.table().get(&key(frame))
     }
 

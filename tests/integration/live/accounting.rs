@@ -22,6 +22,8 @@ const FIRST_PORT: u16 = 20_000;
 const AT_ONCE: usize = 16;
 /// Padding that leaves a request in one segment.
 const ONE_SEGMENT: usize = 1_000;
+/// The daemon looks whether it has every packet each ten seconds.
+const LOOKED: Duration = Duration::from_secs(45);
 const TRAFFIC: Duration = Duration::from_mins(2);
 
 /// TLS, plain HTTP and datagrams over both families, orderly and aborted, each flow compared by itself:
@@ -52,7 +54,13 @@ fn records_equal_nftables_for_every_flow_and_in_sum() -> Result<()> {
     for dial in plan.iter().filter(|dial| dial.padding < ONE_SEGMENT) {
         assert_eq!(sent.get(&dial.port), truth.get(&dial.port), "{dial:?}");
     }
-    let status = status(&site.sensor)?;
+    let status = process::wait_until("a look at rest", LOOKED, || {
+        let status = status(&site.sensor)?;
+        let honesty = status.records.honesty;
+        Ok((honesty.looks >= 2 && honesty.packets_unsure == 0).then_some(status))
+    })?;
+    let honesty = status.records.honesty;
+    assert_eq!((honesty.packets_off, honesty.bytes_off), (0, 0), "{honesty:?}");
     let interface = lan(&status)?;
     assert!(interface.ingress.conserved && interface.egress.conserved, "{interface:?}");
     assert_eq!(status.records.lost, 0);
