@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use jiff::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::control::status::{ListStatus, PolicyStatus};
-use crate::identity::{Journal, LOGINS_MAX, Login, Logins};
+use crate::identity::{LOGINS_MAX, Login, Logins};
 use crate::kernel::control::ControlCell;
 use crate::kernel::tables::{PolicyImage, PolicyTables, Sign, table_of};
 use crate::policy::Policy;
@@ -21,7 +21,6 @@ pub(super) struct Here {
     /// Names of the watched interfaces, by their rows of counters.
     pub(super) interfaces: Vec<String>,
     pub(super) logins: Logins,
-    pub(super) journal: Journal,
 }
 
 /// The policy in force and what it takes to replace it.
@@ -134,14 +133,12 @@ impl PolicyInForce {
         login: Option<Login>,
     ) -> anyhow::Result<Option<String>> {
         let group = login.as_ref().and_then(|login| login.group(&self.policy));
-        let Here { logins, journal, .. } = &mut self.here;
-        if !logins.set(address, login) {
-            bail!("{LOGINS_MAX} logins are known, and no more: log out who has left");
-        }
-        self.tables.log_in(&self.control, address, group.map(|group| group.0))?;
-        // It holds all the same: a full disk changes nobody's group.
-        if let Err(failure) = journal.note(address, logins) {
-            error!(error = format!("{failure:#}"), "a login is not kept for the next start");
+        let logins = &mut self.here.logins;
+        if logins.at(address) != login.as_ref() {
+            if !logins.set(address, login) {
+                bail!("{LOGINS_MAX} logins are known, and no more: log out who has left");
+            }
+            self.tables.log_in(&self.control, address, group.map(|group| group.0))?;
         }
         Ok(group.map(|group| self.policy.group_name(group).to_owned()))
     }

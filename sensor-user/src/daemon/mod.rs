@@ -29,7 +29,7 @@ use crate::config::{AttachMode, Config};
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
-use crate::identity::{Journal, Login};
+use crate::identity::{Directory, Ended, Login, Logins, told};
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
@@ -55,8 +55,8 @@ const RECONCILED_MAX: u64 = 50_000;
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
 
-/// File beside the records that keeps who is logged in.
-const LOGINS_FILE: &str = "logins.jsonl";
+/// File beside the records that keeps who is where.
+const IDENTITY_FILE: &str = "identity.jsonl";
 
 /// Runs a sensor until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -131,6 +131,10 @@ async fn until_stopped(
                     sensor.follow_files();
                 });
             },
+            () = sensor.directory.changed() => {
+                let sensor = Arc::clone(sensor);
+                tokio::task::spawn_blocking(move || sensor.follow_logins());
+            }
             ended = &mut served => {
                 break ended.context("control socket")?.context("control socket");
             }
@@ -149,6 +153,7 @@ struct Sensor {
     interfaces: Vec<Attached>,
     counters: Mutex<Counters>,
     policy: Mutex<PolicyInForce>,
+    directory: Arc<Directory>,
     /// Held while the policy is read again: what was read last is in force.
     watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
@@ -194,7 +199,8 @@ impl Sensor {
         control.limit_quic(config.quic.initials_per_second, config.quic.hold_s);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let tampering = tampering(&config.policy);
-        let here = here(config)?;
+        let directory = Arc::new(directory(config)?);
+        let here = here(config, &directory);
         let generations_noted = Arc::clone(&generations);
         let in_force =
             PolicyInForce::start(policy, here, tables, control, generations_noted, tampering)?;
@@ -226,6 +232,7 @@ impl Sensor {
             interfaces,
             counters: Mutex::new(counters),
             policy: Mutex::new(in_force),
+            directory,
             watch: Mutex::new(watch),
             metrics,
             kernel_memory,
@@ -239,6 +246,20 @@ impl Sensor {
     fn keep_time(&self) {
         if let Err(failure) = self.in_force().keep_time() {
             error!(error = format!("{failure:#}"), "a schedule was not put in force");
+        }
+        let clocks = clock::now();
+        self.directory.keep_time(clocks.wall_us(clocks.now_ns), clocks.wall_offset_ns / 1000);
+    }
+
+    /// Puts devices into the groups of those who are there now, where that may have changed.
+    fn follow_logins(&self) {
+        for address in self.directory.take_changed() {
+            // Who is there is asked for under the lock: what is learnt meanwhile comes behind this.
+            let mut in_force = self.in_force();
+            if let Err(failure) = in_force.log_in(address, self.directory.login(address, now_us()))
+            {
+                error!(error = format!("{failure:#}"), "a device is not in its user's group");
+            }
         }
     }
 
@@ -335,7 +356,21 @@ impl Daemon for Sensor {
     }
 
     fn log_in(&self, address: IpAddr, login: Option<Login>) -> anyhow::Result<Option<String>> {
-        self.in_force().log_in(address, login)
+        let now_us = now_us();
+        match login {
+            Some(login) => {
+                let fact = told::login(address, login, now_us);
+                if self.directory.learn(vec![fact], now_us) == 0 {
+                    bail!("too much is known of devices to note one more: log out who has left");
+                }
+            }
+            None => {
+                self.directory.end(&Ended::Users(address), now_us, now_us);
+            }
+        }
+        self.follow_logins();
+        // What else is known of the device may leave nobody there.
+        self.in_force().log_in(address, self.directory.login(address, now_us))
     }
 
     fn logins(&self) -> Vec<LoginStatus> {
@@ -360,13 +395,29 @@ impl Daemon for Sensor {
     }
 }
 
+/// Who was where when the daemon ended.
+fn directory(config: &Config) -> anyhow::Result<Directory> {
+    let file = config.store.dir.join(IDENTITY_FILE);
+    Directory::open(&file, now_us()).context("remove it to go on; then nobody is logged in")
+}
+
 /// What is known of this gateway's devices beside the policy.
-fn here(config: &Config) -> anyhow::Result<Here> {
-    let file = config.store.dir.join(LOGINS_FILE);
-    let (journal, logins) =
-        Journal::open(&file).context("remove it to go on; then nobody is logged in")?;
+fn here(config: &Config, directory: &Directory) -> Here {
+    let mut logins = Logins::default();
+    for address in directory.take_changed() {
+        if !logins.set(address, directory.login(address, now_us())) {
+            warn!("more logins are known than there is room for");
+            break;
+        }
+    }
     let interfaces = config.interface.iter().map(|interface| interface.name.clone()).collect();
-    Ok(Here { interfaces, logins, journal })
+    Here { interfaces, logins }
+}
+
+/// Now, µs since 1970 UTC.
+fn now_us() -> i64 {
+    let clocks = clock::now();
+    clocks.wall_us(clocks.now_ns)
 }
 
 /// What of the bundle in force is not as it was signed. A start takes it all the same: with no policy at all, nothing would
