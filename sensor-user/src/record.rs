@@ -12,8 +12,11 @@ use std::net::{IpAddr, Ipv6Addr};
 use sensor_ebpf::abi::{NameSource, NoName, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::{Confidence, Source};
+use crate::policy::member::Mac;
+
 /// Version of [`Record`]'s fields and of what they mean. A store or a sink keeps it beside them.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
 
 /// An enumeration that is written by name: numbers are the kernel's own and may change with its ABI.
 pub trait Named: Copy + PartialEq + 'static {
@@ -55,6 +58,8 @@ named! {
     NoName, "reason for no name";
     EndReason, "reason for a flow's end";
     Initiator, "initiator";
+    Source, "source of an identity";
+    Confidence, "confidence of an identity";
 }
 
 /// Why a record was written: the values of IPFIX `flowEndReason` (136).
@@ -134,6 +139,8 @@ impl Initiator {
 ///
 /// let line = r#"{"schema_version":1,"sensor":"gw-1","boot":"b","sequence":7,
 ///     "flow_id":"00000000000000ff","start_us":1,"end_us":2,"device":"10.0.0.5","device_port":50000,
+///     "mac":"00:53:00:00:00:07","mac_randomised":false,"host_name":"pc-17","user":"a.smith",
+///     "identity_source":"radius","identity_confidence":"confirmed",
 ///     "peer":"192.0.2.1","peer_port":443,"protocol":6,"zone":0,"interface":"lan0",
 ///     "packets_to_peer":3,"bytes_to_peer":900,"packets_to_lan":2,"bytes_to_lan":120,
 ///     "name":"example.org","name_source":"tls","no_name":"named","verdict":"block",
@@ -171,6 +178,19 @@ pub struct Record {
     pub device: IpAddr,
     /// Port on the LAN side; `sourceTransportPort` (7), 0 where the protocol has none.
     pub device_port: u16,
+    /// The device, where it is known; `sourceMacAddress` (56). This and what follows of identity is as it was known at
+    /// the flow's start, when the record was made; see [`crate::identity`].
+    pub mac: Option<Mac>,
+    /// The MAC address is made up (locally administered): the device will have another one elsewhere, or tomorrow.
+    pub mac_randomised: Option<bool>,
+    /// What the device calls itself, escaped as names are.
+    pub host_name: Option<String>,
+    /// Who used the device; `userName` (371). None: nobody knows, or sources contradict each other.
+    pub user: Option<String>,
+    /// Who told of the user; of the device, where no user is known.
+    pub identity_source: Option<Source>,
+    /// How well founded that is.
+    pub identity_confidence: Option<Confidence>,
     /// Address of the other end; `destinationIPv4Address` (12) or `destinationIPv6Address` (28).
     pub peer: IpAddr,
     /// Port of the other end; `destinationTransportPort` (11), 0 where the protocol has none.
@@ -329,7 +349,10 @@ mod hexadecimal {
 /// Records for the tests of this crate.
 #[cfg(test)]
 pub(crate) mod sample {
-    use super::{EndReason, Initiator, NameSource, NoName, RECORD_VERSION, Record, Verdict};
+    use super::{
+        Confidence, EndReason, Initiator, Mac, NameSource, NoName, RECORD_VERSION, Record, Source,
+        Verdict,
+    };
 
     /// 2026-03-10T12:00:00Z.
     pub(crate) const NOON_US: i64 = 1_773_144_000_000_000;
@@ -346,6 +369,12 @@ pub(crate) mod sample {
             end_us: NOON_US,
             device: [10, 0, 0, 5].into(),
             device_port: 50_123,
+            mac: Some(Mac([0x02, 0x53, 0, 0, 0, 7])),
+            mac_randomised: Some(true),
+            host_name: Some("pc-17".to_owned()),
+            user: Some("a.smith".to_owned()),
+            identity_source: Some(Source::Radius),
+            identity_confidence: Some(Confidence::Confirmed),
             peer: [192, 0, 2, 80].into(),
             peer_port: 443,
             protocol: 6,
@@ -378,6 +407,12 @@ pub(crate) mod sample {
     /// A flow nothing is known of but its packets.
     pub(crate) fn unnamed(sequence: u64) -> Record {
         Record {
+            mac: None,
+            mac_randomised: None,
+            host_name: None,
+            user: None,
+            identity_source: None,
+            identity_confidence: None,
             name: None,
             name_source: NameSource::None,
             no_name: NoName::NotTls,
@@ -479,5 +514,7 @@ mod tests {
         check::<super::NoName>();
         check::<super::EndReason>();
         check::<super::Initiator>();
+        check::<super::Source>();
+        check::<super::Confidence>();
     }
 }

@@ -10,6 +10,7 @@ use sensor_ebpf::parse::{TCP, UDP};
 use super::known::{Asked, HELLOS_MAX, Known, NAMES_MAX, Stores};
 use super::{Delta, Identity};
 use crate::hello::Offer;
+use crate::identity::Directory;
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Initiator, RECORD_VERSION, Record, name_of_bytes};
 
@@ -36,6 +37,7 @@ pub(super) struct Builder {
     generations: Arc<Generations>,
     names: Known<String>,
     hellos: Known<Offer>,
+    directory: Arc<Directory>,
     sequence: u64,
 }
 
@@ -47,7 +49,12 @@ impl Builder {
         sequence: u64,
     ) -> Self {
         let (names, hellos) = (Known::new(NAMES_MAX), Known::new(HELLOS_MAX));
-        Self { identity, interfaces, generations, names, hellos, sequence }
+        let directory = Arc::default();
+        Self { identity, interfaces, generations, names, hellos, directory, sequence }
+    }
+
+    pub(super) fn name_devices(&mut self, directory: Arc<Directory>) {
+        self.directory = directory;
     }
 
     /// True for a record of this sensor whose times are of this boot's clock.
@@ -91,6 +98,8 @@ impl Builder {
             (None, Asked::Name(name)) => (Some(name), NameSource::DnsAnswer),
             (None, Asked::Nothing | Asked::Unlogged) => (None, NameSource::None),
         };
+        let start_us = clocks.wall_us(flow.first_ns);
+        let who = self.directory.resolve(device, start_us);
         let sequence = self.sequence;
         self.sequence += 1;
         Record {
@@ -99,10 +108,16 @@ impl Builder {
             boot: self.identity.boot.clone(),
             sequence,
             flow_id: flow_id(key, flow),
-            start_us: clocks.wall_us(flow.first_ns),
+            start_us,
             end_us: clocks.wall_us(flow.last_ns),
             device,
             device_port: key.lan_port,
+            mac: who.as_ref().and_then(|who| who.mac),
+            mac_randomised: who.as_ref().and_then(|who| Some(who.mac?.is_local())),
+            identity_source: who.as_ref().map(|who| who.source),
+            identity_confidence: who.as_ref().map(|who| who.confidence),
+            user: who.as_ref().and_then(|who| who.user.clone()),
+            host_name: who.and_then(|who| who.host_name),
             // Who was called would tell what was called.
             peer: if judged.unlogged { hidden(device) } else { key.peer_address.into() },
             peer_port: key.peer_port,

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
 
+use crate::identity::Directory;
 use crate::kernel::KernelError;
 use crate::kernel::flows::FlowTable;
 use crate::policy::generations::Generations;
@@ -82,6 +83,11 @@ impl Assembler {
         let (lingering, ready) = (VecDeque::new(), Vec::new());
         let (pending, unblocked) = (HashMap::new(), HashSet::new());
         Self { table, timeouts, builder, lingering, pending, unblocked, ready }
+    }
+
+    /// Says in records who was at the device's address when the flow began, as the directory knows it.
+    pub fn name_devices(&mut self, directory: Arc<Directory>) {
+        self.builder.name_devices(directory);
     }
 
     /// Takes account of records an earlier daemon committed and could not remember: those of flows that

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use toml::Spanned;
@@ -10,8 +11,8 @@ use super::check::{number, path};
 use super::effective::File;
 use super::error::Problems;
 use super::knobs;
-use super::raw::{RawIdentity, RawRadius};
-use super::{Identity, Radius};
+use super::raw::{RawIdentity, RawLeases, RawRadius};
+use super::{Identity, Leases, Radius};
 use crate::policy::prefix;
 
 const RADIUS_SECRET_DEFAULT: &str = "/etc/campus-sensor/radius.secret";
@@ -36,6 +37,7 @@ pub(super) fn check(raw: RawIdentity, problems: &mut Problems<'_>) -> Identity {
             ),
             session_s: number(session_s.as_ref(), knobs::RADIUS_SESSION, problems),
         },
+        leases: leases(raw.leases, problems),
     }
 }
 
@@ -93,6 +95,18 @@ fn prefix_of(text: &Spanned<String>, key: &str, problems: &mut Problems<'_>) -> 
     None
 }
 
+fn leases(raw: RawLeases, problems: &mut Problems<'_>) -> Leases {
+    let mut absolute = |paths: Vec<Spanned<PathBuf>>, key: &str| {
+        let paths = paths.into_iter();
+        paths.map(|one| path(Some(one), key, "", problems)).collect::<Vec<_>>()
+    };
+    Leases {
+        kea: absolute(raw.kea, "identity.leases.kea"),
+        dnsmasq: absolute(raw.dnsmasq, "identity.leases.dnsmasq"),
+        dhcpd: absolute(raw.dhcpd, "identity.leases.dhcpd"),
+    }
+}
+
 fn domains(raw: Vec<Spanned<String>>, problems: &mut Problems<'_>) -> Vec<String> {
     let mut domains = Vec::with_capacity(raw.len());
     for domain in raw {
@@ -112,7 +126,7 @@ fn domains(raw: Vec<Spanned<String>>, problems: &mut Problems<'_>) -> Vec<String
 impl Identity {
     /// Every key with the value in force.
     pub(super) fn write(&self, file: &mut File) {
-        let Self { domains, radius } = self;
+        let Self { domains, radius, leases } = self;
         file.table("[identity]");
         let domains = toml::Value::from(domains.clone());
         file.line("domains", domains, "users' domains that are left out; default none");
@@ -122,6 +136,12 @@ impl Identity {
         file.line("clients", texts(clients), "prefixes of who may account; default none");
         file.path("secret_file", secret_file, RADIUS_SECRET_DEFAULT);
         file.number(knobs::RADIUS_SESSION, *session_s);
+        file.table("[identity.leases]");
+        let Leases { kea, dnsmasq, dhcpd } = leases;
+        for (key, files) in [("kea", kea), ("dnsmasq", dnsmasq), ("dhcpd", dhcpd)] {
+            let files: Vec<_> = files.iter().map(|file| file.display()).collect();
+            file.line(key, texts(&files), "lease files, followed; default none");
+        }
     }
 }
 

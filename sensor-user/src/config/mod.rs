@@ -189,6 +189,19 @@ pub struct Identity {
     pub domains: Vec<String>,
     /// RADIUS accounting.
     pub radius: Radius,
+    /// Leases of DHCP servers.
+    pub leases: Leases,
+}
+
+/// `[identity.leases]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Leases {
+    /// Files of Kea's memfile backend, of either family, absolute; default: none.
+    pub kea: Vec<PathBuf>,
+    /// Files of dnsmasq, absolute; default: none.
+    pub dnsmasq: Vec<PathBuf>,
+    /// Files of ISC dhcpd, absolute; default: none.
+    pub dhcpd: Vec<PathBuf>,
 }
 
 /// `[identity.radius]`

@@ -100,6 +100,15 @@ pub(super) struct RawGuard {
 pub(super) struct RawIdentity {
     pub(super) domains: Vec<Spanned<String>>,
     pub(super) radius: RawRadius,
+    pub(super) leases: RawLeases,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLeases {
+    pub(super) kea: Vec<Spanned<PathBuf>>,
+    pub(super) dnsmasq: Vec<Spanned<PathBuf>>,
+    pub(super) dhcpd: Vec<Spanned<PathBuf>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -31,6 +31,7 @@ fn the_effective_file_loads_to_the_same_configuration() {
                [policy]\nkeys = [\"/etc/a.pub\"]\n[policy.guard]\nnever_block = [\"A.example.\"]\n\
                [identity]\ndomains = [\"COLLEGE\"]\n[identity.radius]\nlisten = \"[::1]:1813\"\n\
                clients = [\"10.0.0.0/24\", \"::1\"]\n\
+               [identity.leases]\nkea = [\"/var/a.csv\", \"/var/b.csv\"]\n\
                [store]\ndir = \"/srv/a b/é\"\n[log]\nlevel = \"warn\"\n";
     for config in [parse(MINIMAL), parse(odd)] {
         assert_eq!(parse(&config.effective_toml()), config);
@@ -172,6 +173,10 @@ fn refusals_name_file_line_and_remedy() {
         (
             "address without a port",
             "[[interface]]\nname = \"a\"\n[identity.radius]\nclients = [\"::1\"]\nlisten = \"::1\"\n",
+        ),
+        (
+            "lease file of no directory",
+            "[[interface]]\nname = \"a\"\n[identity.leases]\nkea = [\"/a\", \"leases.csv\"]\n",
         ),
         (
             "nobody may send",

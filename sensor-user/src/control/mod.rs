@@ -4,6 +4,7 @@
 //! `POST /v1/policy/reload` reads the policy file again. `/v1/logins` says who is logged in where, and is told so.
 
 pub mod client;
+pub mod identity;
 pub mod logins;
 pub mod openmetrics;
 pub mod server;

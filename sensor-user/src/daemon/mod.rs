@@ -3,9 +3,11 @@
 //! Nothing is attached before everything that can be wrong was looked at; a start that fails on an
 //! interface takes back what it attached. Stopping leaves the programs at work: leaving is `detach`.
 //!
-//! [`in_force`] is the policy and how it is replaced, [`watch`] tells when its files are others.
+//! [`in_force`] is the policy and how it is replaced, [`watch`] tells when its files are others, [`sources`] are those who
+//! tell who is where.
 
 mod in_force;
+mod sources;
 mod watch;
 
 use std::net::IpAddr;
@@ -21,11 +23,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
 use self::in_force::{Here, PolicyInForce};
+use self::sources::Sources;
 use self::watch::Watch;
 use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle;
 use crate::clock;
 use crate::config::{AttachMode, Config};
+use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
@@ -72,13 +76,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the control threads")?;
-    let listener = {
+    let (sources, listener) = {
         let _inside = runtime.enter();
         let socket = &config.control.socket;
-        server::listen(socket).with_context(|| format!("control socket {}", socket.display()))?
+        let listener = server::listen(socket)
+            .with_context(|| format!("control socket {}", socket.display()))?;
+        (Sources::open(&config.identity)?, listener)
     };
     let (sensor, pipeline) = Sensor::start(config, policy, watch)?;
     let sensor = Arc::new(sensor);
+    {
+        let _inside = runtime.enter();
+        sources.start(&sensor.directory);
+    }
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
     info!("stopping; the programs stay at work until `campus-sensor detach`");
@@ -213,6 +223,7 @@ impl Sensor {
         let table = FlowTable::open(&mut object)?;
         let timeouts = Timeouts::from(&config.flow);
         let mut assembler = Assembler::new(table, timeouts, identity, names, generations, sequence);
+        assembler.name_devices(Arc::clone(&directory));
         assembler.reconcile(&newest_records(&config.store.dir), clock::now())?;
         let rings = Rings::open(&mut object)?;
         let sweep = Duration::from_millis(u64::from(config.flow.sweep_interval_ms));
@@ -346,6 +357,7 @@ impl Daemon for Sensor {
             names_since: Timestamp::from_microsecond(names::recent_since(now_us))?.to_string(),
             interfaces,
             records: RecordStatus::from(&*self.metrics),
+            identity: IdentityStatus::from(&*self.directory),
             quic_unread: self.quic_unread.clone(),
             kernel_memory: self
                 .kernel_memory

@@ -11,6 +11,7 @@ mod amend;
 mod directory;
 mod fact;
 mod journal;
+pub mod lease;
 pub mod name;
 pub mod radius;
 mod refusal;

@@ -84,6 +84,18 @@ pub enum StoreError {
         /// Its schema.
         found: i64,
     },
+    /// A file was written by an older version, and no daemon of this one has opened the store yet.
+    #[error(
+        "{}: the day file has schema {found} and this version reads {SCHEMA_VERSION}; start the daemon of \
+         this version, which carries it over",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+    },
     /// Anything else `SQLite` refused: a full disk, a lock held too long.
     #[error("{}: cannot read or write the day file", path.display())]
     Sqlite {
