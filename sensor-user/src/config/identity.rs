@@ -11,11 +11,13 @@ use super::check::{number, path};
 use super::effective::File;
 use super::error::Problems;
 use super::knobs;
-use super::raw::{RawIdentity, RawLeases, RawRadius};
-use super::{Identity, Leases, Radius};
+use super::raw::{RawIdentity, RawLeases, RawRadius, RawUserId};
+use super::{Identity, Leases, Radius, UserId};
 use crate::policy::prefix;
 
 const RADIUS_SECRET_DEFAULT: &str = "/etc/campus-sensor/radius.secret";
+
+const USER_ID_KEY_DEFAULT: &str = "/etc/campus-sensor/user-id.key";
 
 /// What an address to listen at looks like.
 const LISTEN_REMEDY: &str =
@@ -26,6 +28,7 @@ pub(super) fn check(raw: RawIdentity, problems: &mut Problems<'_>) -> Identity {
     let listen = Listen::check(listen, "identity.radius", clients, problems);
     Identity {
         domains: domains(raw.domains, problems),
+        neighbours: raw.neighbours.unwrap_or(false),
         radius: Radius {
             listen: listen.at,
             clients: listen.clients,
@@ -37,6 +40,7 @@ pub(super) fn check(raw: RawIdentity, problems: &mut Problems<'_>) -> Identity {
             ),
             session_s: number(session_s.as_ref(), knobs::RADIUS_SESSION, problems),
         },
+        user_id: user_id(raw.user_id, problems),
         leases: leases(raw.leases, problems),
     }
 }
@@ -95,6 +99,17 @@ fn prefix_of(text: &Spanned<String>, key: &str, problems: &mut Problems<'_>) -> 
     None
 }
 
+fn user_id(raw: RawUserId, problems: &mut Problems<'_>) -> UserId {
+    let RawUserId { listen, clients, key_file, timeout_min } = raw;
+    let listen = Listen::check(listen, "identity.user_id", clients, problems);
+    UserId {
+        listen: listen.at,
+        clients: listen.clients,
+        key_file: path(key_file, "identity.user_id.key_file", USER_ID_KEY_DEFAULT, problems),
+        timeout_min: number(timeout_min.as_ref(), knobs::USER_ID_TIMEOUT, problems),
+    }
+}
+
 fn leases(raw: RawLeases, problems: &mut Problems<'_>) -> Leases {
     let mut absolute = |paths: Vec<Spanned<PathBuf>>, key: &str| {
         let paths = paths.into_iter();
@@ -126,16 +141,23 @@ fn domains(raw: Vec<Spanned<String>>, problems: &mut Problems<'_>) -> Vec<String
 impl Identity {
     /// Every key with the value in force.
     pub(super) fn write(&self, file: &mut File) {
-        let Self { domains, radius, leases } = self;
+        let Self { domains, neighbours, radius, user_id, leases } = self;
         file.table("[identity]");
         let domains = toml::Value::from(domains.clone());
         file.line("domains", domains, "users' domains that are left out; default none");
+        file.line("neighbours", neighbours, "follow the kernel's table; default false");
         file.table("[identity.radius]");
         let Radius { listen, clients, secret_file, session_s } = radius;
         file.text("listen", &shown(*listen), "address and port; default none: off");
         file.line("clients", texts(clients), "prefixes of who may account; default none");
         file.path("secret_file", secret_file, RADIUS_SECRET_DEFAULT);
         file.number(knobs::RADIUS_SESSION, *session_s);
+        file.table("[identity.user_id]");
+        let UserId { listen, clients, key_file, timeout_min } = user_id;
+        file.text("listen", &shown(*listen), "address and port; default none: off");
+        file.line("clients", texts(clients), "prefixes of who may tell; default none");
+        file.path("key_file", key_file, USER_ID_KEY_DEFAULT);
+        file.number(knobs::USER_ID_TIMEOUT, *timeout_min);
         file.table("[identity.leases]");
         let Leases { kea, dnsmasq, dhcpd } = leases;
         for (key, files) in [("kea", kea), ("dnsmasq", dnsmasq), ("dhcpd", dhcpd)] {

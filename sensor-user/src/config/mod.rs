@@ -187,10 +187,29 @@ pub struct Identity {
     /// Domains of this campus, as in `smith@college.example` and `COLLEGE\smith`: users of them are named without. Default:
     /// none, and users keep what they come with.
     pub domains: Vec<String>,
+    /// Whether the kernel's table of neighbours tells which device is at an address: for a gateway with an address in the
+    /// networks of its devices; default `false`.
+    pub neighbours: bool,
     /// RADIUS accounting.
     pub radius: Radius,
+    /// The User-ID XML API.
+    pub user_id: UserId,
     /// Leases of DHCP servers.
     pub leases: Leases,
+}
+
+/// `[identity.user_id]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UserId {
+    /// Address and port that requests come to, over HTTP; default: none, and nothing is listened to.
+    pub listen: Option<SocketAddr>,
+    /// Prefixes of those who may tell; required where something is listened to.
+    pub clients: Vec<IpNet>,
+    /// File with the key that they have, absolute, and not for others to read;
+    /// default `/etc/campus-sensor/user-id.key`.
+    pub key_file: PathBuf,
+    /// For how long a login holds that names no timeout; minutes, default 45, 1..=1440.
+    pub timeout_min: u32,
 }
 
 /// `[identity.leases]`

@@ -99,8 +99,19 @@ pub(super) struct RawGuard {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawIdentity {
     pub(super) domains: Vec<Spanned<String>>,
+    pub(super) neighbours: Option<bool>,
     pub(super) radius: RawRadius,
+    pub(super) user_id: RawUserId,
     pub(super) leases: RawLeases,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawUserId {
+    pub(super) listen: Optional<String>,
+    pub(super) clients: Vec<Spanned<String>>,
+    pub(super) key_file: Optional<PathBuf>,
+    pub(super) timeout_min: Optional<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,8 +29,9 @@ fn the_effective_file_loads_to_the_same_configuration() {
                [[interface]]\nname = \"lan1\"\nmode = \"native\"\n[flow]\nlinger_ms = 0\n\
                [normaliser]\nobserve = [\"urgent\", \"md5\"]\n\
                [policy]\nkeys = [\"/etc/a.pub\"]\n[policy.guard]\nnever_block = [\"A.example.\"]\n\
-               [identity]\ndomains = [\"COLLEGE\"]\n[identity.radius]\nlisten = \"[::1]:1813\"\n\
+               [identity]\ndomains = [\"COLLEGE\"]\nneighbours = true\n[identity.radius]\nlisten = \"[::1]:1813\"\n\
                clients = [\"10.0.0.0/24\", \"::1\"]\n\
+               [identity.user_id]\nlisten = \"127.0.0.1:5006\"\nclients = [\"127.0.0.1\"]\n\
                [identity.leases]\nkea = [\"/var/a.csv\", \"/var/b.csv\"]\n\
                [store]\ndir = \"/srv/a b/é\"\n[log]\nlevel = \"warn\"\n";
     for config in [parse(MINIMAL), parse(odd)] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 use tracing::{error, info};
 
 use crate::config;
@@ -14,7 +14,9 @@ use crate::identity::Directory;
 use crate::identity::lease::Format;
 use crate::identity::lease::follow::Follower;
 use crate::identity::name::Domains;
+use crate::identity::neighbour;
 use crate::identity::radius::{self, Accounting};
+use crate::identity::user_id::{self, UserId};
 
 /// Bytes of a secret: what `FreeRADIUS` takes.
 const SECRET_BYTES_MAX: usize = 128;
@@ -28,23 +30,43 @@ const OTHERS: u32 = 0o007;
 /// What is ready to be listened to.
 pub(super) struct Sources {
     radius: Option<(UdpSocket, Accounting)>,
+    user_id: Option<(TcpListener, UserId)>,
     leases: Vec<Follower>,
+    neighbours: bool,
 }
 
 impl Sources {
     /// Opens everything, so that what is wrong shows before anything is attached. To be called within a runtime.
     pub(super) fn open(config: &config::Identity) -> anyhow::Result<Self> {
-        let config::Identity { domains, radius, leases } = config;
+        let config::Identity { domains, neighbours, radius, user_id, leases } = config;
         let domains = Domains::new(domains);
-        Ok(Self { radius: radius_of(radius, domains)?, leases: followers(leases) })
+        Ok(Self {
+            radius: radius_of(radius, domains.clone())?,
+            user_id: user_id_of(user_id, domains)?,
+            leases: followers(leases),
+            neighbours: *neighbours,
+        })
     }
 
     /// Starts to listen. To be called within a runtime.
     pub(super) fn start(self, directory: &Arc<Directory>) {
-        let Self { radius, leases } = self;
+        let Self { radius, user_id, leases, neighbours } = self;
+        if neighbours {
+            tokio::spawn(neighbour::follow(Arc::clone(directory), super::now_us));
+        }
         if let Some((socket, accounting)) = radius {
             let directory = Arc::clone(directory);
             tokio::spawn(radius::serve(socket, accounting, directory, super::now_us));
+        }
+        if let Some((listener, user_id)) = user_id {
+            let directory = Arc::clone(directory);
+            tokio::spawn(async move {
+                if let Err(failure) =
+                    user_id::serve(listener, user_id, directory, super::now_us).await
+                {
+                    error!(%failure, "User-ID is listened to no more");
+                }
+            });
         }
         if !leases.is_empty() {
             tokio::spawn(follow(leases, Arc::clone(directory)));
@@ -63,6 +85,19 @@ fn radius_of(
         .with_context(|| format!("identity.radius.listen = {listen}: cannot listen there"))?;
     info!(%listen, "RADIUS accounting");
     Ok(Some((socket, Accounting::new(clients.clone(), secret, domains, *session_s))))
+}
+
+fn user_id_of(
+    config: &config::UserId,
+    domains: Domains,
+) -> anyhow::Result<Option<(TcpListener, UserId)>> {
+    let config::UserId { listen, clients, key_file, timeout_min } = config;
+    let Some(listen) = *listen else { return Ok(None) };
+    let key = secret(key_file)?;
+    let listener = user_id::bind(listen)
+        .with_context(|| format!("identity.user_id.listen = {listen}: cannot listen there"))?;
+    info!(%listen, "User-ID");
+    Ok(Some((listener, UserId::new(clients.clone(), key, domains, *timeout_min))))
 }
 
 fn followers(config: &config::Leases) -> Vec<Follower> {

@@ -10,10 +10,11 @@ use tracing::{error, info};
 
 use super::Login;
 use super::amend::Amendment;
-use super::fact::{DeviceIdentity, Fact};
+use super::fact::{DeviceIdentity, Fact, Source};
 use super::journal::{Journal, JournalError};
 use super::refusal::{Refusal, Refusals};
 use super::store::{Counts, Ended, Store};
+use crate::policy::member::Mac;
 
 /// Amendments kept, some 500 bytes each; the oldest go first.
 pub const AMENDMENTS_MAX: usize = 4096;
@@ -94,6 +95,23 @@ impl Directory {
     pub fn login(&self, address: IpAddr, now_us: i64) -> Option<Login> {
         let DeviceIdentity { user, roles, .. } = self.resolve(address, now_us)?;
         Some(Login { user: user?, roles })
+    }
+
+    /// The neighbours that are taken to be there.
+    pub fn neighbours(&self, now_us: i64) -> Vec<(IpAddr, Mac)> {
+        let state = self.read();
+        let known = state.store.iter().filter(|kept| kept.replaced.is_none());
+        let facts = known.map(|kept| &kept.fact).filter(|fact| {
+            fact.source == Source::Neighbour && fact.expires_us.is_none() && fact.holds_at(now_us)
+        });
+        let there = facts.filter_map(|fact| Some((fact.address?, fact.mac?)));
+        // Of an address the newest counts.
+        there
+            .filter(|(address, mac)| {
+                let now = state.store.resolve(*address, now_us);
+                now.is_some_and(|now| now.mac == Some(*mac))
+            })
+            .collect()
     }
 
     /// When a session ended, if it has.

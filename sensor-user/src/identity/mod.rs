@@ -13,6 +13,7 @@ mod fact;
 mod journal;
 pub mod lease;
 pub mod name;
+pub mod neighbour;
 pub mod radius;
 mod refusal;
 mod resolve;
@@ -21,6 +22,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 pub mod told;
+pub mod user_id;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,5 @@
-//! Who is where, as others tell it: a client of RADIUS accounting, which is FreeRADIUS's.
+//! Who is where, as others tell it: a client of RADIUS accounting, which is FreeRADIUS's, an agent of User-ID, the kernel's
+//! table of neighbours, and a file of leases.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -6,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use sensor_lab::clients::Request;
-use sensor_lab::lab::Family;
+use sensor_lab::lab::{Family, HOST_INTERFACE};
 use sensor_lab::process;
 use sensor_lab::sensor::Setup;
 use sensor_user::identity::{Confidence, Source};
+use sensor_user::record::Record;
 use tempfile::TempDir;
 
 use super::{BLOCKED, POLICY, Site, is_block_page, page, record, say, setup, status};
@@ -27,16 +29,22 @@ name = "staff"
 users = ["a.smith"]
 "#;
 
-/// A sensor that RADIUS tells who is where, and the folder with its secret.
-fn site() -> Result<(Site, TempDir)> {
+/// A sensor that is told who is where by all who tell it, and the folder with its secret.
+fn site(neighbours: bool) -> Result<(Site, TempDir)> {
     let folder = tempfile::tempdir()?;
     let secret = folder.path().join("secret");
     std::fs::write(&secret, format!("{SECRET}\n"))?;
+    let leases = folder.path().join("dnsmasq.leases");
+    std::fs::write(&leases, "")?;
     std::fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
+    let listen = Family::V4.gateway();
     let extra = format!(
-        "[identity]\ndomains = [\"college.example\"]\n\
-         [identity.radius]\nlisten = \"{}:1813\"\nclients = [\"10.77.1.0/24\"]\nsecret_file = {secret:?}\n",
-        Family::V4.gateway()
+        "[identity]\ndomains = [\"college.example\"]\nneighbours = {neighbours}\n\
+         [identity.radius]\nlisten = \"{listen}:1813\"\nclients = [\"10.77.1.0/24\"]\n\
+         secret_file = {secret:?}\n\
+         [identity.user_id]\nlisten = \"{listen}:5006\"\nclients = [\"10.77.1.0/24\"]\n\
+         key_file = {secret:?}\n\
+         [identity.leases]\ndnsmasq = [{leases:?}]\n",
     );
     let setup = Setup { policy: format!("{POLICY}\n{STAFF}"), extra, ..setup() };
     Ok((Site::build(&setup)?, folder))
@@ -74,7 +82,7 @@ fn send(site: &Site, status: &str) -> Result<()> {
 
 #[test]
 fn a_session_of_radius_takes_the_device_to_its_users_group() -> Result<()> {
-    let (mut site, _folder) = site()?;
+    let (mut site, _folder) = site(false)?;
     let ask = |site: &Site| anyhow::Ok(site.client.curl(&Request::http(BLOCKED))?.outcome);
     assert!(is_block_page(&ask(&site)?), "a student's device");
     let begun = Instant::now();
@@ -109,7 +117,7 @@ fn a_session_of_radius_takes_the_device_to_its_users_group() -> Result<()> {
 
 #[test]
 fn a_client_with_another_secret_gets_no_answer_and_is_counted() -> Result<()> {
-    let (site, _folder) = site()?;
+    let (site, _folder) = site(false)?;
     let address = Family::V4.client().to_string();
     let attributes = session("Start", &address);
     let attributes: Vec<&str> = attributes.iter().map(String::as_str).collect();
@@ -117,5 +125,71 @@ fn a_client_with_another_secret_gets_no_answer_and_is_counted() -> Result<()> {
     let refused = status(&site.sensor)?.identity.refused;
     assert!(refused.get("radius-secret").is_some_and(|count| *count >= 1), "{refused:?}");
     assert!(is_block_page(&site.client.curl(&Request::http(BLOCKED))?.outcome));
+    Ok(())
+}
+
+/// What an agent of a firewall sends.
+fn user_id(site: &Site, what: &str, address: &str) -> Result<String> {
+    let message = format!(
+        "<uid-message><type>update</type><payload><{what}><entry name=\"a.smith@college.example\" \
+         ip=\"{address}\"/></{what}></payload></uid-message>"
+    );
+    let to = format!("http://{}:5006/api/?type=user-id", Family::V4.gateway());
+    let key = format!("X-PAN-KEY: {SECRET}");
+    let args = ["--silent", "--fail", "--header", &key, "--data-raw", &message, &to];
+    let form = ["--header", "Content-Type: text/xml"];
+    site.lab.client().run("curl", &[&args[..], &form].concat())
+}
+
+/// The kernel's table joins the addresses of a device: who is told to be at one is at the other.
+#[test]
+fn a_user_is_at_every_address_of_their_device() -> Result<()> {
+    let (site, folder) = site(true)?;
+    let link = site.lab.client().run("ip", &["-oneline", "link", "show", "dev", HOST_INTERFACE])?;
+    let (_, mac) = link.split_once("link/ether ").context("a MAC address")?;
+    let mac = mac.get(..17).context("all of it")?;
+    let ask = |family: Family| {
+        anyhow::Ok(site.client.curl(&Request::http(BLOCKED).over(family))?.outcome)
+    };
+    for family in [Family::V4, Family::V6] {
+        assert!(is_block_page(&ask(family)?), "{family:?}: a student's device");
+    }
+    let (v4, v6) = (Family::V4.client(), Family::V6.client());
+    let of_device = |one: &Record| one.mac.is_some_and(|known| known.to_string() == mac);
+    let flow = |address, what: &str, is_it: &dyn Fn(&Record) -> bool| {
+        record(&site.sensor, what, |one| one.device == address && of_device(one) && is_it(one))
+    };
+    assert!(user_id(&site, "login", &v4.to_string())?.contains("status=\"success\""));
+    for (family, confidence) in
+        [(Family::V4, Confidence::Stated), (Family::V6, Confidence::Inferred)]
+    {
+        let begun = Instant::now();
+        process::wait_until("the page of staff", LOGIN_MAX, || {
+            Ok((ask(family)? == page(BLOCKED)).then_some(()))
+        })?;
+        say(&format!("{family:?}: from the message to the page {:?}", begun.elapsed()));
+        let stored = flow(family.client(), "a record of the user", &|one| one.user.is_some())?;
+        assert_eq!(stored.user.as_deref(), Some("a.smith"));
+        assert_eq!(stored.identity_source, Some(Source::UserId));
+        assert_eq!(stored.identity_confidence, Some(confidence), "{family:?}");
+    }
+    // A lease gives the device a name, at either address.
+    let lease = format!("0 {mac} {v4} lab-laptop *\n");
+    std::fs::write(folder.path().join("dnsmasq.leases"), lease)?;
+    process::wait_until("the lease", LOGIN_MAX * 2, || {
+        Ok((status(&site.sensor)?.identity.facts >= 4).then_some(()))
+    })?;
+    assert_eq!(ask(Family::V6)?, page(BLOCKED));
+    let stored = flow(v6, "a record of the device", &|one| one.host_name.is_some())?;
+    assert_eq!(stored.host_name.as_deref(), Some("lab-laptop"));
+    user_id(&site, "logout", &v4.to_string())?;
+    for family in [Family::V4, Family::V6] {
+        process::wait_until("the block page", LOGIN_MAX, || {
+            Ok(is_block_page(&ask(family)?).then_some(()))
+        })?;
+    }
+    assert!(user_id(&site, "login", "nowhere").is_ok(), "an entry that is none is counted");
+    let refused = status(&site.sensor)?.identity.refused;
+    assert_eq!(refused.get("user-id-entry"), Some(&1), "{refused:?}");
     Ok(())
 }
