@@ -4,11 +4,12 @@
 //! interface takes back what it attached. Stopping leaves the programs at work: leaving is `detach`.
 //!
 //! [`in_force`] is the policy and how it is replaced, [`watch`] tells when its files are others, [`sources`] are those who
-//! tell who is where.
+//! tell who is where, and [`who`] is what comes of it.
 
 mod in_force;
 mod sources;
 mod watch;
+mod who;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -22,9 +23,10 @@ use sensor_ebpf::abi::{Direction, Side};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use self::in_force::{Here, PolicyInForce};
+use self::in_force::PolicyInForce;
 use self::sources::Sources;
 use self::watch::Watch;
+use self::who::{directory, here, now_us};
 use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle;
 use crate::clock;
@@ -33,7 +35,7 @@ use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
-use crate::identity::{Directory, Ended, Login, Logins, told};
+use crate::identity::{Amendment, Directory, Login};
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
@@ -262,18 +264,6 @@ impl Sensor {
         self.directory.keep_time(clocks.wall_us(clocks.now_ns), clocks.wall_offset_ns / 1000);
     }
 
-    /// Puts devices into the groups of those who are there now, where that may have changed.
-    fn follow_logins(&self) {
-        for address in self.directory.take_changed() {
-            // Who is there is asked for under the lock: what is learnt meanwhile comes behind this.
-            let mut in_force = self.in_force();
-            if let Err(failure) = in_force.log_in(address, self.directory.login(address, now_us()))
-            {
-                error!(error = format!("{failure:#}"), "a device is not in its user's group");
-            }
-        }
-    }
-
     /// Reads the policy again where one of its files is another one.
     fn follow_files(&self) {
         // Somebody else is at it.
@@ -368,21 +358,11 @@ impl Daemon for Sensor {
     }
 
     fn log_in(&self, address: IpAddr, login: Option<Login>) -> anyhow::Result<Option<String>> {
-        let now_us = now_us();
-        match login {
-            Some(login) => {
-                let fact = told::login(address, login, now_us);
-                if self.directory.learn(vec![fact], now_us) == 0 {
-                    bail!("too much is known of devices to note one more: log out who has left");
-                }
-            }
-            None => {
-                self.directory.end(&Ended::Users(address), now_us, now_us);
-            }
-        }
-        self.follow_logins();
-        // What else is known of the device may leave nobody there.
-        self.in_force().log_in(address, self.directory.login(address, now_us))
+        self.note_login(address, login)
+    }
+
+    fn amendments(&self) -> Vec<Amendment> {
+        self.directory.amendments()
     }
 
     fn logins(&self) -> Vec<LoginStatus> {
@@ -405,31 +385,6 @@ impl Daemon for Sensor {
         }
         pushed
     }
-}
-
-/// Who was where when the daemon ended.
-fn directory(config: &Config) -> anyhow::Result<Directory> {
-    let file = config.store.dir.join(IDENTITY_FILE);
-    Directory::open(&file, now_us()).context("remove it to go on; then nobody is logged in")
-}
-
-/// What is known of this gateway's devices beside the policy.
-fn here(config: &Config, directory: &Directory) -> Here {
-    let mut logins = Logins::default();
-    for address in directory.take_changed() {
-        if !logins.set(address, directory.login(address, now_us())) {
-            warn!("more logins are known than there is room for");
-            break;
-        }
-    }
-    let interfaces = config.interface.iter().map(|interface| interface.name.clone()).collect();
-    Here { interfaces, logins }
-}
-
-/// Now, µs since 1970 UTC.
-fn now_us() -> i64 {
-    let clocks = clock::now();
-    clocks.wall_us(clocks.now_ns)
 }
 
 /// What of the bundle in force is not as it was signed. A start takes it all the same: with no policy at all, nothing would

@@ -20,6 +20,7 @@ mod read;
 mod rollup;
 mod row;
 mod schema;
+mod sightings;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -28,6 +29,7 @@ mod write;
 pub use named::{End, NamedFlows, NamedLimits};
 pub use read::{Query, Reader};
 pub use schema::SCHEMA_VERSION;
+pub use sightings::{Seen, Sighting};
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};
 pub use write::{Counters, DayStore, Expired};
 

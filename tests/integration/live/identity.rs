@@ -1,4 +1,4 @@
-//! Who is where, as others tell it: a client of RADIUS accounting, which is FreeRADIUS's, an agent of User-ID, the kernel's
+//! Who is where, as others tell it: a client of RADIUS accounting, which is `FreeRADIUS`'s, an agent of User-ID, the kernel's
 //! table of neighbours, and a file of leases.
 
 use std::fs::Permissions;
@@ -14,7 +14,9 @@ use sensor_user::identity::{Confidence, Source};
 use sensor_user::record::Record;
 use tempfile::TempDir;
 
-use super::{BLOCKED, POLICY, Site, is_block_page, page, record, say, setup, status};
+use super::{
+    BLOCKED, POLICY, SOON, Site, is_block_page, page, record, records, say, setup, status,
+};
 
 const SECRET: &str = "a secret of the lab";
 const MAC: &str = "02-53-00-00-00-07";
@@ -38,13 +40,14 @@ fn site(neighbours: bool) -> Result<(Site, TempDir)> {
     std::fs::write(&leases, "")?;
     std::fs::set_permissions(&secret, Permissions::from_mode(0o600))?;
     let listen = Family::V4.gateway();
+    let (secret, leases) = (secret.display(), leases.display());
     let extra = format!(
         "[identity]\ndomains = [\"college.example\"]\nneighbours = {neighbours}\n\
          [identity.radius]\nlisten = \"{listen}:1813\"\nclients = [\"10.77.1.0/24\"]\n\
-         secret_file = {secret:?}\n\
+         secret_file = \"{secret}\"\n\
          [identity.user_id]\nlisten = \"{listen}:5006\"\nclients = [\"10.77.1.0/24\"]\n\
-         key_file = {secret:?}\n\
-         [identity.leases]\ndnsmasq = [{leases:?}]\n",
+         key_file = \"{secret}\"\n\
+         [identity.leases]\ndnsmasq = [\"{leases}\"]\n",
     );
     let setup = Setup { policy: format!("{POLICY}\n{STAFF}"), extra, ..setup() };
     Ok((Site::build(&setup)?, folder))
@@ -176,11 +179,11 @@ fn a_user_is_at_every_address_of_their_device() -> Result<()> {
     // A lease gives the device a name, at either address.
     let lease = format!("0 {mac} {v4} lab-laptop *\n");
     std::fs::write(folder.path().join("dnsmasq.leases"), lease)?;
-    process::wait_until("the lease", LOGIN_MAX * 2, || {
-        Ok((status(&site.sensor)?.identity.facts >= 4).then_some(()))
+    let stored = process::wait_until("a record with the device's name", SOON, || {
+        assert_eq!(ask(Family::V6)?, page(BLOCKED));
+        let named = |one: &Record| one.device == v6 && of_device(one) && one.host_name.is_some();
+        Ok(records(&site.sensor)?.into_iter().find(named))
     })?;
-    assert_eq!(ask(Family::V6)?, page(BLOCKED));
-    let stored = flow(v6, "a record of the device", &|one| one.host_name.is_some())?;
     assert_eq!(stored.host_name.as_deref(), Some("lab-laptop"));
     user_id(&site, "logout", &v4.to_string())?;
     for family in [Family::V4, Family::V6] {
