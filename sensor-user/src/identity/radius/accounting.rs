@@ -11,8 +11,11 @@ use crate::identity::told::Session;
 use crate::identity::{Directory, Ended, Onset, Refusal, SESSION_BYTES_MAX, name};
 use crate::policy::member::Mac;
 
-/// Requests remembered, to know one that is sent again: a client has 256 identifiers, and sends again for some seconds.
+/// Requests remembered, to know one that is sent again: a client has 256 identifiers.
 const REMEMBERED_MAX: usize = 1 << 14;
+
+/// For how long: clients send again for some minutes at most. One that begins anew may send the same to the byte; µs.
+const REMEMBERED_US: i64 = 300 * SECOND_US;
 
 /// How old the time of an event may be to be believed. Older ones are of clocks that were never set; µs.
 const EVENT_AGE_MAX_US: i64 = 24 * 3600 * 1_000_000;
@@ -54,9 +57,12 @@ pub struct Accounting {
     secret: Vec<u8>,
     domains: Domains,
     session_us: i64,
-    answered: BTreeSet<(SocketAddr, u8, [u8; 16])>,
-    order: VecDeque<(SocketAddr, u8, [u8; 16])>,
+    answered: BTreeSet<Mark>,
+    order: VecDeque<(i64, Mark)>,
 }
+
+/// What tells a request from all others: its sender, its identifier, its authenticator.
+type Mark = (SocketAddr, u8, [u8; 16]);
 
 impl Accounting {
     /// Takes requests of these clients, who share a secret. A session that nothing is told of for `session_s` seconds is
@@ -88,7 +94,7 @@ impl Accounting {
             }
         };
         let (identifier, authenticator) = request.mark();
-        if self.is_new((from, identifier, authenticator)) {
+        if self.is_new((from, identifier, authenticator), now_us) {
             if let Err(refusal) = self.account(&request, client, directory, now_us) {
                 directory.refuse(refusal);
             }
@@ -99,17 +105,21 @@ impl Accounting {
         Some(request.answer(&self.secret))
     }
 
-    fn is_new(&mut self, mark: (SocketAddr, u8, [u8; 16])) -> bool {
-        if !self.answered.insert(mark) {
-            return false;
-        }
-        self.order.push_back(mark);
-        if self.order.len() > REMEMBERED_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
+    fn is_new(&mut self, mark: Mark, now_us: i64) -> bool {
+        while let Some((then_us, oldest)) = self.order.front().copied() {
+            // A clock that was set back is no reason to remember for longer.
+            let age_us = now_us.abs_diff(then_us);
+            if age_us < REMEMBERED_US.unsigned_abs() && self.order.len() < REMEMBERED_MAX {
+                break;
+            }
+            self.order.pop_front();
             self.answered.remove(&oldest);
         }
-        true
+        let is_new = self.answered.insert(mark);
+        if is_new {
+            self.order.push_back((now_us, mark));
+        }
+        is_new
     }
 
     fn account(

@@ -146,6 +146,12 @@ fn what_is_sent_again_is_answered_and_counts_once() {
     assert_eq!(client.send(&packet, 11).unwrap(), answer);
     assert_eq!(client.directory.counts().0.learnt, learnt);
     assert_eq!(client.refused(Refusal::RadiusDuplicate), 1);
+    // A client that has begun anew sends the same to the byte.
+    client.account(ON, "", &[], 12);
+    assert_eq!(client.at("10.0.0.5", 12), "nobody");
+    assert_eq!(client.send(&packet, 16).unwrap(), answer);
+    assert_eq!(client.at("10.0.0.5", 16), IS_SMITH);
+    assert_eq!(client.refused(Refusal::RadiusDuplicate), 1);
 }
 
 #[test]
