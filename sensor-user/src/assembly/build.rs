@@ -264,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::hello::tests::chrome;
+    use crate::identity::told;
     use crate::policy::Policy;
 
     const CLOCKS: Clocks = Clocks { now_ns: 9_000_000, wall_offset_ns: 1_000_000_000_000_000_000 };
@@ -330,6 +331,22 @@ mod tests {
         // The second record of the flow asks nobody for name and hello.
         let again = builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING);
         assert_eq!(again, Record { sequence: 42, ..record });
+    }
+
+    #[test]
+    fn a_record_says_who_it_was_when_the_flow_began() {
+        let (directory, start) = (Arc::new(Directory::default()), 1_000_000_000_001_000);
+        let (device, user) = (IpAddr::from([10, 0, 0, 5]), "a.smith".to_owned());
+        let mut builder = builder();
+        builder.name_devices(Arc::clone(&directory));
+        directory.learn(vec![told::user_id(device, user, start, Some(start + 2_000))], start);
+        let key = FlowKey { lan_address: device.into(), ..FlowKey::default() };
+        let users = [500_000, 1_000_000, 2_999_000, 3_000_000].map(|first_ns| {
+            let flow = Flow { first_ns, last_ns: 5_000_000, ..Flow::default() };
+            let (delta, reason) = (Delta::default(), EndReason::EndOfFlow);
+            builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING).user.is_some()
+        });
+        assert_eq!(users, [false, true, true, false]);
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl Store {
     /// Puts back what was kept of before a start. Told of the same number again, it is that which was told last.
     pub fn restore(&mut self, kept: Kept, now_us: i64) {
         self.table.remove(kept.id);
-        if !kept.fact.is_sound() || self.table.len() >= FACTS_MAX {
+        if self.table.len() >= FACTS_MAX {
             self.counts.no_room += 1;
             return;
         }

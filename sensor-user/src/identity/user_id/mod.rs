@@ -16,14 +16,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
+use axum::serve::Listener;
 use ipnet::IpNet;
 use subtle::ConstantTimeEq as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use self::message::{Message, read};
 use super::name::Domains;
@@ -112,8 +113,11 @@ impl UserId {
             directory.refuse(Refusal::UserIdEntry);
         }
         for (address, name) in message.logouts {
-            let user = self.domains.user(&name);
-            let ended = Ended::At { source: Source::UserId, address, user: user.as_deref() };
+            let Some(user) = self.domains.user(&name) else {
+                directory.refuse(Refusal::UserIdEntry);
+                continue;
+            };
+            let ended = Ended::At { source: Source::UserId, address, user: Some(&user) };
             directory.end(&ended, now_us, now_us);
         }
         let mut facts = Vec::new();
@@ -130,6 +134,31 @@ impl UserId {
         if !facts.is_empty() {
             directory.learn(facts, now_us);
         }
+    }
+}
+
+/// Lets clients in, and nobody else: whoever may tell nothing holds no connection.
+struct Clients {
+    listener: TcpListener,
+    served: Arc<Served>,
+}
+
+impl Listener for Clients {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, from) = Listener::accept(&mut self.listener).await;
+            if self.served.user_id.is_client(from.ip()) {
+                return (stream, from);
+            }
+            self.served.directory.refuse(Refusal::UserIdClient);
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
     }
 }
 
@@ -158,19 +187,11 @@ pub async fn serve(
     let router = Router::new()
         .route("/api", post(answer))
         .route("/api/", post(answer))
-        .with_state(served)
-        .into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, router).await
+        .with_state(Arc::clone(&served));
+    axum::serve(Clients { listener, served }, router).await
 }
 
-async fn answer(
-    State(served): State<Arc<Served>>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
-    if !served.user_id.is_client(from.ip()) {
-        return refuse(&served.directory, Refusal::UserIdClient);
-    }
+async fn answer(State(served): State<Arc<Served>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Some(body) = whole(body).await else {
         return refuse(&served.directory, Refusal::UserIdSize);
@@ -209,7 +230,7 @@ const SUCCESS: &str = "<response status=\"success\"><result><uid-response><versi
 
 fn refuse(directory: &Directory, refusal: Refusal) -> Response {
     directory.refuse(refusal);
-    let (status, text) = if matches!(refusal, Refusal::UserIdClient | Refusal::UserIdKey) {
+    let (status, text) = if refusal == Refusal::UserIdKey {
         (StatusCode::FORBIDDEN, "Invalid Credential")
     } else if refusal == Refusal::UserIdSize {
         (StatusCode::PAYLOAD_TOO_LARGE, "too large, or too slow")

@@ -53,6 +53,10 @@ fn logins_hold_until_they_run_out_or_end() {
     user_id.take(told, &directory, 12 * MINUTE_US).unwrap();
     assert_eq!(at("10.0.0.5", 13).as_deref(), Some("a.smith"), "another user's logout");
     assert_eq!(at("10.0.0.8", 13), None);
+    let machine = r#"<uid-message><payload><logout><entry name="host/pc-17" ip="10.0.0.5"/></logout>
+        </payload></uid-message>"#;
+    user_id.take(Told { body: machine.as_bytes(), ..told }, &directory, 14 * MINUTE_US).unwrap();
+    assert_eq!(at("10.0.0.5", 15).as_deref(), Some("a.smith"), "a machine is nobody's logout");
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn a_request_is_answered_as_a_firewall_answers() {
         super::bind("127.0.0.1:0".parse().unwrap()).unwrap()
     };
     let to = listener.local_addr().unwrap();
-    let clients = vec!["127.0.0.1".parse::<std::net::IpAddr>().unwrap().into()];
+    let clients = vec!["127.0.0.1/32".parse().unwrap()];
     let user_id = UserId::new(clients, KEY.to_vec(), Domains::default(), 45);
     runtime.spawn(super::serve(listener, user_id, std::sync::Arc::clone(&directory), || MINUTE_US));
     let send = |head: &str, body: &[u8]| {
@@ -173,6 +177,18 @@ fn a_request_is_answered_as_a_firewall_answers() {
     );
     let answer = send(&format!("/api/?{QUERY}"), b"<uid-message");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    let stranger = {
+        let _inside = runtime.enter();
+        super::bind("127.0.0.1:0".parse().unwrap()).unwrap()
+    };
+    let elsewhere = stranger.local_addr().unwrap();
+    let directory_of = std::sync::Arc::clone(&directory);
+    runtime.spawn(super::serve(stranger, self::user_id(), directory_of, || MINUTE_US));
+    let mut stream = std::net::TcpStream::connect(elsewhere).unwrap();
+    let mut answer = Vec::new();
+    let _closed = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "a stranger's connection is closed");
+    assert_eq!(directory.refused(Refusal::UserIdClient), 1);
     let _reset = send(&format!("/api/?{QUERY}"), &vec![b' '; BYTES_MAX + 1]);
     assert_eq!(directory.refused(Refusal::UserIdSize), 1);
 }
