@@ -43,6 +43,8 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("bind9", "named"),
     ("bind9-utils", "dnssec-signzone"),
     ("minisign", "minisign"),
+    // A client of RADIUS accounting that is not ours.
+    ("freeradius-utils", "radclient"),
 ];
 
 /// What a command is about to do.

@@ -10,6 +10,7 @@ use sensor_ebpf::parse::{TCP, UDP};
 use super::known::{Asked, HELLOS_MAX, Known, NAMES_MAX, Stores};
 use super::{Delta, Identity};
 use crate::hello::Offer;
+use crate::identity::Directory;
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Initiator, RECORD_VERSION, Record, name_of_bytes};
 
@@ -36,6 +37,7 @@ pub(super) struct Builder {
     generations: Arc<Generations>,
     names: Known<String>,
     hellos: Known<Offer>,
+    directory: Arc<Directory>,
     sequence: u64,
 }
 
@@ -47,7 +49,12 @@ impl Builder {
         sequence: u64,
     ) -> Self {
         let (names, hellos) = (Known::new(NAMES_MAX), Known::new(HELLOS_MAX));
-        Self { identity, interfaces, generations, names, hellos, sequence }
+        let directory = Arc::default();
+        Self { identity, interfaces, generations, names, hellos, directory, sequence }
+    }
+
+    pub(super) fn name_devices(&mut self, directory: Arc<Directory>) {
+        self.directory = directory;
     }
 
     /// True for a record of this sensor whose times are of this boot's clock.
@@ -91,6 +98,8 @@ impl Builder {
             (None, Asked::Name(name)) => (Some(name), NameSource::DnsAnswer),
             (None, Asked::Nothing | Asked::Unlogged) => (None, NameSource::None),
         };
+        let start_us = clocks.wall_us(flow.first_ns);
+        let who = self.directory.resolve(device, start_us);
         let sequence = self.sequence;
         self.sequence += 1;
         Record {
@@ -99,10 +108,16 @@ impl Builder {
             boot: self.identity.boot.clone(),
             sequence,
             flow_id: flow_id(key, flow),
-            start_us: clocks.wall_us(flow.first_ns),
+            start_us,
             end_us: clocks.wall_us(flow.last_ns),
             device,
             device_port: key.lan_port,
+            mac: who.as_ref().and_then(|who| who.mac),
+            mac_randomised: who.as_ref().and_then(|who| Some(who.mac?.is_local())),
+            identity_source: who.as_ref().map(|who| who.source),
+            identity_confidence: who.as_ref().map(|who| who.confidence),
+            user: who.as_ref().and_then(|who| who.user.clone()),
+            host_name: who.and_then(|who| who.host_name),
             // Who was called would tell what was called.
             peer: if judged.unlogged { hidden(device) } else { key.peer_address.into() },
             peer_port: key.peer_port,
@@ -249,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::hello::tests::chrome;
+    use crate::identity::told;
     use crate::policy::Policy;
 
     const CLOCKS: Clocks = Clocks { now_ns: 9_000_000, wall_offset_ns: 1_000_000_000_000_000_000 };
@@ -315,6 +331,22 @@ mod tests {
         // The second record of the flow asks nobody for name and hello.
         let again = builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING);
         assert_eq!(again, Record { sequence: 42, ..record });
+    }
+
+    #[test]
+    fn a_record_says_who_it_was_when_the_flow_began() {
+        let (directory, start) = (Arc::new(Directory::default()), 1_000_000_000_001_000);
+        let (device, user) = (IpAddr::from([10, 0, 0, 5]), "a.smith".to_owned());
+        let mut builder = builder();
+        builder.name_devices(Arc::clone(&directory));
+        directory.learn(vec![told::user_id(device, user, start, Some(start + 2_000))], start);
+        let key = FlowKey { lan_address: device.into(), ..FlowKey::default() };
+        let users = [500_000, 1_000_000, 2_999_000, 3_000_000].map(|first_ns| {
+            let flow = Flow { first_ns, last_ns: 5_000_000, ..Flow::default() };
+            let (delta, reason) = (Delta::default(), EndReason::EndOfFlow);
+            builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING).user.is_some()
+        });
+        assert_eq!(users, [false, true, true, false]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
 
 use self::balance::{Amount, Balance};
+use crate::identity::Directory;
 use crate::kernel::KernelError;
 use crate::kernel::flows::FlowTable;
 use crate::policy::generations::Generations;
@@ -87,6 +88,11 @@ impl Assembler {
         let (pending, unblocked) = (HashMap::new(), HashSet::new());
         let balance = Balance::default();
         Self { table, timeouts, builder, lingering, pending, unblocked, ready, balance }
+    }
+
+    /// Says in records who was at the device's address when the flow began, as the directory knows it.
+    pub fn name_devices(&mut self, directory: Arc<Directory>) {
+        self.builder.name_devices(directory);
     }
 
     /// Takes account of records an earlier daemon committed and could not remember: those of flows that

@@ -11,6 +11,8 @@ use sensor_ebpf::abi::{NameSource, Verdict};
 
 use super::table::{self, Cell, Column};
 use super::time::{self, Moment};
+use crate::identity::{Confidence, Source};
+use crate::policy::member::{self, Mac};
 use crate::record::{Named as _, Record};
 use crate::store::{Query, Reader};
 
@@ -34,6 +36,12 @@ pub struct FlowsArgs {
     /// Flows of this address
     #[arg(long, value_name = "ADDR")]
     pub device: Option<IpAddr>,
+    /// Flows of the device with this MAC address
+    #[arg(long, value_parser = mac)]
+    pub mac: Option<Mac>,
+    /// Flows of this user
+    #[arg(long, value_parser = user)]
+    pub user: Option<String>,
     /// Flows to this name or one below it
     #[arg(long, value_name = "SUFFIX", value_parser = suffix)]
     pub name: Option<String>,
@@ -61,6 +69,14 @@ fn suffix(text: &str) -> Result<String, String> {
         return Err("not a name; give one like example.org".to_owned());
     }
     idna::domain_to_ascii(name).map_err(|error| format!("not a name: {error}"))
+}
+
+fn mac(text: &str) -> Result<Mac, String> {
+    text.parse().map_err(|()| "not a MAC address; give one like 00:53:0a:00:00:07".to_owned())
+}
+
+fn user(text: &str) -> Result<String, String> {
+    member::user(text).ok_or_else(|| "not a user's name".to_owned())
 }
 
 /// A verdict by its name.
@@ -97,6 +113,8 @@ fn flows_at(
         since: args.since.map(|since| since.at(now)),
         until: args.until.map(|until| until.at(now)),
         device: args.device,
+        mac: args.mac,
+        user: args.user.clone(),
         name: args.name.clone(),
         verdict: args.verdict,
         category: args.category.clone(),
@@ -179,11 +197,17 @@ pub(super) fn device(address: &str, zone: u16) -> String {
     if zone == 0 { address.to_owned() } else { format!("{address} zone {zone}") }
 }
 
-const CSV_HEADER: [&str; 35] = [
+const CSV_HEADER: [&str; 41] = [
     "start",
     "end",
     "device",
     "device_port",
+    "mac",
+    "mac_randomised",
+    "host_name",
+    "user",
+    "identity_source",
+    "identity_confidence",
     "peer",
     "peer_port",
     "protocol",
@@ -221,11 +245,17 @@ const CSV_HEADER: [&str; 35] = [
 /// space, and so do application protocols.
 fn write_csv(record: &Record, out: &mut impl Write) -> std::io::Result<()> {
     let optional = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-    let cells: [Cell<'_>; 35] = [
+    let cells: [Cell<'_>; 41] = [
         Cell::Text(&time::full(record.start_us)),
         Cell::Text(&time::full(record.end_us)),
         Cell::Text(&record.device.to_string()),
         Cell::Number(record.device_port.into()),
+        Cell::Text(&record.mac.map(|mac| mac.to_string()).unwrap_or_default()),
+        Cell::Text(&record.mac_randomised.map(|is| is.to_string()).unwrap_or_default()),
+        Cell::Text(&optional(&record.host_name)),
+        Cell::Text(&optional(&record.user)),
+        Cell::Text(record.identity_source.map(Source::name).unwrap_or_default()),
+        Cell::Text(record.identity_confidence.map(Confidence::name).unwrap_or_default()),
         Cell::Text(&record.peer.to_string()),
         Cell::Number(record.peer_port.into()),
         Cell::Number(record.protocol.into()),
@@ -394,6 +424,10 @@ mod tests {
         check(&["--until", "2026-03-10T12:00:01Z"], &[0]);
         check(&["--since", "2026-03-11"], &[]);
         check(&["--device", "2001:db8:1234:5678:9abc:def0:1234:5678"], &[2]);
+        check(&["--user", "A.Smith"], &[3, 2, 0]);
+        check(&["--user", "b.jones"], &[]);
+        check(&["--mac", "02-53-00-00-00-07", "--verdict", "block"], &[3, 2, 0]);
+        check(&["--mac", "00:53:00:00:00:07"], &[]);
         check(&["--name", "*.Example.org."], &[3, 2, 0]);
         check(&["--name", "cdn.example.org", "--verdict", "block"], &[2]);
         check(&["--verdict", "undecided"], &[1]);
@@ -409,6 +443,7 @@ mod tests {
         };
         check(&["--verdict", "blocked"], "give one of undecided, allow, alert, block");
         check(&["--since", "noon"], "give how long ago (30m, 1h, 2d)");
+        check(&["--mac", "7"], "give one like 00:53:0a:00:00:07");
         check(&["--name", "*."], "give one like example.org");
         check(&["--csv"], "--json and --csv exclude one another");
     }

@@ -58,7 +58,7 @@ const NAMES: &[&[u8]] = &[
 const TODAY: &str = "flows-2026-03-10.db";
 
 /// Fields of a record, and so cells of a line of CSV.
-const CELLS: usize = 35;
+const CELLS: usize = 41;
 
 #[derive(Parser)]
 enum Command {

@@ -1,5 +1,6 @@
 //! The command line: arguments to calls, errors to exit codes (0 done, 1 failed, 2 wrong usage).
 
+pub mod device;
 pub mod flows;
 #[cfg(test)]
 mod hostile;
@@ -77,6 +78,8 @@ enum Command {
     Reload,
     /// Show recorded flows, newest first
     Flows(flows::FlowsArgs),
+    /// Show where a user or a device was seen, and with which addresses
+    Device(device::DeviceArgs),
     /// Show what was visited most
     Top(top::TopArgs),
     /// Explain the verdict for a name, a port, an address, flows without a name, or of a record
@@ -149,6 +152,7 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
         Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Device(args) => device::show(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
         Command::Why(args) => {
             let config = load(config)?;

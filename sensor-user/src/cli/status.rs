@@ -151,6 +151,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
+    use crate::control::identity::IdentityStatus;
     use crate::control::status::{PolicyStatus, RecordStatus};
     use crate::metrics::Metrics;
     use crate::record::Record;
@@ -190,6 +191,7 @@ mod tests {
             interfaces: Vec::new(),
             quic_unread: None,
             records: RecordStatus::from(&Metrics::default()),
+            identity: IdentityStatus::default(),
             kernel_memory: BTreeMap::new(),
         };
         let args = Command::try_parse_from(["status"].iter().chain(arguments)).unwrap().status;

@@ -8,6 +8,7 @@ use sensor_ebpf::abi::{Anomaly, INTERFACES_MAX};
 use toml::Spanned;
 
 use super::error::Problems;
+use super::identity;
 use super::knobs::{self, Knob};
 use super::raw::{RawConfig, RawFlow, RawGuard, RawInterface, RawKernel, RawNormaliser, RawPolicy};
 use super::{
@@ -51,6 +52,7 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
         },
         flow: flow(&raw.flow, problems),
         policy: policy(raw.policy, problems),
+        identity: identity::check(raw.identity, problems),
         store: Store {
             dir: path(raw.store.dir, "store.dir", STORE_DEFAULT, problems),
             retention_days: number(raw.store.retention_days.as_ref(), knobs::RETENTION, problems),
@@ -271,7 +273,7 @@ fn guard(raw: RawGuard, problems: &mut Problems<'_>) -> Guard {
 }
 
 /// A number within its bounds, or its default.
-fn number(value: Option<&Spanned<i64>>, knob: Knob, problems: &mut Problems<'_>) -> u32 {
+pub(super) fn number(value: Option<&Spanned<i64>>, knob: Knob, problems: &mut Problems<'_>) -> u32 {
     let Some(value) = value else {
         return knob.default;
     };
@@ -306,7 +308,7 @@ fn ring(value: Option<&Spanned<i64>>, knob: Knob, problems: &mut Problems<'_>) -
 }
 
 /// An absolute path.
-fn path(
+pub(super) fn path(
     value: Option<Spanned<PathBuf>>,
     key: &str,
     default: &str,

@@ -71,6 +71,7 @@ impl Config {
             list(&guard.never_block),
             "beside the helplines built in; default none",
         );
+        self.identity.write(&mut file);
         file.table("[store]");
         file.path("dir", &self.store.dir, STORE_DEFAULT);
         file.number(knobs::RETENTION, self.store.retention_days);
@@ -141,10 +142,10 @@ fn ring(size_kib: u32) -> u64 {
 }
 
 /// A file being written.
-struct File(String);
+pub(super) struct File(String);
 
 impl File {
-    fn table(&mut self, name: &str) {
+    pub(super) fn table(&mut self, name: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
         }
@@ -152,23 +153,23 @@ impl File {
         self.0.push('\n');
     }
 
-    fn line(&mut self, key: &str, value: impl Display, comment: impl Display) {
+    pub(super) fn line(&mut self, key: &str, value: impl Display, comment: impl Display) {
         let line = format!("{key} = {value}");
         writeln!(self.0, "{line:<COMMENT_COLUMN$} # {comment}")
             .expect("a String takes all that is written");
     }
 
-    fn text(&mut self, key: &str, value: &str, comment: &str) {
+    pub(super) fn text(&mut self, key: &str, value: &str, comment: &str) {
         self.line(key, toml::Value::from(value), comment);
     }
 
-    fn path(&mut self, key: &str, value: &Path, default: &str) {
+    pub(super) fn path(&mut self, key: &str, value: &Path, default: &str) {
         // Paths came from TOML, which is UTF-8.
         let value = toml::Value::from(value.to_string_lossy().into_owned());
         self.line(key, value, format_args!("default {default}"));
     }
 
-    fn number(&mut self, knob: Knob, value: u32) {
+    pub(super) fn number(&mut self, knob: Knob, value: u32) {
         let Knob { key, unit, default, min, max, .. } = knob;
         self.line(key, value, format_args!("{unit}; default {default}, {min}..={max}"));
     }

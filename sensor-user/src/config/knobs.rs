@@ -70,6 +70,13 @@ pub(super) const QUIC_INITIALS: Knob =
 // A browser that was refused comes back within some minutes.
 pub(super) const QUIC_HOLD: Knob = knob("quic", "hold_s", "s", 60, (0, 3_600));
 
+// An hour's session with an update each minute, and a week for who stays logged in and tells nothing.
+pub(super) const RADIUS_SESSION: Knob =
+    knob("identity.radius", "session_s", "s", 86_400, (60, 604_800));
+// PAN-OS has the same default and bounds.
+pub(super) const USER_ID_TIMEOUT: Knob =
+    knob("identity.user_id", "timeout_min", "minutes", 45, (1, 1_440));
+
 pub(super) const RETENTION: Knob = knob("store", "retention_days", "days", 30, (1, 3_650));
 
 // A list that was renewed grows by some percent; one that was cut, or swapped for another, does not.
@@ -80,7 +87,7 @@ pub(super) const OVER_BLOCK: Knob =
     knob("policy.guard", "over_block_max_percent", "percent", 2, (0, 100));
 
 /// All of them, in the order of the file.
-pub(super) const KNOBS: [Knob; 18] = [
+pub(super) const KNOBS: [Knob; 20] = [
     ZONE,
     FLOWS,
     NAMES,
@@ -98,5 +105,7 @@ pub(super) const KNOBS: [Knob; 18] = [
     QUIC_HOLD,
     GROWTH,
     OVER_BLOCK,
+    RADIUS_SESSION,
+    USER_ID_TIMEOUT,
     RETENTION,
 ];

@@ -6,14 +6,17 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use sensor_ebpf::abi::{ANOMALIES, Anomaly};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
 mod effective;
 mod error;
+mod identity;
 mod knobs;
 mod raw;
 #[cfg(test)]
@@ -44,6 +47,8 @@ pub struct Config {
     pub flow: Flow,
     /// What may pass.
     pub policy: Policy,
+    /// Who tells who is where.
+    pub identity: Identity,
     /// Where records are kept.
     pub store: Store,
     /// Where the command line finds the daemon.
@@ -174,6 +179,63 @@ pub struct Guard {
     pub over_block_max_percent: u32,
     /// Names that no bundle may block, nor any name below them, beside the helplines that are built in. Default: none.
     pub never_block: Vec<String>,
+}
+
+/// `[identity]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Domains of this campus, as in `smith@college.example` and `COLLEGE\smith`: users of them are named without. Default:
+    /// none, and users keep what they come with.
+    pub domains: Vec<String>,
+    /// Whether the kernel's table of neighbours tells which device is at an address: for a gateway with an address in the
+    /// networks of its devices; default `false`.
+    pub neighbours: bool,
+    /// RADIUS accounting.
+    pub radius: Radius,
+    /// The User-ID XML API.
+    pub user_id: UserId,
+    /// Leases of DHCP servers.
+    pub leases: Leases,
+}
+
+/// `[identity.user_id]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UserId {
+    /// Address and port that requests come to, over HTTP; default: none, and nothing is listened to.
+    pub listen: Option<SocketAddr>,
+    /// Prefixes of those who may tell; required where something is listened to.
+    pub clients: Vec<IpNet>,
+    /// File with the key that they have, absolute, and not for others to read;
+    /// default `/etc/campus-sensor/user-id.key`.
+    pub key_file: PathBuf,
+    /// For how long a login holds that names no timeout; minutes, default 45, 1..=1440.
+    pub timeout_min: u32,
+}
+
+/// `[identity.leases]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Leases {
+    /// Files of Kea's memfile backend, of either family, absolute; default: none.
+    pub kea: Vec<PathBuf>,
+    /// Files of dnsmasq, absolute; default: none.
+    pub dnsmasq: Vec<PathBuf>,
+    /// Files of ISC dhcpd, absolute; default: none.
+    pub dhcpd: Vec<PathBuf>,
+}
+
+/// `[identity.radius]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Radius {
+    /// Address and port that requests come to, port 1813 by RFC 2866; default: none, and nothing is listened to.
+    pub listen: Option<SocketAddr>,
+    /// Prefixes of those who may account; required where something is listened to.
+    pub clients: Vec<IpNet>,
+    /// File with the secret that they share, absolute, and not for others to read;
+    /// default `/etc/campus-sensor/radius.secret`.
+    pub secret_file: PathBuf,
+    /// For how long a session holds that nothing is told of: twice what clients send interim updates in, or the longest
+    /// session where they send none; s, default 86400, 60..=604800.
+    pub session_s: u32,
 }
 
 /// `[store]`

@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) quic: RawQuic,
     pub(super) flow: RawFlow,
     pub(super) policy: RawPolicy,
+    pub(super) identity: RawIdentity,
     pub(super) store: RawStore,
     pub(super) control: RawControl,
     pub(super) log: RawLog,
@@ -92,6 +93,42 @@ pub(super) struct RawGuard {
     pub(super) growth_max_percent: Optional<i64>,
     pub(super) over_block_max_percent: Optional<i64>,
     pub(super) never_block: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIdentity {
+    pub(super) domains: Vec<Spanned<String>>,
+    pub(super) neighbours: Option<bool>,
+    pub(super) radius: RawRadius,
+    pub(super) user_id: RawUserId,
+    pub(super) leases: RawLeases,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawUserId {
+    pub(super) listen: Optional<String>,
+    pub(super) clients: Vec<Spanned<String>>,
+    pub(super) key_file: Optional<PathBuf>,
+    pub(super) timeout_min: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLeases {
+    pub(super) kea: Vec<Spanned<PathBuf>>,
+    pub(super) dnsmasq: Vec<Spanned<PathBuf>>,
+    pub(super) dhcpd: Vec<Spanned<PathBuf>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRadius {
+    pub(super) listen: Optional<String>,
+    pub(super) clients: Vec<Spanned<String>>,
+    pub(super) secret_file: Optional<PathBuf>,
+    pub(super) session_s: Optional<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -29,6 +29,10 @@ fn the_effective_file_loads_to_the_same_configuration() {
                [[interface]]\nname = \"lan1\"\nmode = \"native\"\n[flow]\nlinger_ms = 0\n\
                [normaliser]\nobserve = [\"urgent\", \"md5\"]\n\
                [policy]\nkeys = [\"/etc/a.pub\"]\n[policy.guard]\nnever_block = [\"A.example.\"]\n\
+               [identity]\ndomains = [\"COLLEGE\"]\nneighbours = true\n[identity.radius]\nlisten = \"[::1]:1813\"\n\
+               clients = [\"10.0.0.0/24\", \"::1\"]\n\
+               [identity.user_id]\nlisten = \"127.0.0.1:5006\"\nclients = [\"127.0.0.1\"]\n\
+               [identity.leases]\nkea = [\"/var/a.csv\", \"/var/b.csv\"]\n\
                [store]\ndir = \"/srv/a b/é\"\n[log]\nlevel = \"warn\"\n";
     for config in [parse(MINIMAL), parse(odd)] {
         assert_eq!(parse(&config.effective_toml()), config);
@@ -166,6 +170,26 @@ fn refusals_name_file_line_and_remedy() {
         (
             "never_block with a URL",
             "[[interface]]\nname = \"a\"\n[policy.guard]\nnever_block = [\"https://a.example\"]\n",
+        ),
+        (
+            "address without a port",
+            "[[interface]]\nname = \"a\"\n[identity.radius]\nclients = [\"::1\"]\nlisten = \"::1\"\n",
+        ),
+        (
+            "lease file of no directory",
+            "[[interface]]\nname = \"a\"\n[identity.leases]\nkea = [\"/a\", \"leases.csv\"]\n",
+        ),
+        (
+            "nobody may send",
+            "[[interface]]\nname = \"a\"\n[identity.radius]\nlisten = \"[::1]:1813\"\n",
+        ),
+        (
+            "client with host bits",
+            "[[interface]]\nname = \"a\"\n[identity.radius]\nclients = [\"10.0.0.1/8\", \"here\"]\n",
+        ),
+        (
+            "domain with an at sign",
+            "[[interface]]\nname = \"a\"\n[identity]\ndomains = [\"@college.example\"]\n",
         ),
         ("syntax", "[[interface]]\nname = lan0\n"),
         ("key twice", "[store]\nretention_days = 1\nretention_days = 2\n"),

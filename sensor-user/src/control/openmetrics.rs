@@ -79,6 +79,7 @@ impl Collector for Snapshot {
         }
         let failures = "Transactions that failed and were tried again";
         counter(&mut encoder, "store_failures", failures, plain(records.store_failures))?;
+        self.encode_identity(&mut encoder)?;
         let memory =
             status.kernel_memory.iter().map(|(map, bytes)| ([("map", map.clone())], *bytes));
         gauge(&mut encoder, "kernel_memory_bytes", "Kernel memory of a map, at most", memory)
@@ -90,6 +91,26 @@ fn seconds_of(days: u32) -> u64 {
 }
 
 impl Snapshot {
+    fn encode_identity(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let identity = &self.0.identity;
+        let facts = identity.facts as u64;
+        gauge(encoder, "identity_facts", "Facts of devices that are kept", plain(facts))?;
+        let help = "Facts of devices that were told";
+        counter(encoder, "identity_learnt", help, plain(identity.learnt))?;
+        let help = "Stretches of the past that are known otherwise now";
+        counter(encoder, "identity_amendments", help, plain(identity.amendments))?;
+        let lost = [
+            ("unsound", identity.unsound),
+            ("no-room", identity.no_room),
+            ("forgotten", identity.forgotten),
+        ];
+        let lost = lost.map(|(why, count)| ([("why", why.to_owned())], count));
+        counter(encoder, "identity_lost", "Facts that are not kept", lost)?;
+        let refused = identity.refused.iter();
+        let refused = refused.map(|(reason, count)| ([("reason", reason.clone())], *count));
+        counter(encoder, "identity_refused", "What sources sent and was not taken", refused)
+    }
+
     fn encode_interfaces(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let seen = self.directions().map(|(labels, status)| (labels, status.packets));
         counter(encoder, "packets", "Packets seen", seen)?;
@@ -238,7 +259,9 @@ mod tests {
     use super::*;
     use sensor_ebpf::abi::NoName;
 
+    use crate::control::identity::IdentityStatus;
     use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus};
+    use crate::identity::Directory;
     use crate::metrics::Metrics;
     use crate::names::ByReason;
 
@@ -288,6 +311,7 @@ mod tests {
                 names: InterfaceNames { since_start, ..InterfaceNames::default() },
             }],
             records: RecordStatus::from(&Metrics::default()),
+            identity: IdentityStatus::from(&Directory::default()),
             quic_unread: None,
             kernel_memory: [("FLOWS".to_owned(), 4096)].into(),
         };

@@ -17,7 +17,7 @@ use tokio::net::UnixListener;
 use super::logins::{LoginStatus, NewLogin};
 use super::openmetrics;
 use super::status::{PolicyStatus, Status};
-use crate::identity::Login;
+use crate::identity::{Amendment, Login};
 
 /// What the daemon can be asked.
 pub trait Daemon: Send + Sync + 'static {
@@ -30,6 +30,9 @@ pub trait Daemon: Send + Sync + 'static {
     /// Takes note that somebody has logged in at an address, or that nobody is there any more; returns the group that
     /// comes of it.
     fn log_in(&self, address: IpAddr, login: Option<Login>) -> anyhow::Result<Option<String>>;
+
+    /// What of the past is known otherwise than records of then say, oldest first.
+    fn amendments(&self) -> Vec<Amendment>;
 
     /// Everybody who is logged in.
     fn logins(&self) -> Vec<LoginStatus>;
@@ -71,6 +74,7 @@ pub async fn serve<D: Daemon>(
         .route("/v1/policy/reload", post(reload::<D>))
         .route("/v1/logins", get(logins::<D>).post(log_in::<D>))
         .route("/v1/logins/{address}", delete(log_out::<D>))
+        .route("/v1/amendments", get(amendments::<D>))
         .with_state(daemon);
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
@@ -105,6 +109,10 @@ async fn logins<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
         Ok(logins) => Json(logins).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
+}
+
+async fn amendments<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
+    Json(daemon.amendments()).into_response()
 }
 
 async fn log_in<D: Daemon>(State(daemon): State<Arc<D>>, Json(new): Json<NewLogin>) -> Response {

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use sensor_ebpf::abi::{Accounting, Anomaly, Direction, Happening, NoName, Volume};
 use serde::{Deserialize, Serialize};
 
+use super::identity::IdentityStatus;
 use crate::assembly::Honesty;
 use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
@@ -33,6 +34,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// Records on their way.
     pub records: RecordStatus,
+    /// Who is where.
+    pub identity: IdentityStatus,
     /// Why QUIC is not read, where it is not.
     pub quic_unread: Option<String>,
     /// Bytes of kernel memory by map, at most.
@@ -235,6 +238,7 @@ impl fmt::Display for Status {
             records.live_flows, records.made, records.stored, records.lost, records.store_failures
         )?;
         write_honesty(f, &records.honesty)?;
+        writeln!(f, "identity  {}", self.identity)?;
         write_latency(f, "verdict latency", &records.verdict_latency)?;
         write_latency(f, "record latency", &records.record_latency)?;
         let kib: u64 = self.kernel_memory.values().sum::<u64>() / 1024;

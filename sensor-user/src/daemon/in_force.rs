@@ -7,11 +7,11 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use jiff::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::control::status::{ListStatus, PolicyStatus};
 use crate::engine::of_policy;
-use crate::identity::{Journal, LOGINS_MAX, Login, Logins};
+use crate::identity::{LOGINS_MAX, Login, Logins};
 use crate::kernel::control::ControlCell;
 use crate::kernel::tables::{PolicyImage, PolicyTables, Sign};
 use crate::policy::generations::Generations;
@@ -22,7 +22,6 @@ pub(super) struct Here {
     /// Names of the watched interfaces, by their rows of counters.
     pub(super) interfaces: Vec<String>,
     pub(super) logins: Logins,
-    pub(super) journal: Journal,
     /// Where names that were compiled are kept.
     pub(super) keep: Keep,
 }
@@ -138,14 +137,12 @@ impl PolicyInForce {
         login: Option<Login>,
     ) -> anyhow::Result<Option<String>> {
         let group = login.as_ref().and_then(|login| login.group(&self.policy));
-        let Here { logins, journal, .. } = &mut self.here;
-        if !logins.set(address, login) {
-            bail!("{LOGINS_MAX} logins are known, and no more: log out who has left");
-        }
-        self.tables.log_in(&self.control, address, group.map(|group| group.0))?;
-        // It holds all the same: a full disk changes nobody's group.
-        if let Err(failure) = journal.note(address, logins) {
-            error!(error = format!("{failure:#}"), "a login is not kept for the next start");
+        let logins = &mut self.here.logins;
+        if logins.at(address) != login.as_ref() {
+            if !logins.set(address, login) {
+                bail!("{LOGINS_MAX} logins are known, and no more: log out who has left");
+            }
+            self.tables.log_in(&self.control, address, group.map(|group| group.0))?;
         }
         Ok(group.map(|group| self.policy.group_name(group).to_owned()))
     }

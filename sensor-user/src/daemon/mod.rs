@@ -3,10 +3,14 @@
 //! Nothing is attached before everything that can be wrong was looked at; a start that fails on an
 //! interface takes back what it attached. Stopping leaves the programs at work: leaving is `detach`.
 //!
-//! [`in_force`] is the policy and how it is replaced, [`watch`] tells when its files are others.
+//! [`interfaces`] are attached to and counted, [`in_force`] is the policy and how it is replaced, [`watch`] tells when its
+//! files are others, [`sources`] are those who tell who is where, and [`who`] is what comes of it.
 
 mod in_force;
+mod interfaces;
+mod sources;
 mod watch;
+mod who;
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -16,21 +20,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
-use sensor_ebpf::abi::{Direction, Side};
+use sensor_ebpf::abi::Direction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
-use self::in_force::{Here, PolicyInForce};
+use self::in_force::PolicyInForce;
+use self::interfaces::Attached;
+use self::sources::Sources;
 use self::watch::Watch;
+use self::who::{directory, here, now_us};
 use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle::{self, Site};
 use crate::clock;
-use crate::config::{AttachMode, Config};
+use crate::config::Config;
+use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
-use crate::identity::{Journal, Login};
-use crate::kernel::attach::{self, Mode, Wanted};
+use crate::identity::{Amendment, Directory, Login};
+use crate::kernel::attach;
 use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
 use crate::kernel::events::Rings;
@@ -40,7 +48,7 @@ use crate::kernel::preflight;
 use crate::kernel::tables::PolicyTables;
 use crate::metrics::Metrics;
 use crate::names::{self, Meter};
-use crate::pipeline::{self, Counted, Pipeline};
+use crate::pipeline::{self, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
 use crate::record::Record;
@@ -55,8 +63,8 @@ const RECONCILED_MAX: u64 = 50_000;
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
 
-/// File beside the records that keeps who is logged in.
-const LOGINS_FILE: &str = "logins.jsonl";
+/// File beside the records that keeps who is where.
+const IDENTITY_FILE: &str = "identity.jsonl";
 
 /// Runs a sensor until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -72,13 +80,19 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("start the control threads")?;
-    let listener = {
+    let (sources, listener) = {
         let _inside = runtime.enter();
         let socket = &config.control.socket;
-        server::listen(socket).with_context(|| format!("control socket {}", socket.display()))?
+        let listener = server::listen(socket)
+            .with_context(|| format!("control socket {}", socket.display()))?;
+        (Sources::open(&config.identity)?, listener)
     };
     let (sensor, pipeline) = Sensor::start(config, policy, watch)?;
     let sensor = Arc::new(sensor);
+    {
+        let _inside = runtime.enter();
+        sources.start(&sensor.directory);
+    }
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
     info!("stopping; the programs stay at work until `campus-sensor detach`");
@@ -131,6 +145,10 @@ async fn until_stopped(
                     sensor.follow_files();
                 });
             },
+            () = sensor.directory.changed() => {
+                let sensor = Arc::clone(sensor);
+                tokio::task::spawn_blocking(move || sensor.follow_logins());
+            }
             ended = &mut served => {
                 break ended.context("control socket")?.context("control socket");
             }
@@ -149,6 +167,7 @@ struct Sensor {
     interfaces: Vec<Attached>,
     counters: Arc<Mutex<Counters>>,
     policy: Mutex<PolicyInForce>,
+    directory: Arc<Directory>,
     /// Held while the policy is read again: what was read last is in force.
     watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
@@ -156,14 +175,6 @@ struct Sensor {
     quic_unread: Option<String>,
     /// Held for its programs; they stay loaded while attached in any case.
     _object: Object,
-}
-
-struct Attached {
-    name: String,
-    ifindex: u32,
-    side: Side,
-    mode: Mode,
-    slot: u16,
 }
 
 impl Sensor {
@@ -194,12 +205,13 @@ impl Sensor {
         control.limit_quic(config.quic.initials_per_second, config.quic.hold_s);
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
         let tampering = tampering(&config.policy);
-        let here = here(config)?;
+        let directory = Arc::new(directory(config)?);
+        let here = here(config, &directory);
         let generations_noted = Arc::clone(&generations);
         let in_force =
             PolicyInForce::start(policy, here, tables, control, generations_noted, tampering)?;
         let mut counters = Counters::open(&mut object)?;
-        let interfaces = attach_all(&mut object, &mut counters, config)?;
+        let interfaces = interfaces::attach_all(&mut object, &mut counters, config)?;
         object.retire_other_stages()?;
 
         let names = interfaces.iter().map(|one| (one.ifindex, one.name.clone())).collect();
@@ -207,12 +219,13 @@ impl Sensor {
         let table = FlowTable::open(&mut object)?;
         let timeouts = Timeouts::from(&config.flow);
         let mut assembler = Assembler::new(table, timeouts, identity, names, generations, sequence);
+        assembler.name_devices(Arc::clone(&directory));
         assembler.reconcile(&newest_records(&config.store.dir), clock::now())?;
         let rings = Rings::open(&mut object)?;
         let sweep = Duration::from_millis(u64::from(config.flow.sweep_interval_ms));
         let retention = config.store.retention_days;
         let counters = Arc::new(Mutex::new(counters));
-        let counted = counted(&counters, &interfaces);
+        let counted = interfaces::counted(&counters, &interfaces);
         let pipeline =
             pipeline::start(rings, assembler, store, retention, sweep, counted, &metrics)?;
 
@@ -229,6 +242,7 @@ impl Sensor {
             interfaces,
             counters,
             policy: Mutex::new(in_force),
+            directory,
             watch: Mutex::new(watch),
             metrics,
             kernel_memory,
@@ -243,6 +257,8 @@ impl Sensor {
         if let Err(failure) = self.in_force().keep_time() {
             error!(error = format!("{failure:#}"), "a schedule was not put in force");
         }
+        let clocks = clock::now();
+        self.directory.keep_time(clocks.wall_us(clocks.now_ns), clocks.wall_offset_ns / 1000);
     }
 
     /// Reads the policy again where one of its files is another one.
@@ -328,6 +344,7 @@ impl Daemon for Sensor {
             names_since: Timestamp::from_microsecond(names::recent_since(now_us))?.to_string(),
             interfaces,
             records: RecordStatus::from(&*self.metrics),
+            identity: IdentityStatus::from(&*self.directory),
             quic_unread: self.quic_unread.clone(),
             kernel_memory: self
                 .kernel_memory
@@ -338,7 +355,11 @@ impl Daemon for Sensor {
     }
 
     fn log_in(&self, address: IpAddr, login: Option<Login>) -> anyhow::Result<Option<String>> {
-        self.in_force().log_in(address, login)
+        self.note_login(address, login)
+    }
+
+    fn amendments(&self) -> Vec<Amendment> {
+        self.directory.amendments()
     }
 
     fn logins(&self) -> Vec<LoginStatus> {
@@ -363,80 +384,12 @@ impl Daemon for Sensor {
     }
 }
 
-/// What these interfaces count in flows.
-fn counted(counters: &Arc<Mutex<Counters>>, interfaces: &[Attached]) -> Counted {
-    let slots: Vec<u16> = interfaces.iter().map(|interface| interface.slot).collect();
-    let counters = Arc::clone(counters);
-    Box::new(move || counters.lock().unwrap_or_else(PoisonError::into_inner).in_flows(&slots))
-}
-
-/// What is known of this gateway's devices beside the policy.
-fn here(config: &Config) -> anyhow::Result<Here> {
-    let file = config.store.dir.join(LOGINS_FILE);
-    let (journal, logins) =
-        Journal::open(&file).context("remove it to go on; then nobody is logged in")?;
-    let interfaces = config.interface.iter().map(|interface| interface.name.clone()).collect();
-    let keep = Site::of(&config.policy.dir).compiled();
-    Ok(Here { interfaces, logins, journal, keep })
-}
-
 /// What of the bundle in force is not as it was signed. A start takes it all the same: with no policy at all, nothing would
 /// be enforced.
 fn tampering(config: &crate::config::Policy) -> Option<String> {
     let failure = bundle::check_in_force(config).err()?;
     error!(error = %failure, "the policy was tampered with; it is taken, for want of another");
     Some(failure.to_string())
-}
-
-/// Attaches to every interface, or to none that was not attached before.
-fn attach_all(
-    object: &mut Object,
-    counters: &mut Counters,
-    config: &Config,
-) -> anyhow::Result<Vec<Attached>> {
-    let mut attached = Vec::new();
-    let mut fresh = Vec::new();
-    for (slot, interface) in (0_u16..).zip(&config.interface) {
-        let name = &interface.name;
-        let was_attached = attach::is_attached(&config.kernel.bpffs, name);
-        match attach_one(object, counters, slot, interface) {
-            Ok(one) => attached.push(one),
-            Err(refusal) => {
-                fresh.extend((!was_attached).then_some(name.as_str()));
-                for name in fresh {
-                    attach::detach_interface(&config.kernel.bpffs, name)?;
-                }
-                return Err(refusal);
-            }
-        }
-        fresh.extend((!was_attached).then_some(name.as_str()));
-    }
-    Ok(attached)
-}
-
-fn attach_one(
-    object: &mut Object,
-    counters: &mut Counters,
-    slot: u16,
-    interface: &crate::config::Interface,
-) -> anyhow::Result<Attached> {
-    let crate::config::Interface { name, side, mode, zone } = interface;
-    let ifindex = attach::ifindex(name)?;
-    let side = Side::from(*side);
-    // Until the mode is known, no checksum is relied on that may not be there.
-    counters.watch(name, ifindex, slot, *zone, side, Mode::Generic)?;
-    let wanted = match mode {
-        AttachMode::Auto => Wanted::Auto,
-        AttachMode::Native => Wanted::Only(Mode::Native),
-        AttachMode::Generic => Wanted::Only(Mode::Generic),
-    };
-    let mode = object.attach(name, wanted)?;
-    counters.watch(name, ifindex, slot, *zone, side, mode)?;
-    if mode == Mode::Generic && wanted == Wanted::Auto {
-        warn!(interface = name, "the driver has no native XDP: generic mode, slower");
-    }
-    info!(interface = name, %mode, side = side.name(), "attached");
-    Ok(Attached { name: name.clone(), ifindex, side, mode, slot })
 }
 
 /// The newest records of the store. Without them a flow that was recorded right before an earlier

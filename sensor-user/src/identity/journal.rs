@@ -1,25 +1,33 @@
-//! Logins in a file: a line for each that came or went, and no more lines than twice those that hold.
+//! What is known of devices in a file: a line for each fact and each amendment, the last of a fact's number counts, and
+//! no more lines than twice what is kept.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
-use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Login, Logins};
+use super::amend::Amendment;
+use super::directory::AMENDMENTS_MAX;
+use super::store::{Changes, Store};
+use super::table::{FACTS_MAX, Kept};
 
-/// Bytes of a line: a user, their roles and an address fit eight times.
+/// Bytes of a line: a user, their roles and texts fit eight times.
 const LINE_BYTES_MAX: u64 = 256 << 10;
 
 /// Lines that are there before it is worth writing the file anew.
 const LINES_MIN: usize = 1024;
 
+/// Lines read of a file: more than that is not ours.
+const LINES_MAX: usize = 4 * (FACTS_MAX + AMENDMENTS_MAX);
+
 /// The file is the owner's: it says who was where.
 const MODE: u32 = 0o600;
 
-/// A file of logins that cannot be read or written.
+/// A file of facts that cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The system refused.
@@ -34,7 +42,7 @@ pub enum JournalError {
         source: io::Error,
     },
     /// A line that is none.
-    #[error("{}:{line}: is no login ({reason}): remove the line", path.display())]
+    #[error("{}:{line}: tells nothing of a device ({reason}): remove the line", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -47,11 +55,19 @@ pub enum JournalError {
 
 /// One line.
 #[derive(Serialize, Deserialize)]
-struct Line<'a> {
-    address: IpAddr,
-    /// None: nobody is there any more.
-    #[serde(borrow)]
-    login: Option<std::borrow::Cow<'a, Login>>,
+#[serde(rename_all = "snake_case")]
+enum Line<'a> {
+    Fact(Cow<'a, Kept>),
+    Amendment(Cow<'a, Amendment>),
+}
+
+impl Line<'_> {
+    fn bytes(&self) -> Vec<u8> {
+        // No part can fail to become JSON.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
 }
 
 /// The file.
@@ -63,47 +79,63 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Reads who was logged in, and opens the file for what follows. What a crash cut off at the end was not acknowledged.
-    pub fn open(path: &Path) -> Result<(Self, Logins), JournalError> {
-        let mut logins = Logins::default();
+    /// Reads what was known, and opens the file for what follows. What a crash cut off at the end is left out.
+    pub fn open(
+        path: &Path,
+        now_us: i64,
+    ) -> Result<(Self, Store, VecDeque<Amendment>), JournalError> {
+        let mut store = Store::default();
+        let mut amendments = VecDeque::new();
         match File::open(path) {
-            Ok(file) => read(path, file, &mut logins)?,
+            Ok(file) => read(path, file, now_us, &mut store, &mut amendments)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => return Err(failed("open", path, source)),
         }
-        let (file, lines) = write_anew(path, &logins)?;
-        Ok((Self { path: path.to_owned(), file, lines }, logins))
+        let _old = store.take_changes();
+        let (file, lines) = write_anew(path, &store, &amendments)?;
+        Ok((Self { path: path.to_owned(), file, lines }, store, amendments))
     }
 
-    /// Adds what has happened at an address; `logins` are those that hold with it.
-    pub fn note(&mut self, address: IpAddr, logins: &Logins) -> Result<(), JournalError> {
-        if self.lines >= LINES_MIN.max(logins.len() * 2) {
-            (self.file, self.lines) = write_anew(&self.path, logins)?;
+    /// Adds what has changed; `store` and `amendments` are what is known with it.
+    pub fn note(
+        &mut self,
+        changes: &Changes,
+        store: &Store,
+        amendments: &VecDeque<Amendment>,
+    ) -> Result<(), JournalError> {
+        let mut bytes = Vec::new();
+        let facts = changes.kept.iter().filter_map(|id| store.kept(*id));
+        for kept in facts {
+            bytes.extend(Line::Fact(Cow::Borrowed(kept)).bytes());
+        }
+        for amendment in &changes.amendments {
+            bytes.extend(Line::Amendment(Cow::Borrowed(amendment)).bytes());
+        }
+        let lines = self.lines.saturating_add(changes.kept.len() + changes.amendments.len());
+        if lines > LINES_MIN.max(2 * (store.len() + amendments.len())) {
+            (self.file, self.lines) = write_anew(&self.path, store, amendments)?;
             return Ok(());
         }
-        let line = line(address.to_canonical(), logins.at(address));
-        if let Err(source) = self.file.write_all(&line) {
+        if let Err(source) = self.file.write_all(&bytes) {
             // Part of it may be there: the next one does not go behind that.
             self.lines = usize::MAX;
             return Err(failed("write", &self.path, source));
         }
-        self.lines += 1;
+        self.lines = lines;
         Ok(())
     }
 }
 
-fn line(address: IpAddr, login: Option<&Login>) -> Vec<u8> {
-    let login = login.map(std::borrow::Cow::Borrowed);
-    // Neither part can fail to become JSON.
-    let mut line = serde_json::to_vec(&Line { address, login }).unwrap_or_default();
-    line.push(b'\n');
-    line
-}
-
-fn read(path: &Path, file: File, logins: &mut Logins) -> Result<(), JournalError> {
+fn read(
+    path: &Path,
+    file: File,
+    now_us: i64,
+    store: &mut Store,
+    amendments: &mut VecDeque<Amendment>,
+) -> Result<(), JournalError> {
     let mut reader = BufReader::new(file);
     let mut bytes = Vec::new();
-    for number in 1.. {
+    for number in 1..=LINES_MAX {
         bytes.clear();
         let mut one = io::Read::take(&mut reader, LINE_BYTES_MAX);
         one.read_until(b'\n', &mut bytes).map_err(|source| failed("read", path, source))?;
@@ -111,28 +143,40 @@ fn read(path: &Path, file: File, logins: &mut Logins) -> Result<(), JournalError
             // The end, or a line that was cut.
             break;
         }
-        let wrong = |reason: String| {
-            let path = path.to_owned();
-            JournalError::Line { path, line: number, reason }
-        };
-        let line: Line<'_> =
-            serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        if !logins.set(line.address, line.login.map(std::borrow::Cow::into_owned)) {
-            return Err(wrong("there are too many".to_owned()));
+        let line = serde_json::from_slice(&bytes).map_err(|error| JournalError::Line {
+            path: path.to_owned(),
+            line: number,
+            reason: error.to_string(),
+        })?;
+        match line {
+            Line::Fact(kept) => store.restore(kept.into_owned(), now_us),
+            Line::Amendment(amendment) => {
+                amendments.push_back(amendment.into_owned());
+                if amendments.len() > AMENDMENTS_MAX {
+                    amendments.pop_front();
+                }
+            }
         }
     }
     Ok(())
 }
 
-/// Replaces the file in one step by one with a line for each that holds.
-fn write_anew(path: &Path, logins: &Logins) -> Result<(File, usize), JournalError> {
+/// Replaces the file in one step by one with a line for each that is kept.
+fn write_anew(
+    path: &Path,
+    store: &Store,
+    amendments: &VecDeque<Amendment>,
+) -> Result<(File, usize), JournalError> {
     let beside = path.with_extension("new");
     let write = || -> io::Result<File> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(MODE).open(&beside)?;
         let mut lines = BufWriter::new(file);
-        for (address, login) in logins.iter() {
-            lines.write_all(&line(address, Some(login)))?;
+        for kept in store.iter() {
+            lines.write_all(&Line::Fact(Cow::Borrowed(kept)).bytes())?;
+        }
+        for amendment in amendments {
+            lines.write_all(&Line::Amendment(Cow::Borrowed(amendment)).bytes())?;
         }
         let file = lines.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
@@ -140,58 +184,9 @@ fn write_anew(path: &Path, logins: &Logins) -> Result<(File, usize), JournalErro
         OpenOptions::new().append(true).open(path)
     };
     let file = write().map_err(|source| failed("write", path, source))?;
-    Ok((file, logins.len()))
+    Ok((file, store.len() + amendments.len()))
 }
 
 fn failed(operation: &'static str, path: &Path, source: io::Error) -> JournalError {
     JournalError::File { operation, path: path.to_owned(), source }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn login(user: &str) -> Login {
-        Login { user: user.to_owned(), roles: vec!["teacher".to_owned()] }
-    }
-
-    #[test]
-    fn logins_outlive_the_daemon() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("logins.jsonl");
-        let (mut journal, mut logins) = Journal::open(&path).unwrap();
-        assert!(logins.is_empty());
-        let address = |number: u8| IpAddr::from([192, 0, 2, number]);
-        for number in 0..20 {
-            assert!(logins.set(address(number), Some(login("a.smith"))));
-            journal.note(address(number), &logins).unwrap();
-        }
-        assert!(logins.set(address(3), None));
-        journal.note(address(3), &logins).unwrap();
-        assert_eq!(Journal::open(&path).unwrap().1, logins);
-        // The same address again and again does not grow the file.
-        for number in 0..5000 {
-            assert!(logins.set(address(7), Some(login(&format!("user{number}")))));
-            journal.note(address(7), &logins).unwrap();
-        }
-        let lines = std::fs::read_to_string(&path).unwrap().lines().count();
-        assert!(lines <= LINES_MIN, "{lines} lines");
-        assert_eq!(Journal::open(&path).unwrap().1, logins);
-    }
-
-    #[test]
-    fn a_cut_line_is_left_out_and_a_wrong_one_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("logins.jsonl");
-        let (mut journal, mut logins) = Journal::open(&path).unwrap();
-        let address = IpAddr::from([192, 0, 2, 1]);
-        assert!(logins.set(address, Some(login("a.smith"))));
-        journal.note(address, &logins).unwrap();
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"address\":\"192.0.2.2\",\"log").unwrap();
-        assert_eq!(Journal::open(&path).unwrap().1, logins);
-        std::fs::write(&path, b"{}\n").unwrap();
-        let error = Journal::open(&path).unwrap_err().to_string();
-        assert!(error.contains("logins.jsonl:1: is no login (missing field `address`"), "{error}");
-    }
 }

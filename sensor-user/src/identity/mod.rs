@@ -1,16 +1,44 @@
-//! Who is logged in where. A login puts the device at an address into a group that names the person, or a role of
-//! theirs, until somebody else logs in there or they log out.
+//! Who is where, and with which device.
 //!
-//! What is known is kept in a file beside the records, so that it outlives the daemon.
+//! Sources tell [`Fact`]s, which [`told`] makes; the [`Store`] keeps them with the times they hold at and the versions they
+//! were known at; its answers follow the rules in `resolve.rs`, and what they become otherwise are [`Amendment`]s. The
+//! [`Directory`] is the store as the daemon shares it, with the [`Journal`] that lets it outlive the daemon.
+//!
+//! [`Logins`] are who is where now. A login puts the device at an address into a group that names the person, or a role of
+//! theirs.
 
+mod amend;
+mod directory;
+mod fact;
 mod journal;
+pub mod lease;
+pub mod name;
+pub mod neighbour;
+pub mod radius;
+mod refusal;
+mod resolve;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod told;
+pub mod user_id;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::amend::Amendment;
+pub use self::directory::{AMENDMENTS_MAX, Directory};
+pub use self::fact::{
+    Confidence, DeviceIdentity, Fact, HOST_NAME_BYTES_MAX, Onset, SESSION_BYTES_MAX, Source,
+};
 pub use self::journal::{Journal, JournalError};
+pub use self::refusal::{Refusal, Refusals};
+pub use self::resolve::{DEVICE_ADDRESSES_MAX, TOLERANCE_US};
+pub use self::store::{Changes, Counts, Ended, Store};
+pub use self::table::{ADDRESS_FACTS_MAX, FACTS_MAX, Kept, Version};
 use crate::policy::{GroupId, Policy};
 
 /// Logins that are known at one time: what the kernel's table has room for.

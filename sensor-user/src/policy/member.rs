@@ -5,6 +5,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use super::error::{Fault, shown};
 use crate::hex::hex;
 
@@ -18,13 +20,37 @@ const INTERFACE_BYTES_MAX: usize = 15;
 const VLAN_MAX: u16 = 4094;
 
 /// A MAC address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
     /// The number that the kernel knows it by: its first byte is the lowest.
     pub fn number(self) -> u64 {
         self.0.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
+    /// Whether it is of a group of devices (IEEE 802 section 8.2.2): no device has it.
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+
+    /// Whether nobody assigned it to a maker (IEEE 802 section 8.2.2): it is made up, as phones do for each network.
+    pub const fn is_local(self) -> bool {
+        self.0[0] & 2 != 0
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mac {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(from)?;
+        text.parse()
+            .map_err(|()| serde::de::Error::custom(format_args!("{text:?} is no MAC address")))
     }
 }
 

@@ -39,7 +39,7 @@ pub mod name;
 mod named;
 pub mod no_name;
 mod port;
-mod prefix;
+pub(crate) mod prefix;
 mod schedule;
 mod source;
 mod subject;

@@ -31,6 +31,12 @@ const DEVICES: Dictionary = Dictionary {
     select: "SELECT id FROM devices WHERE address = ?1 AND zone = ?2",
     insert: "INSERT INTO devices (address, zone) VALUES (?1, ?2)",
 };
+const IDENTITIES: Dictionary = Dictionary {
+    select: "SELECT id FROM identities
+        WHERE mac = ?1 AND host_name = ?2 AND user = ?3 AND source = ?4 AND confidence = ?5",
+    insert: "INSERT INTO identities (mac, host_name, user, source, confidence)
+        VALUES (?1, ?2, ?3, ?4, ?5)",
+};
 const PEERS: Dictionary = Dictionary {
     select: "SELECT id FROM peers WHERE address = ?1",
     insert: "INSERT INTO peers (address) VALUES (?1)",
@@ -66,10 +72,33 @@ pub(super) const INSERT_FLOW: &str = "
         peer_port, protocol, interface, packets_to_peer, bytes_to_peer, packets_to_lan,
         bytes_to_lan, name, name_source, no_name, verdict, categories, list, policy, device_group,
         tls_version, alpn, ech, ja4, application, quic_version, quic_datagrams, end_reason,
-        initiator)
+        initiator, identity)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19,
-        ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)
+        ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)
     ON CONFLICT (origin, sequence) DO NOTHING";
+
+/// Who a record says it was: texts, empty where not known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    mac: String,
+    host_name: String,
+    user: String,
+    source: String,
+    confidence: String,
+}
+
+impl Identity {
+    fn of(record: &Record) -> Option<Self> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        Some(Self {
+            mac: record.mac.map(|mac| mac.to_string()).unwrap_or_default(),
+            host_name: text(&record.host_name),
+            user: text(&record.user),
+            source: record.identity_source?.text().to_owned(),
+            confidence: record.identity_confidence?.text().to_owned(),
+        })
+    }
+}
 
 /// Ids known without asking.
 #[derive(Debug, Default)]
@@ -77,6 +106,7 @@ pub(super) struct Ids {
     /// A batch has one origin or few: they are searched, not hashed.
     origins: Vec<(String, String, i64)>,
     devices: HashMap<(IpAddr, u16), i64>,
+    identities: HashMap<Identity, i64>,
     peers: HashMap<IpAddr, i64>,
     names: HashMap<String, i64>,
     category_sets: HashMap<Vec<String>, i64>,
@@ -95,6 +125,13 @@ impl Ids {
         let device = known(&mut self.devices, &(record.device, record.zone), || {
             DEVICES.id(transaction, (record.device.to_string().as_str(), record.zone))
         })?;
+        let identity = match Identity::of(record) {
+            Some(identity) => Some(known(&mut self.identities, &identity, || {
+                let Identity { mac, host_name, user, source, confidence } = &identity;
+                IDENTITIES.id(transaction, [mac, host_name, user, source, confidence])
+            })?),
+            None => None,
+        };
         let peer = known(&mut self.peers, &record.peer, || {
             PEERS.id(transaction, [record.peer.to_string().as_str()])
         })?;
@@ -145,6 +182,7 @@ impl Ids {
             record.quic_datagrams,
             label(record.end_reason.text())?,
             label(record.initiator.text())?,
+            identity,
         ])?;
         let key = RollupKey {
             hour: 0,

@@ -20,6 +20,7 @@ mod read;
 mod rollup;
 mod row;
 mod schema;
+mod sightings;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -28,6 +29,7 @@ mod write;
 pub use named::{End, NamedFlows, NamedLimits};
 pub use read::{Query, Reader};
 pub use schema::SCHEMA_VERSION;
+pub use sightings::{Seen, Sighting};
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};
 pub use write::{Counters, DayStore, Expired};
 
@@ -79,6 +81,18 @@ pub enum StoreError {
         path.display()
     )]
     Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+    },
+    /// A file was written by an older version, and no daemon of this one has opened the store yet.
+    #[error(
+        "{}: the day file has schema {found} and this version reads {SCHEMA_VERSION}; start the daemon of \
+         this version, which carries it over",
+        path.display()
+    )]
+    Older {
         /// The file.
         path: PathBuf,
         /// Its schema.

@@ -15,6 +15,7 @@ use super::row::record;
 use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
 use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
+use crate::policy::member::Mac;
 use crate::record::{Named as _, Record};
 
 /// Which records are wanted. Nothing set is all of them.
@@ -26,6 +27,10 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// Records of this address, in whatever zone.
     pub device: Option<IpAddr>,
+    /// Records of this device.
+    pub mac: Option<Mac>,
+    /// Records of this user, as [`crate::policy::member::user`] makes it.
+    pub user: Option<String>,
     /// Records with this name or one below it; canonical, without a leading dot.
     pub name: Option<String>,
     /// Records with this verdict.
@@ -164,6 +169,7 @@ pub(super) fn open(path: &Path) -> Result<Option<Connection>, StoreError> {
     match schema::inspect(&connection, path)? {
         Found::Current => Ok(Some(connection)),
         Found::Empty => Ok(None),
+        Found::Older(found) => Err(StoreError::Older { path: path.to_owned(), found }),
     }
 }
 
@@ -214,6 +220,14 @@ pub(super) fn conditions(query: &Query) -> (String, Values) {
     if let Some(device) = query.device {
         let address = device.to_canonical().to_string();
         also("f.device IN (SELECT id FROM devices WHERE address = :device)", ":device", address);
+    }
+    if let Some(mac) = query.mac {
+        let condition = "f.identity IN (SELECT id FROM identities WHERE mac = :mac)";
+        also(condition, ":mac", mac.to_string());
+    }
+    if let Some(user) = &query.user {
+        let condition = "f.identity IN (SELECT id FROM identities WHERE user = :user)";
+        also(condition, ":user", user.clone());
     }
     if let Some(name) = &query.name {
         also(
@@ -268,7 +282,10 @@ fn visit_day(
     // Outer joins keep `flows` outermost, so that its index gives the order.
     let sql = format!(
         "SELECT o.sensor, o.boot, f.sequence, f.flow_id, f.start_us, f.end_us,
-             d.address AS device, f.device_port, p.address AS peer, f.peer_port, f.protocol, d.zone,
+             d.address AS device, f.device_port, nullif(i.mac, '') AS mac,
+             nullif(i.host_name, '') AS host_name, nullif(i.user, '') AS user,
+             i.source AS identity_source, i.confidence AS identity_confidence,
+             p.address AS peer, f.peer_port, f.protocol, d.zone,
              (SELECT text FROM labels WHERE id = f.interface) AS interface,
              f.packets_to_peer, f.bytes_to_peer, f.packets_to_lan, f.bytes_to_lan,
              n.name,
@@ -289,6 +306,7 @@ fn visit_day(
          FROM flows AS f
          LEFT JOIN origins AS o ON o.id = f.origin
          LEFT JOIN devices AS d ON d.id = f.device
+         LEFT JOIN identities AS i ON i.id = f.identity
          LEFT JOIN peers AS p ON p.id = f.peer
          LEFT JOIN names AS n ON n.id = f.name
          LEFT JOIN category_sets AS s ON s.id = f.categories

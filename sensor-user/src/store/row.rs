@@ -4,10 +4,15 @@ use std::net::IpAddr;
 
 use rusqlite::{Row, RowIndex};
 
+use crate::policy::member::Mac;
 use crate::record::{Named, RECORD_VERSION, Record};
 
 /// A row of the query over a day as the record it was.
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
+    let mac = row.get::<_, Option<String>>("mac")?.map(|text| {
+        text.parse::<Mac>().map_err(|()| unreadable(format!("{text:?} is no MAC address")))
+    });
+    let mac = mac.transpose()?;
     Ok(Record {
         schema_version: RECORD_VERSION,
         sensor: row.get("sensor")?,
@@ -18,6 +23,12 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Record> {
         end_us: row.get("end_us")?,
         device: parsed(row, "device")?,
         device_port: row.get("device_port")?,
+        mac,
+        mac_randomised: mac.map(Mac::is_local),
+        host_name: row.get("host_name")?,
+        user: row.get("user")?,
+        identity_source: maybe_named(row, "identity_source")?,
+        identity_confidence: maybe_named(row, "identity_confidence")?,
         peer: parsed(row, "peer")?,
         peer_port: row.get("peer_port")?,
         protocol: row.get("protocol")?,
@@ -58,6 +69,14 @@ pub(super) fn unreadable(
 pub(super) fn named<T: Named>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let text: String = row.get(column)?;
     T::of(&text).ok_or_else(|| unreadable(format!("{text:?} is no {}", T::WHAT)))
+}
+
+/// A column that may hold the name of a value.
+fn maybe_named<T: Named>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+    if row.get::<_, Option<String>>(column)?.is_none() {
+        return Ok(None);
+    }
+    named(row, column).map(Some)
 }
 
 /// A column that holds an address.

@@ -10,6 +10,8 @@
 //! | `flows.flow_id` | the 64 bits of the id, signed as `SQLite` has it; `records` shows them in hexadecimal |
 //! | `flows.categories` | a set: JSON array, sorted |
 //! | `flows.alpn` | label: JSON array in the client's order; NULL for none |
+//! | `flows.identity` | who it was; NULL where nobody knows |
+//! | `identities.*` | texts, empty where not known; all of a day that names a person, so that it can be erased |
 //! | `flows.ech` | 0 or 1; NULL without a hello |
 //! | `rollup.hour` | hour of the UTC day in which the records end, 0 to 23 |
 //! | `rollup.device_group` | label, 0 for no group |
@@ -23,7 +25,10 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::StoreError;
 
 /// Version of the layout. It also stands for [`crate::record::RECORD_VERSION`] of the records kept.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
+
+/// The oldest version of the layout.
+const FIRST_VERSION: i64 = 1;
 
 const TABLES: &str = "
 CREATE TABLE meta (
@@ -82,6 +87,7 @@ CREATE TABLE flows (
     quic_datagrams INTEGER,
     end_reason INTEGER NOT NULL REFERENCES labels,
     initiator INTEGER NOT NULL REFERENCES labels,
+    identity INTEGER REFERENCES identities,
     PRIMARY KEY (origin, sequence)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX flows_by_end ON flows (end_us);
@@ -103,7 +109,25 @@ CREATE TABLE rollup (
     bytes_to_lan INTEGER NOT NULL,
     PRIMARY KEY (hour, device, device_group, categories, verdict, no_name, interface)
 ) STRICT, WITHOUT ROWID;
+";
 
+/// Who it was, which version 2 brought.
+const IDENTITIES: &str = "
+CREATE TABLE identities (
+    id INTEGER PRIMARY KEY,
+    mac TEXT NOT NULL,
+    host_name TEXT NOT NULL,
+    user TEXT NOT NULL,
+    source TEXT NOT NULL,
+    confidence TEXT NOT NULL,
+    UNIQUE (mac, host_name, user, source, confidence)
+) STRICT;
+";
+
+const IDENTITY_INDEX: &str =
+    "CREATE INDEX flows_by_identity ON flows (identity, end_us) WHERE identity IS NOT NULL;";
+
+const VIEW: &str = "
 CREATE VIEW records AS SELECT
     origins.sensor, origins.boot, flows.sequence,
     printf('%016x', flows.flow_id) AS flow_id,
@@ -112,6 +136,11 @@ CREATE VIEW records AS SELECT
     strftime('%Y-%m-%dT%H:%M:%S', flows.end_us / 1000000, 'unixepoch')
         || printf('.%06dZ', flows.end_us % 1000000) AS \"end\",
     devices.address AS device, flows.device_port,
+    nullif(identities.mac, '') AS mac,
+    CASE WHEN identities.mac <> '' THEN substr(identities.mac, 2, 1) IN ('2', '3', '6', '7', 'a', 'b', 'e', 'f')
+        END AS mac_randomised,
+    nullif(identities.host_name, '') AS host_name, nullif(identities.user, '') AS user,
+    identities.source AS identity_source, identities.confidence AS identity_confidence,
     peers.address AS peer, flows.peer_port,
     flows.protocol, devices.zone,
     (SELECT text FROM labels WHERE id = flows.interface) AS interface,
@@ -135,6 +164,7 @@ CREATE VIEW records AS SELECT
 FROM flows
 LEFT JOIN origins ON origins.id = flows.origin
 LEFT JOIN devices ON devices.id = flows.device
+LEFT JOIN identities ON identities.id = flows.identity
 LEFT JOIN peers ON peers.id = flows.peer
 LEFT JOIN names ON names.id = flows.name
 LEFT JOIN category_sets ON category_sets.id = flows.categories;
@@ -146,6 +176,8 @@ pub(super) enum Found {
     Empty,
     /// A day file of this version.
     Current,
+    /// One of an older version, which [`migrate`] makes one of this.
+    Older(i64),
 }
 
 /// Looks at a file without changing it.
@@ -174,6 +206,7 @@ pub(super) fn inspect(connection: &Connection, path: &Path) -> Result<Found, Sto
         Some(found) if found > SCHEMA_VERSION => {
             Err(StoreError::Newer { path: path.to_owned(), found })
         }
+        Some(found @ FIRST_VERSION..SCHEMA_VERSION) => Ok(Found::Older(found)),
         Some(_) => Err(corrupt("its schema version was never given out")),
         None => Err(corrupt("it does not tell its schema version")),
     }
@@ -182,10 +215,26 @@ pub(super) fn inspect(connection: &Connection, path: &Path) -> Result<Found, Sto
 /// Lays out an empty file. All of it or nothing: a crash leaves the file empty.
 pub(super) fn create(connection: &mut Connection, sensor: &str, day: &str) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
+    transaction.execute_batch(IDENTITIES)?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(IDENTITY_INDEX)?;
+    transaction.execute_batch(VIEW)?;
     transaction.execute(
         "INSERT INTO meta (schema_version, sensor, day) VALUES (?1, ?2, ?3)",
         params![SCHEMA_VERSION, sensor, day],
     )?;
+    transaction.commit()
+}
+
+/// Makes a file of version 1 one of this: what it has no column for is not known. All of it or nothing.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(IDENTITIES)?;
+    transaction
+        .execute_batch("ALTER TABLE flows ADD COLUMN identity INTEGER REFERENCES identities;")?;
+    transaction.execute_batch(IDENTITY_INDEX)?;
+    transaction.execute_batch("DROP VIEW records;")?;
+    transaction.execute_batch(VIEW)?;
+    transaction.execute("UPDATE meta SET schema_version = ?1", [SCHEMA_VERSION])?;
     transaction.commit()
 }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::ids::{INSERT_FLOW, Ids};
 use super::rollup::{RollupKey, Sums};
 use super::schema::{self, Found};
-use super::{HOUR_US, Reader, StoreError, day_of, file_name, files, start_of};
+use super::{HOUR_US, Reader, StoreError, day_files, day_of, file_name, files, start_of};
 use crate::record::Record;
 
 /// Day files kept open: today's, yesterday's around midnight, and what a late delivery brings.
@@ -77,6 +77,7 @@ impl DayStore {
             .mode(DIR_MODE)
             .create(dir)
             .map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
+        carry_over(dir)?;
         Ok(Self {
             dir: dir.to_owned(),
             sensor: sensor.to_owned(),
@@ -189,6 +190,25 @@ impl DayStore {
     }
 }
 
+/// Makes files of older versions ones of this. What is corrupt stays, and is told of when it is read.
+fn carry_over(dir: &Path) -> Result<(), StoreError> {
+    for (day, path) in day_files(dir)? {
+        let failed = |source| StoreError::of(&path, source);
+        let carried = Connection::open(&path).map_err(failed).and_then(|mut connection| {
+            connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+            if let Found::Older(from) = schema::inspect(&connection, &path)? {
+                schema::migrate(&mut connection).map_err(failed)?;
+                info!(%day, from, to = schema::SCHEMA_VERSION, "day file carried over");
+            }
+            Ok(())
+        });
+        if let Err(error) = carried {
+            warn!(%error, "day passed over");
+        }
+    }
+    Ok(())
+}
+
 /// A path with something after its name.
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -227,6 +247,7 @@ impl DayFile {
         connection.set_prepared_statement_cache_capacity(32);
         match found {
             Found::Current => {}
+            Found::Older(_) => schema::migrate(&mut connection).map_err(failed)?,
             Found::Empty => {
                 schema::create(&mut connection, sensor, &day.to_string()).map_err(failed)?;
             }

@@ -3,7 +3,7 @@
 //! - [`blocking`], [`block_page`], [`bridge`]: what both ends of a blocked connection see, and how soon.
 //! - [`records`], [`names`]: what is written down of a flow, and what share of them has a name.
 //! - [`ports`], [`addresses`]: flows that end because of where they go to.
-//! - [`groups`]: devices whose group is told by more than their address.
+//! - [`groups`]: devices whose group is told by more than their address; [`identity`]: by whom their users are told.
 //! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
@@ -29,6 +29,7 @@ mod dns;
 mod dns_answers;
 mod dnssec;
 mod groups;
+mod identity;
 mod keep_alive;
 mod kept;
 pub(super) mod lifecycle;

@@ -111,7 +111,7 @@ fn a_newer_file_is_refused_and_left_alone() {
     store.append(&[record(0)]).unwrap();
     drop(store);
     let connection = Connection::open(dir.path().join(TODAY)).unwrap();
-    connection.execute_batch("UPDATE meta SET schema_version = 2").unwrap();
+    connection.execute_batch("UPDATE meta SET schema_version = 3").unwrap();
     drop(connection);
     let mut store = DayStore::open(dir.path(), "gw-1").unwrap();
     let errors = [
@@ -120,11 +120,70 @@ fn a_newer_file_is_refused_and_left_alone() {
         Reader::open(dir.path()).unwrap().flows(&Query::default()).unwrap_err(),
     ];
     for error in errors {
-        assert!(matches!(error, StoreError::Newer { found: 2, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 3, .. }), "{error}");
         assert!(error.to_string().contains("install the version that wrote it"), "{error}");
     }
     drop(store);
     assert_eq!(names(&dir), [TODAY]);
+}
+
+/// Takes from a file what version 1 did not have.
+const TO_VERSION_1: &str = "
+    DROP VIEW records;
+    DROP INDEX flows_by_identity;
+    ALTER TABLE flows DROP COLUMN identity;
+    DROP TABLE identities;
+    CREATE VIEW records AS SELECT sequence FROM flows;
+    UPDATE meta SET schema_version = 1";
+
+#[test]
+fn a_file_of_version_1_is_carried_over() {
+    let (dir, mut store) = store();
+    store.append(&[record(0), unnamed(1)]).unwrap();
+    drop(store);
+    let connection = Connection::open(dir.path().join(TODAY)).unwrap();
+    connection.execute_batch(TO_VERSION_1).unwrap();
+    drop(connection);
+    let error = Reader::open(dir.path()).unwrap().flows(&Query::default()).unwrap_err();
+    assert!(matches!(error, StoreError::Older { found: 1, .. }), "{error}");
+    assert!(error.to_string().contains("start the daemon of this version"), "{error}");
+    let mut store = DayStore::open(dir.path(), "gw-1").unwrap();
+    let of_before = |record: Record| Record {
+        mac: None,
+        mac_randomised: None,
+        host_name: None,
+        user: None,
+        identity_source: None,
+        identity_confidence: None,
+        ..record
+    };
+    assert_eq!(read(&dir, &Query::default()), [unnamed(1), of_before(record(0))]);
+    store.append(&[record(2)]).unwrap();
+    let user = Some("a.smith".to_owned());
+    assert_eq!(read(&dir, &Query { user, ..Query::default() }), [record(2)]);
+}
+
+#[test]
+fn the_view_shows_who_it_was() {
+    let (dir, mut store) = store();
+    store.append(&[record(0), unnamed(1)]).unwrap();
+    drop(store);
+    let connection = Connection::open(dir.path().join(TODAY)).unwrap();
+    let who: String = connection
+        .query_row(
+            "SELECT mac || mac_randomised || host_name || user || identity_source
+                 || identity_confidence FROM records WHERE sequence = 0",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(who, "02:53:00:00:00:071pc-17a.smithradiusconfirmed");
+    let unknown: i64 = connection
+        .query_row("SELECT count(*) FROM records WHERE mac_randomised IS NULL", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(unknown, 1);
 }
 
 #[test]

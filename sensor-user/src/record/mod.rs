@@ -12,8 +12,14 @@ use std::net::{IpAddr, Ipv6Addr};
 use sensor_ebpf::abi::{NameSource, NoName, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::identity::{Confidence, Source};
+use crate::policy::member::Mac;
+
+#[cfg(test)]
+pub(crate) mod sample;
+
 /// Version of [`Record`]'s fields and of what they mean. A store or a sink keeps it beside them.
-pub const RECORD_VERSION: u32 = 1;
+pub const RECORD_VERSION: u32 = 2;
 
 /// An enumeration that is written by name: numbers are the kernel's own and may change with its ABI.
 pub trait Named: Copy + PartialEq + 'static {
@@ -55,6 +61,8 @@ named! {
     NoName, "reason for no name";
     EndReason, "reason for a flow's end";
     Initiator, "initiator";
+    Source, "source of an identity";
+    Confidence, "confidence of an identity";
 }
 
 /// Why a record was written: the values of IPFIX `flowEndReason` (136).
@@ -134,6 +142,8 @@ impl Initiator {
 ///
 /// let line = r#"{"schema_version":1,"sensor":"gw-1","boot":"b","sequence":7,
 ///     "flow_id":"00000000000000ff","start_us":1,"end_us":2,"device":"10.0.0.5","device_port":50000,
+///     "mac":"00:53:00:00:00:07","mac_randomised":false,"host_name":"pc-17","user":"a.smith",
+///     "identity_source":"radius","identity_confidence":"confirmed",
 ///     "peer":"192.0.2.1","peer_port":443,"protocol":6,"zone":0,"interface":"lan0",
 ///     "packets_to_peer":3,"bytes_to_peer":900,"packets_to_lan":2,"bytes_to_lan":120,
 ///     "name":"example.org","name_source":"tls","no_name":"named","verdict":"block",
@@ -171,6 +181,19 @@ pub struct Record {
     pub device: IpAddr,
     /// Port on the LAN side; `sourceTransportPort` (7), 0 where the protocol has none.
     pub device_port: u16,
+    /// The device, where it is known; `sourceMacAddress` (56). This and what follows of identity is as it was known at
+    /// the flow's start, when the record was made; see [`crate::identity`].
+    pub mac: Option<Mac>,
+    /// The MAC address is made up (locally administered): the device will have another one elsewhere, or tomorrow.
+    pub mac_randomised: Option<bool>,
+    /// What the device calls itself, escaped as names are.
+    pub host_name: Option<String>,
+    /// Who used the device; `userName` (371). None: nobody knows, or sources contradict each other.
+    pub user: Option<String>,
+    /// Who told of the user; of the device, where no user is known.
+    pub identity_source: Option<Source>,
+    /// How well founded that is.
+    pub identity_confidence: Option<Confidence>,
     /// Address of the other end; `destinationIPv4Address` (12) or `destinationIPv6Address` (28).
     pub peer: IpAddr,
     /// Port of the other end; `destinationTransportPort` (11), 0 where the protocol has none.
@@ -326,80 +349,6 @@ mod hexadecimal {
     }
 }
 
-/// Records for the tests of this crate.
-#[cfg(test)]
-pub(crate) mod sample {
-    use super::{EndReason, Initiator, NameSource, NoName, RECORD_VERSION, Record, Verdict};
-
-    /// 2026-03-10T12:00:00Z.
-    pub(crate) const NOON_US: i64 = 1_773_144_000_000_000;
-
-    /// A blocked flow with everything filled in, ended at [`NOON_US`].
-    pub(crate) fn record(sequence: u64) -> Record {
-        Record {
-            schema_version: RECORD_VERSION,
-            sensor: "gw-1".to_owned(),
-            boot: "9f0c1f8e-5d0a-4c39-9c5c-0a5a64a4a2d1".to_owned(),
-            sequence,
-            flow_id: u64::MAX - sequence,
-            start_us: NOON_US - 1_500_000,
-            end_us: NOON_US,
-            device: [10, 0, 0, 5].into(),
-            device_port: 50_123,
-            peer: [192, 0, 2, 80].into(),
-            peer_port: 443,
-            protocol: 6,
-            zone: 3,
-            interface: "lan0".to_owned(),
-            packets_to_peer: 4,
-            bytes_to_peer: 900,
-            packets_to_lan: 2,
-            bytes_to_lan: 120,
-            name: Some("casino.example.org".to_owned()),
-            name_source: NameSource::Tls,
-            no_name: NoName::Named,
-            verdict: Verdict::Block,
-            categories: vec!["adult".to_owned(), "gambling".to_owned()],
-            list: Some("ut1".to_owned()),
-            policy: Some("2026-03-09.1".to_owned()),
-            group: Some("students".to_owned()),
-            tls_version: Some("TLS 1.3".to_owned()),
-            alpn: vec!["h2".to_owned(), "http/1.1".to_owned()],
-            ech: Some(true),
-            ja4: Some("t13d1516h2_8daaf6152771_e5627efa2ab1".to_owned()),
-            application: Some("dot".to_owned()),
-            quic_version: Some("1".to_owned()),
-            quic_datagrams: Some(2),
-            end_reason: EndReason::EndOfFlow,
-            initiator: Initiator::Lan,
-        }
-    }
-
-    /// A flow nothing is known of but its packets.
-    pub(crate) fn unnamed(sequence: u64) -> Record {
-        Record {
-            name: None,
-            name_source: NameSource::None,
-            no_name: NoName::NotTls,
-            verdict: Verdict::Undecided,
-            categories: Vec::new(),
-            list: None,
-            policy: None,
-            group: None,
-            tls_version: None,
-            alpn: Vec::new(),
-            ech: None,
-            ja4: None,
-            application: None,
-            quic_version: None,
-            quic_datagrams: None,
-            end_reason: EndReason::IdleTimeout,
-            initiator: Initiator::Unknown,
-            ..record(sequence)
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Named, address, display_name, sample};
@@ -479,5 +428,7 @@ mod tests {
         check::<super::NoName>();
         check::<super::EndReason>();
         check::<super::Initiator>();
+        check::<super::Source>();
+        check::<super::Confidence>();
     }
 }
