@@ -190,6 +190,7 @@ mod tests {
             interfaces: Vec::new(),
             quic_unread: None,
             records: RecordStatus::from(&Metrics::default()),
+            exports: Vec::new(),
             kernel_memory: BTreeMap::new(),
         };
         let args = Command::try_parse_from(["status"].iter().chain(arguments)).unwrap().status;

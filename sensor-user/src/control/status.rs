@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use sensor_ebpf::abi::{Accounting, Anomaly, Direction, Happening, NoName, Volume};
 use serde::{Deserialize, Serialize};
 
+use crate::export::state::ExportStatus;
 use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
 use crate::names::{ByReason, Tally, percent};
@@ -31,6 +32,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// Records on their way.
     pub records: RecordStatus,
+    /// Where they go beside the store.
+    pub exports: Vec<ExportStatus>,
     /// Why QUIC is not read, where it is not.
     pub quic_unread: Option<String>,
     /// Bytes of kernel memory by map, at most.
@@ -229,6 +232,7 @@ impl fmt::Display for Status {
             "flows     {} live; records: {} made, {} stored, {} lost, {} store failures",
             records.live_flows, records.made, records.stored, records.lost, records.store_failures
         )?;
+        self.exports.iter().try_for_each(|export| export.fmt(f))?;
         write_latency(f, "verdict latency", &records.verdict_latency)?;
         write_latency(f, "record latency", &records.record_latency)?;
         let kib: u64 = self.kernel_memory.values().sum::<u64>() / 1024;

@@ -29,6 +29,8 @@ use crate::config::{AttachMode, Config};
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
+use crate::export::state::State;
+use crate::export::{self, Exports};
 use crate::identity::{Journal, Login};
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::control::ControlCell;
@@ -77,12 +79,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let socket = &config.control.socket;
         server::listen(socket).with_context(|| format!("control socket {}", socket.display()))?
     };
-    let (sensor, pipeline) = Sensor::start(config, policy, watch)?;
+    let exports =
+        export::start(&config.export, &config.sensor.name).context("start the exports")?;
+    let (sensor, pipeline) = Sensor::start(config, policy, watch, &exports)?;
     let sensor = Arc::new(sensor);
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
     info!("stopping; the programs stay at work until `campus-sensor detach`");
     pipeline.stop();
+    exports.stop();
     // An error here is a socket somebody removed already.
     let _gone = std::fs::remove_file(&config.control.socket);
     served
@@ -103,6 +108,7 @@ async fn until_stopped(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut rotate = signal(SignalKind::user_defined1())?;
     let mut health = tokio::time::interval(HEALTH_INTERVAL);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut served = tokio::spawn(server::serve(listener, Arc::clone(sensor), async move {
@@ -121,6 +127,7 @@ async fn until_stopped(
                     let _logged = sensor.reload_policy();
                 });
             }
+            _ = rotate.recv() => sensor.exports.iter().for_each(|export| export.ask_rotation()),
             _ = health.tick() => {
                 if !pipeline.is_running() {
                     break Err(anyhow::anyhow!("a thread of the data path ended; see the log"));
@@ -152,6 +159,7 @@ struct Sensor {
     /// Held while the policy is read again: what was read last is in force.
     watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
+    exports: Vec<Arc<State>>,
     kernel_memory: Vec<(&'static str, u64)>,
     quic_unread: Option<String>,
     /// Held for its programs; they stay loaded while attached in any case.
@@ -167,7 +175,12 @@ struct Attached {
 }
 
 impl Sensor {
-    fn start(config: &Config, policy: Policy, watch: Watch) -> anyhow::Result<(Self, Pipeline)> {
+    fn start(
+        config: &Config,
+        policy: Policy,
+        watch: Watch,
+        exports: &Exports,
+    ) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
@@ -211,7 +224,8 @@ impl Sensor {
         let rings = Rings::open(&mut object)?;
         let sweep = Duration::from_millis(u64::from(config.flow.sweep_interval_ms));
         let retention = config.store.retention_days;
-        let pipeline = pipeline::start(rings, assembler, store, retention, sweep, &metrics)?;
+        let feed = exports.feed();
+        let pipeline = pipeline::start(rings, assembler, store, retention, sweep, feed, &metrics)?;
 
         let kernel_memory = config.kernel_memory();
         let bytes: u64 = kernel_memory.iter().map(|(_, bytes)| bytes).sum();
@@ -228,6 +242,7 @@ impl Sensor {
             policy: Mutex::new(in_force),
             watch: Mutex::new(watch),
             metrics,
+            exports: exports.states(),
             kernel_memory,
             quic_unread: object.quic_refusal().map(str::to_owned),
             _object: object,
@@ -325,6 +340,7 @@ impl Daemon for Sensor {
             names_since: Timestamp::from_microsecond(names::recent_since(now_us))?.to_string(),
             interfaces,
             records: RecordStatus::from(&*self.metrics),
+            exports: export::status(&self.exports),
             quic_unread: self.quic_unread.clone(),
             kernel_memory: self
                 .kernel_memory
