@@ -12,7 +12,7 @@ use super::knobs;
 use super::raw::{RawExport, RawExportFilter};
 use crate::export::fields::{Field, Fields};
 use crate::export::protocol;
-use crate::record::Named;
+use crate::record::Named as _;
 
 /// Exports of one sensor: each has a thread and a queue.
 const EXPORTS_MAX: usize = 16;

@@ -171,6 +171,7 @@ impl Serialize for Target {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn field_names<S: Serializer>(fields: &Fields, to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(fields.iter().map(Field::name))
 }

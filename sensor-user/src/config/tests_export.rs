@@ -6,6 +6,7 @@ use sensor_ebpf::abi::Verdict;
 
 use super::knobs::KNOBS;
 use super::{Config, Directions, ExportKind, Target};
+use crate::export::fields::Field;
 
 const BEFORE: &str = "[[interface]]\nname = \"lan0\"\n[[export]]\n";
 
@@ -37,7 +38,7 @@ fn the_effective_file_loads_to_the_same_exports() {
     assert_eq!(eve.filter.verdicts, [Verdict::Block]);
     assert_eq!(eve.filter.protocols, [17, 89, 200]);
     assert_eq!((eve.rotate.size_mib, eve.rotate.hours, eve.rotate.keep), (7, 24, 0));
-    assert_eq!(eve.fields.iter().map(|field| field.name()).collect::<Vec<_>>(), ["device", "name"]);
+    assert_eq!(eve.fields.iter().map(Field::name).collect::<Vec<_>>(), ["device", "name"]);
     assert_eq!((flows.enterprise, flows.ipfix.domain), (9, 4_000_000_000));
     assert_eq!(flows.ipfix.directions, Directions::Biflow);
     assert_eq!(log.kind, ExportKind::Syslog);

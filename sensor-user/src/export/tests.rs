@@ -108,7 +108,8 @@ fn a_receiver_that_is_away_gets_what_waited() {
     offer(&exports, vec![unnamed(3)]);
     let (second, _) = listener.accept().unwrap();
     assert!(lines(second, 1)[0].contains(r#""sequence":3"#));
-    assert_eq!((state(&exports).sent, state(&exports).trouble), (3, None));
+    wait_until("all to be counted", || state(&exports).sent == 3);
+    assert_eq!(state(&exports).trouble, None);
     exports.stop();
 }
 

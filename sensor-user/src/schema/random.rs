@@ -72,8 +72,8 @@ impl Random {
         let sequence = self.next();
         Record {
             flow_id: self.next(),
-            start_us: (self.next() >> 12) as i64,
-            end_us: (self.next() >> 12) as i64,
+            start_us: (self.next() >> 12).cast_signed(),
+            end_us: (self.next() >> 12).cast_signed(),
             device: self.address(is_ipv4),
             device_port: self.next() as u16,
             peer: self.address(is_ipv4),

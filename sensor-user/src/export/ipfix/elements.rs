@@ -103,11 +103,6 @@ impl<'a> Half<'a> {
             }
         }
     }
-
-    fn http_host(&self) -> Value<'a> {
-        let is_http = self.record.name_source == NameSource::Http;
-        Value::Text(self.record.name.as_deref().filter(|_| is_http))
-    }
 }
 
 impl Way {
@@ -171,7 +166,7 @@ pub(super) const ELEMENTS: &[Element] = &[
     plain!(Iana, 148, "flowId", U64, FlowId),
     plain!(Iana, 234, "ingressVRFID", U32, Zone),
     plain!(Iana, 82, "interfaceName", Text, Interface),
-    element(Iana, 460, "httpRequestHost", Text, Some(Field::Name), |half| half.http_host()),
+    element(Iana, 460, "httpRequestHost", Text, Some(Field::Name), http_host),
     plain!(Iana, 96, "applicationName", Text, Application),
     plain!(Own, 1, "name", Text, Name),
     plain!(Own, 2, "nameSource", Text, NameSource),
@@ -204,6 +199,12 @@ pub(super) const REVERSE: &[Element] = &[
         number(half.other().way().bytes)
     }),
 ];
+
+/// The name, where HTTP gave it.
+fn http_host<'a>(half: &Half<'a>) -> Value<'a> {
+    let is_http = half.record.name_source == NameSource::Http;
+    Value::Text(half.record.name.as_deref().filter(|_| is_http))
+}
 
 fn number<'a>(value: impl Into<u64>) -> Value<'a> {
     Value::Number(Some(value.into()))

@@ -68,14 +68,14 @@ pub(super) struct Sent {
 /// Templates and records of sampling (RFC 5477 section 6.5.2.1: one of one packet) and of statistics (RFC 7011
 /// section 4.3), and how many records these are.
 pub(super) fn options(domain: u32, sensor: &str, sent: Sent) -> (Vec<u8>, u32) {
+    const SELECTOR: u64 = 1;
+    const SYSTEMATIC_COUNT_BASED: u16 = 1;
     // selectorId; selectorAlgorithm, samplingPacketInterval, samplingPacketSpace
     let mut templates = options_template(SAMPLING, 1, &[(302, 8), (304, 2), (305, 4), (306, 4)]);
     // observationDomainId; observationDomainName, systemInitTimeMilliseconds, exportedMessageTotalCount,
     // exportedFlowRecordTotalCount, notSentFlowTotalCount
     let columns = [(149, 4), (300, u16::MAX), (160, 8), (41, 8), (42, 8), (165, 8)];
     templates.extend(options_template(STATISTICS, 1, &columns));
-    const SELECTOR: u64 = 1;
-    const SYSTEMATIC_COUNT_BASED: u16 = 1;
     let mut sampling = SELECTOR.to_be_bytes().to_vec();
     sampling.extend(SYSTEMATIC_COUNT_BASED.to_be_bytes());
     sampling.extend([1_u32, 0].map(u32::to_be_bytes).as_flattened());

@@ -159,9 +159,8 @@ fn number(value: &Value<'_>) -> u64 {
         Value::Number(number) => number.unwrap_or(0),
         Value::Time(time_us) => u64::try_from(*time_us).unwrap_or(0),
         Value::Id(id) => *id,
-        Value::Flag(None) => 0,
         Value::Flag(Some(true)) => 1,
         Value::Flag(Some(false)) => 2,
-        Value::Address(_) | Value::Text(_) | Value::List(_) => 0,
+        Value::Flag(None) | Value::Address(_) | Value::Text(_) | Value::List(_) => 0,
     }
 }

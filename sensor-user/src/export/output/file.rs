@@ -91,11 +91,11 @@ impl FileOutput {
 
 /// `20260310T120000Z-000`: when it was put aside, and which of that second.
 fn is_ours(end: &str) -> bool {
+    const PATTERN: &[u8] = b"00000000T000000Z-000";
     let fits = |(pattern, byte): (u8, u8)| match pattern {
         b'0' => byte.is_ascii_digit(),
         other => other == byte,
     };
-    const PATTERN: &[u8] = b"00000000T000000Z-000";
     end.len() == PATTERN.len() && PATTERN.iter().copied().zip(end.bytes()).all(fits)
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Over UDP a message is a datagram (RFC 5426), over TCP its length goes before it (RFC 6587 section 3.4.1).
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -58,7 +60,9 @@ impl Syslog {
         for field in self.fields.iter() {
             let text = field.value(record).text();
             if !text.is_empty() {
-                message.push_str(&format!(" {}=\"{}\"", field.name(), escaped(cut(&text, bytes))));
+                let value = escaped(cut(&text, bytes));
+                write!(message, " {}=\"{value}\"", field.name())
+                    .expect("a String takes all that is written");
             }
         }
         message.push_str("] ");
