@@ -5,7 +5,8 @@
 //! - [`engine`] makes the table of listed names that the kernel looks names up in;
 //! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
 //! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
-//!   [`hello`] offers, and records to the [`store`];
+//!   [`hello`] offers, and records to the [`store`]; [`schema`] tells others what is in them;
+//! - [`export`] sends records on in formats others read;
 //! - [`control`] answers the [`cli`]; [`metrics`], [`names`] and [`clock`] serve all of them;
 //! - [`replay`] runs the same programs over captures.
 #![deny(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod engine;
+pub mod export;
 pub mod hello;
 pub mod identity;
 #[expect(unsafe_code, reason = "system calls and mapped memory")]
@@ -35,6 +37,7 @@ pub mod pipeline;
 pub mod policy;
 pub mod record;
 pub mod replay;
+pub mod schema;
 pub mod store;
 
 mod hex;

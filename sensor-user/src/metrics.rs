@@ -22,6 +22,11 @@ impl Number {
         self.0.fetch_add(amount, Ordering::Relaxed);
     }
 
+    /// Takes from a gauge what was added to it.
+    pub fn subtract(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
     /// Sets a gauge.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);

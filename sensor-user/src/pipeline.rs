@@ -1,4 +1,4 @@
-//! The data path's threads: rings → samples → records → store. Wiring only.
+//! The data path's threads: rings → samples → records → store → exports. Wiring only.
 //!
 //! Every channel is bounded. When one is full its sender waits; in the end the rings wait, the kernel
 //! counts what they refuse, and the sweep finds those flows later. No wait reaches a verdict.
@@ -15,6 +15,7 @@ use tracing::{debug, error, warn};
 
 use crate::assembly::{Assembler, Ready};
 use crate::clock;
+use crate::export::Feed;
 use crate::kernel::KernelError;
 use crate::kernel::events::Rings;
 use crate::metrics::Metrics;
@@ -62,6 +63,16 @@ enum Sample {
 /// What the interfaces have counted in flows.
 pub type Counted = Box<dyn Fn() -> Result<Volume, KernelError> + Send>;
 
+/// Where records go.
+pub struct Drains {
+    /// The store that has every one.
+    pub store: DayStore,
+    /// Full days it keeps before today.
+    pub retention_days: u32,
+    /// Who else is offered them, once they are stored.
+    pub exports: Feed,
+}
+
 /// The running threads.
 pub struct Pipeline {
     stop: Arc<AtomicBool>,
@@ -72,8 +83,7 @@ pub struct Pipeline {
 pub fn start(
     rings: Rings,
     assembler: Assembler,
-    store: DayStore,
-    retention_days: u32,
+    drains: Drains,
     sweep_interval: Duration,
     counted: Counted,
     metrics: &Arc<Metrics>,
@@ -101,7 +111,9 @@ pub fn start(
     };
     let keep = {
         let (stop, metrics) = (Arc::clone(&stop), Arc::clone(metrics));
-        move || keep(store, &records_out, &commits_in, retention_days, &stop, &metrics)
+        let Drains { store, retention_days, exports } = drains;
+        let commits = Commits { settled: commits_in, exports };
+        move || keep(store, &records_out, &commits, retention_days, &stop, &metrics)
     };
     let threads = vec![
         spawn("rings", Box::new(read))?,
@@ -284,10 +296,16 @@ fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
     }
 }
 
+/// Who is told of a commit.
+struct Commits {
+    settled: Sender<Vec<FlowKey>>,
+    exports: Feed,
+}
+
 fn keep(
     mut store: DayStore,
     records: &Receiver<Vec<Ready>>,
-    commits: &Sender<Vec<FlowKey>>,
+    commits: &Commits,
     retention_days: u32,
     stop: &AtomicBool,
     metrics: &Metrics,
@@ -305,7 +323,8 @@ fn keep(
             batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
         // An error means that assembly has ended; its flows are found by the next start.
         if commit(&mut store, &batch, stop, metrics) {
-            let _ended = commits.send(keys.into_iter().flatten().collect());
+            let _ended = commits.settled.send(keys.into_iter().flatten().collect());
+            commits.exports.offer(&Arc::new(batch));
         }
         let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         if expired_on != Some(today) {

@@ -47,6 +47,18 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("freeradius-utils", "radclient"),
 ];
 
+/// Programs that records are exported to, of the suite `records`.
+const RECEIVER_PACKAGES: &[(&str, &str)] = &[
+    // Volumes and addresses of IPFIX, both directions.
+    ("nfdump", "nfcapd"),
+    // Names and verdicts of IPFIX: elements that IANA does not know.
+    ("pmacct", "nfacctd"),
+    // Every element of IPFIX by name, and whether anything is malformed.
+    ("tshark", "tshark"),
+    // Structured data of syslog, over UDP and TCP.
+    ("rsyslog", "rsyslogd"),
+];
+
 /// What a command is about to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
@@ -93,7 +105,7 @@ pub(crate) fn ensure(need: Need) -> Result<Toolchain> {
     let nightly = nightly();
     let mut packages: Vec<_> = match need {
         Need::Build => Vec::new(),
-        Need::BuildAndLab => LAB_PACKAGES.to_vec(),
+        Need::BuildAndLab => [LAB_PACKAGES, RECEIVER_PACKAGES].concat(),
     };
     if nightly.is_none() {
         packages.extend(BUILD_PACKAGES.iter().map(|&package| (package, "")));

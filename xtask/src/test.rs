@@ -44,6 +44,8 @@ pub(crate) enum Suite {
     Evasion,
     /// HTTP/3, by browsers too, and other UDP through the gateway; root.
     Quic,
+    /// Records as the programs they are exported to read them; root.
+    Records,
 }
 
 impl Suite {
@@ -56,6 +58,7 @@ impl Suite {
             Self::Browsers => "browsers",
             Self::Evasion => "evasion",
             Self::Quic => "quic",
+            Self::Records => "records",
         }
     }
 
@@ -67,7 +70,8 @@ impl Suite {
             | Self::Live
             | Self::Browsers
             | Self::Evasion
-            | Self::Quic => true,
+            | Self::Quic
+            | Self::Records => true,
         }
     }
 
@@ -102,6 +106,23 @@ impl Suite {
                 commands
             }
             Self::Evasion => integration("evasion::"),
+            // Live tests have a file of that name too.
+            Self::Records => {
+                let mut commands = integration("records::");
+                for command in &mut commands {
+                    command.extend([
+                        "--skip",
+                        "live::",
+                        "--skip",
+                        "kernel::",
+                        "--skip",
+                        "evasion::",
+                        "--skip",
+                        "quic::",
+                    ]);
+                }
+                commands
+            }
         }
     }
 }
@@ -145,7 +166,7 @@ pub(crate) fn run_suites(named: &[Suite], full: bool) -> Result<Vec<String>> {
              cargo xtask test host"
         );
     }
-    let in_lab = [Suite::Live, Suite::Browsers, Suite::Evasion, Suite::Quic];
+    let in_lab = [Suite::Live, Suite::Browsers, Suite::Evasion, Suite::Quic, Suite::Records];
     let in_lab = in_lab.iter().any(|suite| suites.contains(suite));
     let need = if in_lab { Need::BuildAndLab } else { Need::Build };
     let toolchain = ensure(need)?;

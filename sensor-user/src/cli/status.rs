@@ -192,6 +192,7 @@ mod tests {
             quic_unread: None,
             records: RecordStatus::from(&Metrics::default()),
             identity: IdentityStatus::default(),
+            exports: Vec::new(),
             kernel_memory: BTreeMap::new(),
         };
         let args = Command::try_parse_from(["status"].iter().chain(arguments)).unwrap().status;

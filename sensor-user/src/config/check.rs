@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sensor_ebpf::abi::{Anomaly, INTERFACES_MAX};
 use toml::Spanned;
 
+use super::check_export::exports;
 use super::error::Problems;
 use super::identity;
 use super::knobs::{self, Knob};
@@ -22,7 +23,7 @@ use crate::policy::name;
 const INTERFACE_NAME_MAX: usize = 15;
 
 /// Bytes of the longest sensor name: one DNS label.
-const SENSOR_NAME_MAX: usize = 63;
+pub(super) const SENSOR_NAME_MAX: usize = 63;
 
 /// Bytes of the longest socket path: `sun_path` less the final zero.
 const SOCKET_PATH_MAX: usize = 107;
@@ -57,6 +58,7 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
             dir: path(raw.store.dir, "store.dir", STORE_DEFAULT, problems),
             retention_days: number(raw.store.retention_days.as_ref(), knobs::RETENTION, problems),
         },
+        export: exports(raw.export, problems),
         control: Control { socket: socket(raw.control.socket, problems) },
         log: Log { level: raw.log.level.unwrap_or(LogLevel::Info) },
     }

@@ -10,12 +10,14 @@ use sensor_ebpf::abi::{
 };
 use sensor_ebpf::slot::Slot;
 
-use super::Config;
 use super::check::{
     BPFFS_DEFAULT, POLICY_DEFAULT, POLICY_DIR_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT, anomaly_names,
 };
 use super::knobs::{self, Knob};
+use super::{Config, Export, ExportKind, Target};
 use crate::engine::Image;
+use crate::export::fields::Fields;
+use crate::export::protocol;
 
 /// Column comments start in, for lines that leave room.
 const COMMENT_COLUMN: usize = 44;
@@ -75,6 +77,9 @@ impl Config {
         file.table("[store]");
         file.path("dir", &self.store.dir, STORE_DEFAULT);
         file.number(knobs::RETENTION, self.store.retention_days);
+        for export in &self.export {
+            file.export(export);
+        }
         file.table("[control]");
         file.path("socket", &self.control.socket, SOCKET_DEFAULT);
         file.table("[log]");
@@ -169,7 +174,44 @@ impl File {
         self.line(key, value, format_args!("default {default}"));
     }
 
-    pub(super) fn number(&mut self, knob: Knob, value: u32) {
+    /// An export, with the sections that its kind and target have.
+    fn export(&mut self, export: &Export) {
+        let list = |texts: Vec<String>| toml::Value::from(texts);
+        let Export { name, kind, target, fields, enterprise, filter, rotate, ipfix } = export;
+        self.table("[[export]]");
+        self.text("name", name, "1 to 63 of a-z, 0-9 and -; required");
+        self.text("kind", kind.name(), "eve, ipfix or syslog; required");
+        self.text("target", &target.to_string(), "a path, tcp://HOST:PORT or udp://HOST:PORT");
+        if *fields != Fields::ALL {
+            let names = fields.iter().map(|field| field.name().to_owned()).collect();
+            self.line("fields", list(names), "fields of a record; default all");
+        }
+        if *kind != ExportKind::Eve {
+            self.number(knobs::ENTERPRISE, *enterprise);
+        }
+        self.table("[export.filter]");
+        let verdicts = filter.verdicts.iter().map(|verdict| verdict.name().to_owned()).collect();
+        self.line("verdicts", list(verdicts), "undecided, allow, alert, block; default any");
+        let protocols = filter.protocols.iter().map(|one| protocol::name(*one).into_owned());
+        self.line("protocols", list(protocols.collect()), "IP protocols; default any");
+        self.line("groups", list(filter.groups.clone()), "groups of the policy; default any");
+        let categories = list(filter.categories.clone());
+        self.line("categories", categories, "categories of the policy; default any");
+        if let Target::File(_) = target {
+            self.table("[export.rotate]");
+            self.number(knobs::ROTATE_SIZE, rotate.size_mib);
+            self.number(knobs::ROTATE_HOURS, rotate.hours);
+            self.number(knobs::ROTATE_KEEP, rotate.keep);
+        }
+        if *kind == ExportKind::Ipfix {
+            self.table("[export.ipfix]");
+            self.number(knobs::DOMAIN, ipfix.domain);
+            let comment = "uniflow or biflow; default uniflow";
+            self.text("directions", ipfix.directions.name(), comment);
+        }
+    }
+
+    fn number(&mut self, knob: Knob, value: u32) {
         let Knob { key, unit, default, min, max, .. } = knob;
         self.line(key, value, format_args!("{unit}; default {default}, {min}..={max}"));
     }

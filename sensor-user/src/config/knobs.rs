@@ -86,8 +86,20 @@ pub(super) const GROWTH: Knob =
 pub(super) const OVER_BLOCK: Knob =
     knob("policy.guard", "over_block_max_percent", "percent", 2, (0, 100));
 
+// 32473 is for examples (RFC 5612); 0 and the last number are reserved.
+pub(super) const ENTERPRISE: Knob =
+    knob("export", "enterprise", "number", 32_473, (1, u32::MAX - 1));
+// A file that takes a minute to copy; 64 GiB fit any disk that has a sensor's records.
+pub(super) const ROTATE_SIZE: Knob = knob("export.rotate", "size_mib", "MiB", 100, (1, 65_536));
+// A file a day, as logs are kept; at most one a year.
+pub(super) const ROTATE_HOURS: Knob = knob("export.rotate", "hours", "hours", 24, (1, 8_760));
+// With the size above it bounds what the directory takes.
+pub(super) const ROTATE_KEEP: Knob = knob("export.rotate", "keep", "files", 8, (0, 10_000));
+// 0 is for what is of no one domain (RFC 7011 section 3.1).
+pub(super) const DOMAIN: Knob = knob("export.ipfix", "domain", "number", 1, (1, u32::MAX));
+
 /// All of them, in the order of the file.
-pub(super) const KNOBS: [Knob; 20] = [
+pub(super) const KNOBS: [Knob; 25] = [
     ZONE,
     FLOWS,
     NAMES,
@@ -108,4 +120,9 @@ pub(super) const KNOBS: [Knob; 20] = [
     RADIUS_SESSION,
     USER_ID_TIMEOUT,
     RETENTION,
+    ENTERPRISE,
+    ROTATE_SIZE,
+    ROTATE_HOURS,
+    ROTATE_KEEP,
+    DOMAIN,
 ];

@@ -14,15 +14,20 @@ use sensor_ebpf::abi::{ANOMALIES, Anomaly};
 use serde::{Deserialize, Serialize, Serializer};
 
 mod check;
+mod check_export;
 mod effective;
 mod error;
+mod export;
 mod identity;
 mod knobs;
 mod raw;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_export;
 
 pub use error::{ConfigError, Problem};
+pub use export::{Directions, Export, ExportFilter, ExportKind, Ipfix, Rotate, Target};
 
 /// Bytes read of a configuration file: 64 interfaces and every key are under 10 KiB.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -51,6 +56,8 @@ pub struct Config {
     pub identity: Identity,
     /// Where records are kept.
     pub store: Store,
+    /// Where they go beside it: up to 16 places, none by default.
+    pub export: Vec<Export>,
     /// Where the command line finds the daemon.
     pub control: Control,
     /// What is logged.

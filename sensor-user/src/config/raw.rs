@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{AttachMode, LogLevel, Side};
+use super::{AttachMode, Directions, ExportKind, LogLevel, Side};
 
 /// A value that may be absent, with its place in the file.
 type Optional<T> = Option<Spanned<T>>;
@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) policy: RawPolicy,
     pub(super) identity: RawIdentity,
     pub(super) store: RawStore,
+    pub(super) export: Vec<Spanned<RawExport>>,
     pub(super) control: RawControl,
     pub(super) log: RawLog,
 }
@@ -136,6 +137,43 @@ pub(super) struct RawRadius {
 pub(super) struct RawStore {
     pub(super) dir: Optional<PathBuf>,
     pub(super) retention_days: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawExport {
+    pub(super) name: Optional<String>,
+    pub(super) kind: Option<ExportKind>,
+    pub(super) target: Optional<String>,
+    pub(super) fields: Option<Vec<Spanned<String>>>,
+    pub(super) enterprise: Optional<i64>,
+    pub(super) filter: RawExportFilter,
+    pub(super) rotate: Optional<RawRotate>,
+    pub(super) ipfix: Optional<RawIpfix>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawExportFilter {
+    pub(super) verdicts: Vec<Spanned<String>>,
+    pub(super) protocols: Vec<Spanned<String>>,
+    pub(super) groups: Vec<String>,
+    pub(super) categories: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawRotate {
+    pub(super) size_mib: Optional<i64>,
+    pub(super) hours: Optional<i64>,
+    pub(super) keep: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawIpfix {
+    pub(super) domain: Optional<i64>,
+    pub(super) directions: Option<Directions>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::status::{DirectionStatus, ListStatus, Status};
+use crate::export::state::ExportStatus;
 use crate::names::{Tally, USABLE};
 
 /// Media type of that text.
@@ -80,6 +81,7 @@ impl Collector for Snapshot {
         let failures = "Transactions that failed and were tried again";
         counter(&mut encoder, "store_failures", failures, plain(records.store_failures))?;
         self.encode_identity(&mut encoder)?;
+        self.encode_exports(&mut encoder)?;
         let memory =
             status.kernel_memory.iter().map(|(map, bytes)| ([("map", map.clone())], *bytes));
         gauge(&mut encoder, "kernel_memory_bytes", "Kernel memory of a map, at most", memory)
@@ -142,6 +144,25 @@ impl Snapshot {
         counter(encoder, "recorded_flows", help, flows)?;
         let bytes = self.names(|tally| tally.bytes);
         counter(encoder, "recorded_bytes", "The same of bytes, both ways", bytes)
+    }
+
+    fn encode_exports(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let exports = &self.0.exports;
+        let of = |export: &ExportStatus| [("export", export.name.clone())];
+        let sent = exports.iter().map(|export| (of(export), export.sent));
+        counter(encoder, "export_records", "Records an export handed over", sent)?;
+        let shed = exports.iter().flat_map(|export| {
+            let [name] = of(export);
+            let of_reason = move |(reason, count): (&String, &u64)| {
+                ([name.clone(), ("reason", reason.clone())], *count)
+            };
+            export.shed.iter().map(of_reason)
+        });
+        counter(encoder, "export_shed", "Records an export did not send, and why", shed)?;
+        let queued = exports.iter().map(|export| (of(export), export.queued));
+        gauge(encoder, "export_queued", "Records in its queue", queued)?;
+        let open = exports.iter().map(|export| (of(export), u64::from(export.open)));
+        gauge(encoder, "export_open", "1 where its file or connection is open", open)
     }
 
     /// A number of every reason of every interface, those that did not occur too.
@@ -312,6 +333,13 @@ mod tests {
             }],
             records: RecordStatus::from(&Metrics::default()),
             identity: IdentityStatus::from(&Directory::default()),
+            exports: vec![ExportStatus {
+                name: "siem".to_owned(),
+                open: true,
+                sent: 11,
+                shed: [("queue-full".to_owned(), 12)].into(),
+                ..ExportStatus::default()
+            }],
             quic_unread: None,
             kernel_memory: [("FLOWS".to_owned(), 4096)].into(),
         };
@@ -329,6 +357,10 @@ mod tests {
             r#"campus_sensor_conserved{interface="lan0",direction="ingress"} 1"#,
             r#"campus_sensor_build{sensor="the \"gate\"\\\n",version="1.2.3"} 1"#,
             r#"campus_sensor_kernel_memory_bytes{map="FLOWS"} 4096"#,
+            r#"campus_sensor_export_records_total{export="siem"} 11"#,
+            r#"campus_sensor_export_shed_total{export="siem",reason="queue-full"} 12"#,
+            r#"campus_sensor_export_open{export="siem"} 1"#,
+            r#"campus_sensor_export_queued{export="siem"} 0"#,
             "campus_sensor_policies_refused_total 2",
             "campus_sensor_policy_table_bytes 512",
             "campus_sensor_policy_tampered 1",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::identity::IdentityStatus;
 use crate::assembly::Honesty;
+use crate::export::state::ExportStatus;
 use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
 use crate::names::{ByReason, Tally, percent};
@@ -36,6 +37,8 @@ pub struct Status {
     pub records: RecordStatus,
     /// Who is where.
     pub identity: IdentityStatus,
+    /// Where they go beside the store.
+    pub exports: Vec<ExportStatus>,
     /// Why QUIC is not read, where it is not.
     pub quic_unread: Option<String>,
     /// Bytes of kernel memory by map, at most.
@@ -239,6 +242,7 @@ impl fmt::Display for Status {
         )?;
         write_honesty(f, &records.honesty)?;
         writeln!(f, "identity  {}", self.identity)?;
+        self.exports.iter().try_for_each(|export| export.fmt(f))?;
         write_latency(f, "verdict latency", &records.verdict_latency)?;
         write_latency(f, "record latency", &records.record_latency)?;
         let kib: u64 = self.kernel_memory.values().sum::<u64>() / 1024;

@@ -37,6 +37,8 @@ use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
 use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
+use crate::export::state::State;
+use crate::export::{self, Exports};
 use crate::identity::{Amendment, Directory, Login};
 use crate::kernel::attach;
 use crate::kernel::control::ControlCell;
@@ -48,7 +50,7 @@ use crate::kernel::preflight;
 use crate::kernel::tables::PolicyTables;
 use crate::metrics::Metrics;
 use crate::names::{self, Meter};
-use crate::pipeline::{self, Pipeline};
+use crate::pipeline::{self, Drains, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
 use crate::record::Record;
@@ -87,7 +89,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             .with_context(|| format!("control socket {}", socket.display()))?;
         (Sources::open(&config.identity)?, listener)
     };
-    let (sensor, pipeline) = Sensor::start(config, policy, watch)?;
+    let exports =
+        export::start(&config.export, &config.sensor.name).context("start the exports")?;
+    let (sensor, pipeline) = Sensor::start(config, policy, watch, &exports)?;
     let sensor = Arc::new(sensor);
     {
         let _inside = runtime.enter();
@@ -97,6 +101,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
     info!("stopping; the programs stay at work until `campus-sensor detach`");
     pipeline.stop();
+    exports.stop();
     // An error here is a socket somebody removed already.
     let _gone = std::fs::remove_file(&config.control.socket);
     served
@@ -117,6 +122,7 @@ async fn until_stopped(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut rotate = signal(SignalKind::user_defined1())?;
     let mut health = tokio::time::interval(HEALTH_INTERVAL);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let mut served = tokio::spawn(server::serve(listener, Arc::clone(sensor), async move {
@@ -135,6 +141,7 @@ async fn until_stopped(
                     let _logged = sensor.reload_policy();
                 });
             }
+            _ = rotate.recv() => sensor.exports.iter().for_each(|export| export.ask_rotation()),
             _ = health.tick() => {
                 if !pipeline.is_running() {
                     break Err(anyhow::anyhow!("a thread of the data path ended; see the log"));
@@ -171,6 +178,7 @@ struct Sensor {
     /// Held while the policy is read again: what was read last is in force.
     watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
+    exports: Vec<Arc<State>>,
     kernel_memory: Vec<(&'static str, u64)>,
     quic_unread: Option<String>,
     /// Held for its programs; they stay loaded while attached in any case.
@@ -178,7 +186,12 @@ struct Sensor {
 }
 
 impl Sensor {
-    fn start(config: &Config, policy: Policy, watch: Watch) -> anyhow::Result<(Self, Pipeline)> {
+    fn start(
+        config: &Config,
+        policy: Policy,
+        watch: Watch,
+        exports: &Exports,
+    ) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
@@ -226,8 +239,8 @@ impl Sensor {
         let retention = config.store.retention_days;
         let counters = Arc::new(Mutex::new(counters));
         let counted = interfaces::counted(&counters, &interfaces);
-        let pipeline =
-            pipeline::start(rings, assembler, store, retention, sweep, counted, &metrics)?;
+        let drains = Drains { store, retention_days: retention, exports: exports.feed() };
+        let pipeline = pipeline::start(rings, assembler, drains, sweep, counted, &metrics)?;
 
         let kernel_memory = config.kernel_memory();
         let bytes: u64 = kernel_memory.iter().map(|(_, bytes)| bytes).sum();
@@ -245,6 +258,7 @@ impl Sensor {
             directory,
             watch: Mutex::new(watch),
             metrics,
+            exports: exports.states(),
             kernel_memory,
             quic_unread: object.quic_refusal().map(str::to_owned),
             _object: object,
@@ -345,6 +359,7 @@ impl Daemon for Sensor {
             interfaces,
             records: RecordStatus::from(&*self.metrics),
             identity: IdentityStatus::from(&*self.directory),
+            exports: export::status(&self.exports),
             quic_unread: self.quic_unread.clone(),
             kernel_memory: self
                 .kernel_memory

@@ -1,0 +1,152 @@
+//! One export at work: takes batches off its queue, has them encoded, and writes them out. A thread of its own.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
+use tracing::{info, warn};
+
+use super::Batch;
+use super::message::Encoder;
+use super::output::Output;
+use super::state::{Shed, State};
+use crate::config::Export;
+use crate::record::Record;
+
+/// How often an export without records looks at its output and at what is due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// First wait before an output that failed is opened again; each is twice the one before.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// Longest wait: a receiver that is back should not wait for longer.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// What hands records over. It does not know where they come from: whoever feeds it from a cursor moves the cursor by
+/// what [`Sink::deliver`] returns.
+pub(super) struct Sink {
+    export: Arc<Export>,
+    encoder: Box<dyn Encoder>,
+    output: Box<dyn Output>,
+    state: Arc<State>,
+    /// Ends when waiting must end.
+    stop: Receiver<Infallible>,
+    backoff: Duration,
+    next_try: Instant,
+}
+
+impl Sink {
+    pub(super) fn new(
+        export: Arc<Export>,
+        encoder: Box<dyn Encoder>,
+        output: Box<dyn Output>,
+        state: Arc<State>,
+        stop: Receiver<Infallible>,
+    ) -> Self {
+        let next_try = Instant::now();
+        Self { export, encoder, output, state, stop, backoff: BACKOFF_MIN, next_try }
+    }
+
+    /// Works until nobody feeds the queue any more, and it is empty.
+    pub(super) fn run(mut self, queue: &Receiver<Batch>) {
+        loop {
+            match queue.recv_timeout(TICK) {
+                Ok(batch) => {
+                    let taken: Vec<&Record> =
+                        batch.iter().filter(|record| self.export.takes(record)).collect();
+                    let sent = self.deliver(&taken);
+                    self.state.add_shed(Shed::Stopped, taken.len() - sent);
+                    self.state.dequeue(batch.len());
+                }
+                Err(RecvTimeoutError::Timeout) => self.tick(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Hands records over in their order, waiting for the output where it must. Returns how many of the first are done
+    /// with: all, unless it was told to stop.
+    fn deliver(&mut self, records: &[&Record]) -> usize {
+        let mut done = 0;
+        while let Some(rest) = records.get(done..).filter(|rest| !rest.is_empty()) {
+            if !self.make_ready() {
+                return done;
+            }
+            let message = self.encoder.message(rest);
+            match self.output.write(&message.bytes) {
+                Ok(()) => self.state.add_sent(message.records),
+                Err(error) if self.output.tries_again() => {
+                    self.output.close();
+                    self.failed(&error);
+                    continue;
+                }
+                Err(error) => {
+                    self.failed(&error);
+                    self.state.add_shed(Shed::NotTaken, message.records);
+                }
+            }
+            done += message.records;
+        }
+        done
+    }
+
+    /// Waits until the output is open and has what must come first; false where waiting must end.
+    fn make_ready(&mut self) -> bool {
+        loop {
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return false;
+            }
+            let wait = self.next_try.saturating_duration_since(Instant::now());
+            if !wait.is_zero()
+                && self.stop.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected)
+            {
+                return false;
+            }
+            match self.try_ready() {
+                Ok(()) => return true,
+                Err(error) => self.failed(&error),
+            }
+        }
+    }
+
+    fn try_ready(&mut self) -> io::Result<()> {
+        if self.state.take_rotation() && self.output.is_open() {
+            self.output.rotate()?;
+        }
+        if !self.output.is_open() {
+            self.output.open()?;
+            self.encoder.restart();
+        }
+        while let Some(opening) = self.encoder.opening(Instant::now()) {
+            self.output.write(&opening.bytes).inspect_err(|_| self.output.close())?;
+        }
+        (self.backoff, self.next_try) = (BACKOFF_MIN, Instant::now());
+        if self.state.opened() {
+            info!(export = self.state.name(), target = %self.export.target, "export open");
+        }
+        Ok(())
+    }
+
+    /// Looks at an output that has nothing to do.
+    fn tick(&mut self) {
+        if Instant::now() >= self.next_try
+            && let Err(error) = self.try_ready()
+        {
+            self.failed(&error);
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        let is_open = self.output.is_open();
+        if !is_open {
+            self.next_try = Instant::now() + self.backoff;
+            self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+        }
+        if self.state.failed(error, is_open) {
+            let (export, target) = (self.state.name(), &self.export.target);
+            warn!(export, %target, %error, "export failed; its queue waits");
+        }
+    }
+}

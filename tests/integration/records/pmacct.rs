@@ -1,0 +1,82 @@
+//! pmacct's nfacctd decodes names, verdicts and categories by a few lines of primitives, as README.md gives them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use sensor_lab::process::{self, Running};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{SOON, free_port, samples, send, wait_for_listener};
+
+const README: &str = include_str!("../../../README.md");
+
+/// The lines of the README that name our elements.
+fn primitives() -> String {
+    let lines = README.lines().filter(|line| line.starts_with("name=campus_"));
+    lines.fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[test]
+fn names_verdicts_and_categories_are_decoded() -> Result<()> {
+    let records = samples()?;
+    for carrier in ["udp", "tcp"] {
+        let dir = TempDir::new()?;
+        let port = free_port()?;
+        let out = dir.path().join("out.json");
+        let nfacctd = start(dir.path(), &out, port)?;
+        wait_for_listener(port)?;
+        send(&format!("kind = \"ipfix\"\ntarget = \"{carrier}://127.0.0.1:{port}\"\n"), &records)?;
+        let flows = process::wait_until("all flows are printed", SOON, || {
+            let flows = read(&out)?;
+            Ok((flows.len() == 2 * records.len()).then_some(flows))
+        })?;
+        nfacctd.stop(SOON)?;
+        let mut by_ports = BTreeMap::new();
+        for flow in &flows {
+            let ports = (flow["port_src"].as_u64(), flow["port_dst"].as_u64());
+            by_ports.insert(ports, flow);
+        }
+        for record in &records {
+            let (device, peer) = (u64::from(record.device_port), u64::from(record.peer_port));
+            for (ports, from, packets) in [
+                ((Some(device), Some(peer)), record.device, record.packets_to_peer),
+                ((Some(peer), Some(device)), record.peer, record.packets_to_lan),
+            ] {
+                let flow = by_ports.get(&ports).with_context(|| format!("no flow {ports:?}"))?;
+                assert_eq!(flow["ip_src"], from.to_string());
+                assert_eq!(flow["packets"], packets);
+                assert_eq!(flow["campus_name"].as_str(), record.name.as_deref(), "{flow}");
+                assert_eq!(flow["campus_verdict"], "block");
+                assert_eq!(flow["campus_categories"], "adult gambling");
+                assert_eq!(flow["campus_group"], "students");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn start(dir: &Path, out: &Path, port: u16) -> Result<Running> {
+    let (config, list) = (dir.join("nfacctd.conf"), dir.join("primitives.lst"));
+    fs::write(&list, primitives())?;
+    let text = format!(
+        "daemonize: false\nnfacctd_ip: 127.0.0.1\nnfacctd_port: {port}\nplugins: print\n\
+         aggregate_primitives: {}\nprint_output: json\nprint_output_file: {}\n\
+         print_refresh_time: 2\nprint_output_file_append: true\n\
+         aggregate: src_host, dst_host, src_port, dst_port, proto, campus_name, campus_verdict, \
+         campus_categories, campus_group\n",
+        list.display(),
+        out.display()
+    );
+    fs::write(&config, text)?;
+    Running::start(Command::new("nfacctd").arg("-f").arg(&config), &dir.join("nfacctd.log"))
+}
+
+fn read(out: &Path) -> Result<Vec<Value>> {
+    let text = fs::read_to_string(out).unwrap_or_default();
+    // The last line may be on its way.
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
