@@ -223,7 +223,7 @@ mod tests {
 
     fn replaced(packets: u64, time_ns: u64) -> FlowEndEvent {
         let flow = Flow { to_lan: volume(packets), ..Flow::default() };
-        FlowEndEvent { key: FlowKey::default(), flow, time_ns, ..FlowEndEvent::default() }
+        FlowEndEvent { abi: 0, end: 1, reserved: [0; 3], time_ns, key: FlowKey::default(), flow }
     }
 
     /// A look while the counters went from one number to another.

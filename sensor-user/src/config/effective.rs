@@ -211,7 +211,7 @@ impl File {
         }
     }
 
-    fn number(&mut self, knob: Knob, value: u32) {
+    pub(super) fn number(&mut self, knob: Knob, value: u32) {
         let Knob { key, unit, default, min, max, .. } = knob;
         self.line(key, value, format_args!("{unit}; default {default}, {min}..={max}"));
     }

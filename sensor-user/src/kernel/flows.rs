@@ -69,7 +69,7 @@ impl FlowTable {
 
     /// Visits what is recorded already of every flow that is in the table.
     pub fn recorded_of_live(&self, mut visit: impl FnMut(&Recorded)) -> Result<(), KernelError> {
-        for entry in self.recorded.iter() {
+        for entry in &self.recorded {
             let (key, recorded) = entry.map_err(|source| KernelError::Map {
                 map: "RECORDED",
                 operation: "scan",

@@ -79,7 +79,7 @@ impl Random {
             device_port: self.next() as u16,
             mac: self.maybe(|random| Mac([2, 0, 0, 0, 0, random.next() as u8])),
             mac_randomised: self.maybe(|random| random.below(2) == 0),
-            host_name: self.maybe(Self::name),
+            host_name: self.maybe(|random| format!("pc-\"{}\"", random.below(99))),
             user: self.maybe(|random| format!("a.\"{}\"]\\", random.below(9))),
             identity_source: self.maybe(Self::named),
             identity_confidence: self.maybe(Self::named),

@@ -289,6 +289,9 @@ fn any_record_is_decoded_as_it_is() {
         for (record, decoded) in records.iter().zip(forth) {
             assert_eq!(number(decoded, (0, 2)), record.packets_to_peer);
             assert_eq!(number(decoded, (0, 352)), record.bytes_to_peer);
+            let mac = record.mac.map_or([0; 6], |mac| mac.0);
+            assert_eq!(decoded[&(0, 56)], mac, "the device sends");
+            assert_eq!(decoded[&(0, 80)], [0; 6]);
             for element in ELEMENTS.iter().filter(|element| element.owner == Owner::Own) {
                 let key = (ENTERPRISE, element.id);
                 let field = element.field.unwrap();
@@ -306,12 +309,14 @@ fn any_record_is_decoded_as_it_is() {
                         let expected = flag.map_or(0, |flag| if flag { 1 } else { 2 });
                         assert_eq!(number(decoded, key), expected);
                     }
-                    Value::Time(_) | Value::Address(_) | Value::Id(_) => panic!("{}", element.name),
+                    Value::Time(_) | Value::Address(_) | Value::Id(_) | Value::Mac(_) => {
+                        panic!("{}", element.name)
+                    }
                 }
             }
         }
         // Only the longest names of odd bytes do not fit a datagram twice; a stream takes every one.
-        let texts = records.len() * 13;
+        let texts = records.len() * 16;
         let least = if carrier == Carrier::Stream { texts } else { texts * 95 / 100 };
         assert!(whole >= least, "{whole} of {texts}");
     }
