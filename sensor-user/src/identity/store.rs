@@ -308,7 +308,7 @@ impl Store {
 
     /// Adds a fact that is none of those that are there.
     fn add(&mut self, fact: Fact, edit: &mut Edit) {
-        edit.touched.append(&mut self.neighbourhood(&fact, edit.now_us));
+        edit.touched.extend(self.neighbourhood(&fact, edit.now_us));
         edit.changed(fact.from_us);
         self.insert_new(fact, edit);
     }
@@ -323,7 +323,7 @@ impl Store {
             // An end that moves on changes nothing now.
             edit.kept.push(id);
         } else {
-            edit.touched.append(&mut self.neighbourhood(&kept.fact, edit.now_us));
+            edit.touched.extend(self.neighbourhood(&kept.fact, edit.now_us));
             edit.changed(changed_us);
         }
         self.table.remove(id);
@@ -354,7 +354,7 @@ impl Store {
             let Some(kept) = self.table.kept(*id) else { continue };
             let source = kept.fact.source;
             edit.source = edit.source.or(Some(source));
-            edit.touched.append(&mut self.neighbourhood(&kept.fact, now_us));
+            edit.touched.extend(self.neighbourhood(&kept.fact, now_us));
         }
         // Nothing was answered before anything was known.
         let from_us = edit.from_us.max(self.since_us.unwrap_or(now_us));
@@ -367,7 +367,7 @@ impl Store {
             self.changes.amendments.extend(amended);
         }
         self.changes.kept.append(&mut edit.kept);
-        self.changes.addresses.append(&mut edit.touched);
+        self.changes.addresses.extend(edit.touched);
     }
 
     /// The addresses at which a fact may count: its own, and the others of its device and of the one that is there.
