@@ -10,7 +10,9 @@ use sensor_lab::process::{self, Running};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{SOON, free_port, samples, send, wait_for_listener};
+use super::{SOON, free_port, samples, send};
+
+const LOG: &str = "nfacctd.log";
 
 const README: &str = include_str!("../../../README.md");
 
@@ -28,13 +30,17 @@ fn names_verdicts_and_categories_are_decoded() -> Result<()> {
         let port = free_port()?;
         let out = dir.path().join("out.json");
         let nfacctd = start(dir.path(), &out, port)?;
-        wait_for_listener(port)?;
+        // What comes before its printer is ready is lost.
+        process::wait_until("nfacctd is ready", SOON, || {
+            let log = fs::read_to_string(dir.path().join(LOG)).unwrap_or_default();
+            Ok(log.contains("JSON: setting object handlers").then_some(()))
+        })?;
         send(&format!("kind = \"ipfix\"\ntarget = \"{carrier}://127.0.0.1:{port}\"\n"), &records)?;
         let flows = process::wait_until("all flows are printed", SOON, || {
             let flows = read(&out)?;
             Ok((flows.len() == 2 * records.len()).then_some(flows))
         })?;
-        nfacctd.stop(SOON)?;
+        stop(nfacctd)?;
         let mut by_ports = BTreeMap::new();
         for flow in &flows {
             let ports = (flow["port_src"].as_u64(), flow["port_dst"].as_u64());
@@ -72,7 +78,13 @@ fn start(dir: &Path, out: &Path, port: u16) -> Result<Running> {
         out.display()
     );
     fs::write(&config, text)?;
-    Running::start(Command::new("nfacctd").arg("-f").arg(&config), &dir.join("nfacctd.log"))
+    Running::start(Command::new("nfacctd").arg("-f").arg(&config), &dir.join(LOG))
+}
+
+/// nfacctd ends by SIGINT alone.
+fn stop(mut nfacctd: Running) -> Result<()> {
+    process::run(Command::new("kill").args(["-INT", &nfacctd.pid().to_string()]))?;
+    process::wait_until("nfacctd has ended", SOON, || Ok(nfacctd.ended()?.map(drop)))
 }
 
 fn read(out: &Path) -> Result<Vec<Value>> {
