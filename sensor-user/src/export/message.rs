@@ -9,7 +9,7 @@ use crate::record::Record;
 pub struct Message {
     /// As it goes out.
     pub bytes: Vec<u8>,
-    /// Leading records that are in it: at least one.
+    /// Leading records that are done with when it is out: none where it is a part of the first.
     pub records: usize,
 }
 

@@ -24,6 +24,9 @@ const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait: a receiver that is back should not wait for longer.
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Between two warnings of one export: what comes and goes should not fill the log.
+const WARNINGS_APART: Duration = Duration::from_mins(1);
+
 /// What hands records over. It does not know where they come from: whoever feeds it from a cursor moves the cursor by
 /// what [`Sink::deliver`] returns.
 pub(super) struct Sink {
@@ -35,6 +38,7 @@ pub(super) struct Sink {
     stop: Receiver<Infallible>,
     backoff: Duration,
     next_try: Instant,
+    warned: Option<Instant>,
 }
 
 impl Sink {
@@ -46,7 +50,7 @@ impl Sink {
         stop: Receiver<Infallible>,
     ) -> Self {
         let next_try = Instant::now();
-        Self { export, encoder, output, state, stop, backoff: BACKOFF_MIN, next_try }
+        Self { export, encoder, output, state, stop, backoff: BACKOFF_MIN, next_try, warned: None }
     }
 
     /// Works until nobody feeds the queue any more, and it is empty.
@@ -76,7 +80,10 @@ impl Sink {
             }
             let message = self.encoder.message(rest);
             match self.output.write(&message.bytes) {
-                Ok(()) => self.state.add_sent(message.records),
+                Ok(()) => {
+                    self.state.went_well();
+                    self.state.add_sent(message.records);
+                }
                 Err(error) if self.output.tries_again() => {
                     self.output.close();
                     self.failed(&error);
@@ -115,7 +122,8 @@ impl Sink {
         if self.state.take_rotation() && self.output.is_open() {
             self.output.rotate()?;
         }
-        if !self.output.is_open() {
+        let was_open = self.output.is_open();
+        if !was_open {
             self.output.open()?;
             self.encoder.restart();
         }
@@ -123,7 +131,7 @@ impl Sink {
             self.output.write(&opening.bytes).inspect_err(|_| self.output.close())?;
         }
         (self.backoff, self.next_try) = (BACKOFF_MIN, Instant::now());
-        if self.state.opened() {
+        if !was_open && self.state.opened() {
             info!(export = self.state.name(), target = %self.export.target, "export open");
         }
         Ok(())
@@ -144,9 +152,12 @@ impl Sink {
             self.next_try = Instant::now() + self.backoff;
             self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         }
-        if self.state.failed(error, is_open) {
+        let is_news = self.state.failed(error, is_open);
+        let is_due = self.warned.is_none_or(|warned| warned.elapsed() >= WARNINGS_APART);
+        if is_news && is_due {
+            self.warned = Some(Instant::now());
             let (export, target) = (self.state.name(), &self.export.target);
-            warn!(export, %target, %error, "export failed; its queue waits");
+            warn!(export, %target, %error, "export failed; `status` counts what is not sent");
         }
     }
 }

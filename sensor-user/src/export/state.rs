@@ -121,8 +121,13 @@ impl State {
 
     /// Notes that the output is open, and whether it was not before.
     pub fn opened(&self) -> bool {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.went_well();
         !self.is_open.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes that what went wrong is over.
+    pub fn went_well(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Notes what went wrong, and whether it is news.

@@ -173,6 +173,33 @@ fn datagrams_go_whether_somebody_listens_or_not() {
 }
 
 #[test]
+fn ipfix_over_tcp_begins_each_connection_with_templates() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = format!("tcp://{}", listener.local_addr().unwrap());
+    let exports = start(&exports(&export("flows", "ipfix", &target)), "gw").unwrap();
+    for sequence in 1..=2 {
+        let (mut stream, _) = listener.accept().unwrap();
+        offer(&exports, vec![record(sequence)]);
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut kinds = Vec::new();
+        let mut told = 0;
+        while kinds.len() < 4 {
+            let mut header = [0; 20];
+            stream.read_exact(&mut header).unwrap();
+            let number = |at: usize| usize::from(u16::from_be_bytes([header[at], header[at + 1]]));
+            assert_eq!((number(0), number(10)), (10, told), "version and sequence");
+            let mut rest = vec![0; number(2) - header.len()];
+            stream.read_exact(&mut rest).unwrap();
+            kinds.push(number(16));
+            // Two data records of options, and one for each of our elements.
+            told += [0, 2, 17, 2][kinds.len() - 1];
+        }
+        assert_eq!(kinds, [2, 3, 3, 256]);
+    }
+    exports.stop();
+}
+
+#[test]
 fn syslog_over_tcp_counts_octets() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = format!("tcp://{}", listener.local_addr().unwrap());

@@ -85,14 +85,21 @@ fn elements_are_named_and_no_message_is_malformed() -> Result<()> {
             row[2..10].iter().map(|value| value.split(' ').next().unwrap_or_default()).collect();
         assert_eq!(first, expected, "{row:?}");
         let name = record.name.as_deref().unwrap_or_default();
-        assert_eq!((row[10], row[11]), ("lan0", name), "{row:?}");
+        assert_eq!(row[10], "lan0", "{row:?}");
+        assert!(is_shown(row[11], name), "{row:?}");
         // Of our own elements tshark knows the bytes.
         let hex: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
-        assert!(row[12].split(' ').any(|entry| entry == hex), "{row:?}");
+        assert!(row[12].split(' ').any(|entry| is_shown(entry, &hex)), "{row:?}");
         read += 1;
     }
     assert_eq!(read, records.len());
     Ok(())
+}
+
+/// tshark cuts what it shows at 240 bytes.
+fn is_shown(shown: &str, whole: &str) -> bool {
+    const SHOWN_MIN: usize = 200;
+    shown == whole || (whole.starts_with(shown) && shown.len() >= SHOWN_MIN)
 }
 
 fn tshark(capture: &Path, arguments: &[&str]) -> Result<String> {

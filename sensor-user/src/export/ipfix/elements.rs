@@ -74,7 +74,7 @@ struct Way {
     bytes: u64,
 }
 
-impl<'a> Half<'a> {
+impl Half<'_> {
     const fn other(self) -> Self {
         Self { is_back: !self.is_back, ..self }
     }

@@ -40,7 +40,7 @@ const TEMPLATES_AGAIN: Duration = Duration::from_mins(1);
 /// Messages after which they are told again: a busy exporter's collector that starts anew waits no minute.
 const TEMPLATES_AGAIN_MESSAGES: u32 = 4096;
 
-/// Cuts of each text of a record that is too long. With the last, both directions of any record are below 1400 bytes.
+/// Cuts of each text of a data record that is too long for a message. With the last, any is below 1400 bytes.
 const CUTS: &[usize] = &[255, 64, 16];
 
 /// What carries messages.
@@ -77,6 +77,8 @@ pub struct Ipfix {
     due: VecDeque<Part>,
     told: Option<Instant>,
     messages_since: u32,
+    /// Data records that the last message told of the record that comes next.
+    halves_told: usize,
 }
 
 impl Ipfix {
@@ -99,6 +101,7 @@ impl Ipfix {
             due: PARTS.into(),
             told: None,
             messages_since: 0,
+            halves_told: 0,
         }
     }
 
@@ -119,32 +122,61 @@ impl Ipfix {
         message
     }
 
-    /// The data records of a flow record, in one set, and how many they are.
-    fn set_of(&self, record: &Record) -> (Vec<u8>, u32) {
+    /// The data records of a flow record. Each fits a message by itself.
+    fn halves(&self, record: &Record) -> impl Iterator<Item = Vec<u8>> {
         let forth = Half { record, fields: self.fields, is_back: false };
         let back = Half { is_back: true, ..forth };
         // What nobody sent is no flow; the device's side is told in any case, so that each record is.
         let is_told = self.directions == Directions::Uniflow && record.packets_to_lan > 0;
-        let halves = [Some(forth), is_told.then_some(back)];
         let family = Family::of(record);
-        let written = |text_bytes| {
-            let mut records = Vec::new();
-            for half in halves.iter().flatten() {
+        [Some(forth), is_told.then_some(back)].into_iter().flatten().map(move |half| {
+            fitted(self.room() - HEADER_BYTES - SET_BYTES, CUTS, |text_bytes| {
+                let mut written = Vec::new();
                 for column in &self.columns {
-                    let written = (column.value)(half);
-                    value(&written, column.form, family, text_bytes, &mut records);
+                    let told = (column.value)(&half);
+                    value(&told, column.form, family, text_bytes, &mut written);
                 }
-            }
-            records
-        };
-        let records = fitted(self.room() - HEADER_BYTES - SET_BYTES, CUTS, written);
-        (set(template_id(family), &records), 1 + u32::from(is_told))
+                written
+            })
+        })
     }
+
+    /// Sets of as many data records as fit, of the leading records, and how many of each are in them.
+    fn sets(&self, records: &[&Record]) -> Filled {
+        let mut filled = Filled { halves_told: self.halves_told, ..Filled::default() };
+        for record in records {
+            let id = template_id(Family::of(record));
+            for half in self.halves(record).skip(filled.halves_told) {
+                let set = set(id, &half);
+                if filled.told > 0 && HEADER_BYTES + filled.sets.len() + set.len() > self.room() {
+                    return filled;
+                }
+                filled.sets.extend(set);
+                filled.told += 1;
+                filled.halves_told += 1;
+            }
+            filled.halves_told = 0;
+            filled.records += 1;
+        }
+        filled
+    }
+}
+
+/// What goes into one message.
+#[derive(Default)]
+struct Filled {
+    sets: Vec<u8>,
+    /// Data records in it.
+    told: u32,
+    /// Records that are done with.
+    records: usize,
+    /// Data records told of the one that comes next, which did not fit as a whole.
+    halves_told: usize,
 }
 
 impl Encoder for Ipfix {
     fn restart(&mut self) {
-        self.sequence = 0;
+        (self.sequence, self.halves_told) = (0, 0);
         self.due = PARTS.into();
         self.told = None;
     }
@@ -175,17 +207,9 @@ impl Encoder for Ipfix {
     }
 
     fn message(&mut self, records: &[&Record]) -> Message {
-        let (mut sets, mut taken, mut told) = (Vec::new(), 0, 0);
-        for record in records {
-            let (set, halves) = self.set_of(record);
-            if taken > 0 && HEADER_BYTES + sets.len() + set.len() > self.room() {
-                break;
-            }
-            sets.extend(set);
-            taken += 1;
-            told += halves;
-        }
+        let Filled { sets, told, records, halves_told } = self.sets(records);
+        self.halves_told = halves_told;
         self.sent.records += u64::from(told);
-        Message { bytes: self.finish(&sets, told), records: taken }
+        Message { bytes: self.finish(&sets, told), records }
     }
 }

@@ -71,11 +71,11 @@ pub(super) fn options(domain: u32, sensor: &str, sent: Sent) -> (Vec<u8>, u32) {
     const SELECTOR: u64 = 1;
     const SYSTEMATIC_COUNT_BASED: u16 = 1;
     // selectorId; selectorAlgorithm, samplingPacketInterval, samplingPacketSpace
-    let mut templates = options_template(SAMPLING, 1, &[(302, 8), (304, 2), (305, 4), (306, 4)]);
+    let sampled = options_template(SAMPLING, 1, &[(302, 8), (304, 2), (305, 4), (306, 4)]);
     // observationDomainId; observationDomainName, systemInitTimeMilliseconds, exportedMessageTotalCount,
     // exportedFlowRecordTotalCount, notSentFlowTotalCount
     let columns = [(149, 4), (300, u16::MAX), (160, 8), (41, 8), (42, 8), (165, 8)];
-    templates.extend(options_template(STATISTICS, 1, &columns));
+    let counted = options_template(STATISTICS, 1, &columns);
     let mut sampling = SELECTOR.to_be_bytes().to_vec();
     sampling.extend(SYSTEMATIC_COUNT_BASED.to_be_bytes());
     sampling.extend([1_u32, 0].map(u32::to_be_bytes).as_flattened());
@@ -83,8 +83,9 @@ pub(super) fn options(domain: u32, sensor: &str, sent: Sent) -> (Vec<u8>, u32) {
     text(sensor, &mut statistics);
     let Sent { since_ms, messages, records, shed } = sent;
     statistics.extend([since_ms, messages, records, shed].map(u64::to_be_bytes).as_flattened());
-    let sets =
-        [set(OPTIONS_SET, &templates), set(SAMPLING, &sampling), set(STATISTICS, &statistics)];
+    // A set for each template: pmacct 1.7 misreads a second one in a set.
+    let templates = [set(OPTIONS_SET, &sampled), set(OPTIONS_SET, &counted)].concat();
+    let sets = [templates, set(SAMPLING, &sampling), set(STATISTICS, &statistics)];
     (sets.concat(), 2)
 }
 
