@@ -43,7 +43,7 @@ fn samples() -> Result<Vec<Record>> {
         let (device, peer) =
             if is_ipv6 { ("2001:db8:1::5", "2001:db8:2::80") } else { ("10.0.0.5", "192.0.2.80") };
         let value = json!({
-            "schema_version": 1, "sensor": "gw-1", "boot": "9f0c1f8e-5d0a-4c39-9c5c-0a5a64a4a2d1",
+            "schema_version": 2, "sensor": "gw-1", "boot": "9f0c1f8e-5d0a-4c39-9c5c-0a5a64a4a2d1",
             "sequence": number, "flow_id": format!("{:016x}", u64::MAX - number as u64),
             "start_us": 1_773_144_000_123_456_i64, "end_us": 1_773_144_007_654_321_i64,
             "device": device, "device_port": 50_000 + number, "peer": peer, "peer_port": 443,

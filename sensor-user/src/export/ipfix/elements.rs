@@ -80,7 +80,7 @@ impl Half<'_> {
     }
 
     /// The device's MAC address, where the device is the sender or, `is_back`, the receiver; the router's is not told.
-    fn mac(&self, is_back: bool) -> Value<'a> {
+    fn mac(&self, is_back: bool) -> Value<'static> {
         Value::Mac(self.record.mac.filter(|_| self.is_back == is_back))
     }
 
