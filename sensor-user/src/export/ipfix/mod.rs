@@ -1,6 +1,6 @@
 //! IPFIX (RFC 7011) over UDP and TCP.
 //!
-//! [`elements`] are the columns, [`templates`] tells them to collectors, [`write`] makes bytes of all. Templates come
+//! [`elements`] are the columns, [`mod@templates`] tells them to collectors, [`mod@write`] makes bytes of all. Templates come
 //! first on a connection; over UDP, where a collector may have missed them, again and again. The sequence number counts
 //! data records, those of options too, so that a collector sees what it has missed; it starts at nothing with each
 //! connection.
