@@ -1,7 +1,7 @@
 //! The information elements of a record. A further field is one row.
 //!
 //! IANA's elements come first, so that a collector that knows no others reads volumes, addresses and times. Our own are
-//! numbered once and for all, below the configured enterprise; [`super::templates`] tells collectors their names and
+//! numbered once and for all, below the configured enterprise; [`mod@super::templates`] tells collectors their names and
 //! types (RFC 5610).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,6 +1,6 @@
 //! IPFIX (RFC 7011) over UDP and TCP.
 //!
-//! [`elements`] are the columns, [`templates`] tells them to collectors, [`write`] makes bytes of all. Templates come
+//! [`elements`] are the columns, [`mod@templates`] tells them to collectors, [`mod@write`] makes bytes of all. Templates come
 //! first on a connection; over UDP, where a collector may have missed them, again and again. The sequence number counts
 //! data records, those of options too, so that a collector sees what it has missed; it starts at nothing with each
 //! connection.
@@ -33,8 +33,8 @@ const DATAGRAM_BYTES: usize = 1400;
 /// Bytes of a message over TCP: enough that its header costs nothing, and a collector's buffer holds it.
 const STREAM_BYTES: usize = 16 * 1024;
 
-/// Time after which templates are told again over UDP; half of what collectors wait at least before they forget them
-/// (RFC 7011 section 8.4 recommends three times this, and 10 minutes is its default).
+/// Time after which templates are told again over UDP (RFC 7011 section 8.1 wants them again and again): what a collector
+/// that starts anew leaves unread at most.
 const TEMPLATES_AGAIN: Duration = Duration::from_mins(1);
 
 /// Messages after which they are told again: a busy exporter's collector that starts anew waits no minute.
