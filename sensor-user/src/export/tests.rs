@@ -192,7 +192,7 @@ fn ipfix_over_tcp_begins_each_connection_with_templates() {
             stream.read_exact(&mut rest).unwrap();
             kinds.push(number(16));
             // Two data records of options, and one for each of our elements.
-            told += [0, 2, 17, 2][kinds.len() - 1];
+            told += [0, 2, 21, 2][kinds.len() - 1];
         }
         assert_eq!(kinds, [2, 3, 3, 256]);
     }
