@@ -87,59 +87,64 @@ impl Gathered {
         keep: Option<&Keep>,
     ) -> Result<Self, PolicyError> {
         let own_names = keep.map(|_| names.clone());
-        let (mut hashes, mut digests, mut headers) = (Vec::new(), Vec::new(), Vec::new());
-        let mut lists = own.to_vec();
-        for declaration in &file.lists {
-            let index = u16::try_from(lists.len()).unwrap_or(u16::MAX);
-            if let Some(format) = declaration.format {
-                let read =
-                    import::read_list(path, index, declaration, format, &mut names, &mut hashes)?;
-                lists.push(read);
-                continue;
-            }
-            let (list, header) = read_list(path, index, declaration, &mut names)?;
-            digests.push(header.digest);
-            headers.push(KeptList {
-                dated: header.dated,
-                names: list.names,
-                sources: header.sources,
-            });
-            lists.push(list);
-        }
+        let (mut digests, mut headers) = (Vec::new(), Vec::new());
+        let plain = |index, declaration: &ListDeclaration, names: &mut Names| {
+            let (list, Header { dated, sources, digest }) =
+                read_list(path, index, declaration, names)?;
+            digests.push(digest);
+            headers.push(KeptList { dated, names: list.names, sources });
+            Ok(list)
+        };
+        let (lists, locked) = each_list(path, file, own.to_vec(), &mut names, plain)?;
         let (table, warnings) = names.compile(&lists, interest);
         // Of what was read now: a list may be another one than when it was looked for.
         let kept = keep.zip(own_names).and_then(|(keep, own_names)| {
             let id = Id::of(own, &file.lists, &own_names, interest, &digests);
             keep.put(id, path, &table, &warnings, &headers).then_some(id)
         });
-        Ok(Self { lists, table, locked: Locked::of(hashes), warnings, names_id: kept })
+        Ok(Self { lists, table, locked, warnings, names_id: kept })
     }
 
     fn from_kept(
         path: &Path,
         file: &PolicyFile,
-        mut lists: Vec<List>,
+        own: Vec<List>,
         id: Id,
         kept: Kept,
     ) -> Result<Self, PolicyError> {
         let Kept { table, warnings, lists: headers } = kept;
-        let (mut names, mut hashes, mut headers) =
-            (Names::default(), Vec::new(), headers.into_iter());
-        for declaration in &file.lists {
-            let index = u16::try_from(lists.len()).unwrap_or(u16::MAX);
-            if let Some(format) = declaration.format {
-                let read =
-                    import::read_list(path, index, declaration, format, &mut names, &mut hashes)?;
-                lists.push(read);
-                continue;
-            }
+        let mut headers = headers.into_iter();
+        let plain = |_, declaration: &ListDeclaration, _: &mut Names| {
             let KeptList { dated, names, sources } = headers.next().unwrap_or_default();
             let written = declaration.path.metadata().ok();
             let dated = dated.or_else(|| written.and_then(|file| source::written(&file)));
-            lists.push(plain_list(declaration, dated, names, sources));
-        }
-        Ok(Self { lists, table, locked: Locked::of(hashes), warnings, names_id: Some(id) })
+            Ok(plain_list(declaration, dated, names, sources))
+        };
+        // What is not kept is hashes: they name nothing.
+        let (lists, locked) = each_list(path, file, own, &mut Names::default(), plain)?;
+        Ok(Self { lists, table, locked, warnings, names_id: Some(id) })
     }
+}
+
+/// The lists behind those of the policy file itself: `plain` reads one of the project's own.
+fn each_list(
+    path: &Path,
+    file: &PolicyFile,
+    mut lists: Vec<List>,
+    names: &mut Names,
+    mut plain: impl FnMut(u16, &ListDeclaration, &mut Names) -> Result<List, PolicyError>,
+) -> Result<(Vec<List>, Locked), PolicyError> {
+    let mut hashes = Vec::new();
+    for declaration in &file.lists {
+        let index = u16::try_from(lists.len()).unwrap_or(u16::MAX);
+        lists.push(match declaration.format {
+            None => plain(index, declaration, names)?,
+            Some(format) => {
+                import::read_list(path, index, declaration, format, names, &mut hashes)?
+            }
+        });
+    }
+    Ok((lists, Locked::of(hashes)))
 }
 
 /// Whether the names of these lists are kept: all of them are the project's own or hashes, as in a bundle, and it takes

@@ -15,12 +15,13 @@
 //! for their owner alone, written beside their place and then renamed, and never changed. What a power cut leaves of one, its
 //! sum tells.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::civil::Date;
 use memmap2::Mmap;
@@ -58,6 +59,9 @@ const FILES_MAX: usize = 3;
 
 /// Bytes of lists whose names are worth a file: fewer are read in a tenth of a second.
 const LEAST_BYTES: u64 = 4 << 20;
+
+/// What is written for longer than this is written no more.
+const LEFT_OVER: Duration = Duration::from_hours(1);
 
 /// Ends of the files' names.
 const NAMES: &str = "names";
@@ -165,13 +169,19 @@ impl Keep {
         self.folder.join(format!("{}.{kind}", hex(id.0)))
     }
 
-    /// Removes the oldest files of a kind.
+    /// Removes the oldest files of a kind, and what was never finished because its writer was killed.
     fn prune(&self, like: &Path) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
+            let modified = path.metadata()?.modified()?;
+            let kind = path.extension().and_then(OsStr::to_str);
             if path.extension() == like.extension() {
-                files.push((path.metadata()?.modified()?, path));
+                files.push((modified, path));
+            } else if !matches!(kind, Some(NAMES | TABLE))
+                && modified.elapsed().unwrap_or_default() > LEFT_OVER
+            {
+                fs::remove_file(path)?;
             }
         }
         files.sort();

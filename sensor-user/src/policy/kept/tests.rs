@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use jiff::civil::date;
 use tempfile::TempDir;
@@ -167,6 +168,12 @@ fn old_files_go() {
         bed.load();
     }
     assert_eq!(bed.files().len(), FILES_MAX);
+    // So does what somebody who was killed left, and what is being written stays.
+    let left = ["new", "old"].map(|name| bed.folder.path().join("kept").join(format!(".{name}")));
+    let old = left.each_ref().map(|path| fs::File::create(path).unwrap());
+    old[1].set_modified(SystemTime::now() - Duration::from_hours(2)).unwrap();
+    bed.load();
+    assert_eq!(left.map(|path| path.exists()), [true, false]);
     let newest = bed.load();
     assert_eq!(newest.listed().count(), bed.loaded_from_lists().listed().count());
 }
