@@ -50,8 +50,11 @@ const QUEUE_RECORDS_MAX: usize = 65_536;
 /// Batches of them: the store commits at most five a second.
 const QUEUE_BATCHES_MAX: usize = 4096;
 
-/// How long a stop waits for what is queued.
+/// How long a stop waits for an export that gets nothing sent.
 const LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// How long it waits in all, well within the 90 s that systemd gives a service: a full queue takes a second or two.
+const LAST_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// How often it looks.
 const LAST_POLL: Duration = Duration::from_millis(10);
@@ -120,14 +123,23 @@ impl Exports {
         self.states.clone()
     }
 
-    /// Sends what is queued, for as long as that takes and no longer than two seconds, and ends. Every other feed must
-    /// have gone before.
+    /// Sends what is queued and ends. Waits for as long as records are sent, 30 seconds at most, and for two where
+    /// none is. Every other feed must have gone before.
     pub fn stop(self) {
-        let Self { feed, stop, threads, .. } = self;
+        let Self { feed, states, stop, threads } = self;
         drop(feed);
-        let until = Instant::now() + LAST_WAIT;
-        while Instant::now() < until && !threads.iter().all(JoinHandle::is_finished) {
+        let sent = || states.iter().map(|state| state.sent()).sum::<u64>();
+        let started = Instant::now();
+        let (mut before, mut moved) = (sent(), started);
+        while !threads.iter().all(JoinHandle::is_finished)
+            && moved.elapsed() < LAST_WAIT
+            && started.elapsed() < LAST_WAIT_MAX
+        {
             thread::sleep(LAST_POLL);
+            let now = sent();
+            if now != before {
+                (before, moved) = (now, Instant::now());
+            }
         }
         drop(stop);
         for thread in threads {

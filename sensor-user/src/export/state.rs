@@ -91,6 +91,11 @@ impl State {
         self.sent.add(records as u64);
     }
 
+    /// Records handed over so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.get()
+    }
+
     /// Records that are not sent.
     pub fn add_shed(&self, reason: Shed, records: usize) {
         if let Some(count) = self.shed.get(reason as usize) {
