@@ -121,6 +121,9 @@ impl Snapshot {
         let conserved =
             self.directions().map(|(labels, status)| (labels, u64::from(status.conserved)));
         gauge(encoder, "conserved", "1 where everything seen went somewhere", conserved)?;
+        let unseen = self.directions().map(|(labels, status)| (labels, status.unseen));
+        let help = "Packets the interface had in ten seconds where the program saw none, else 0";
+        gauge(encoder, "unseen_packets", help, unseen)?;
         let packets = self.each(|status| {
             let to = |(name, volume): (&String, &[u64; 2])| (name.clone(), volume[0]);
             status.accounted.iter().map(to).collect()

@@ -138,6 +138,8 @@ pub struct DirectionStatus {
     pub anomalies: BTreeMap<String, u64>,
     /// Everything seen went somewhere.
     pub conserved: bool,
+    /// Packets the interface had in the last seconds, and the program saw none; 0 where it sees.
+    pub unseen: u64,
 }
 
 impl From<&Totals> for DirectionStatus {
@@ -164,7 +166,7 @@ impl From<&Totals> for DirectionStatus {
             .map(|anomaly| (anomaly.name().to_owned(), totals.anomaly(*anomaly)))
             .collect();
         let conserved = totals.is_conserved();
-        Self { packets, bytes, accounted, happened, no_name, anomalies, conserved }
+        Self { packets, bytes, accounted, happened, no_name, anomalies, conserved, unseen: 0 }
     }
 }
 
@@ -279,6 +281,13 @@ fn write_direction(
         status.packets,
         status.bytes
     )?;
+    if status.unseen > 0 {
+        writeln!(
+            f,
+            "    BLIND   {} packets passed in ten seconds, and none was seen",
+            status.unseen
+        )?;
+    }
     for (name, [packets, bytes]) in &status.accounted {
         writeln!(f, "    {name:24}{packets:>12} packets {bytes:>16} bytes")?;
     }

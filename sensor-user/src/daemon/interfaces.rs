@@ -1,10 +1,12 @@
 //! The interfaces that are watched: attached to, and counted.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use sensor_ebpf::abi::Side;
-use tracing::{info, warn};
+use sensor_ebpf::abi::{Direction, Side};
+use tracing::{error, info, warn};
 
+use super::blind::Sight;
 use crate::config::{AttachMode, Config};
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::counters::Counters;
@@ -17,8 +19,40 @@ pub(super) struct Attached {
     pub(super) ifindex: u32,
     pub(super) side: Side,
     pub(super) mode: Mode,
+    /// Whether its programs see what is there, by direction.
+    pub(super) sights: Mutex<Vec<(Direction, Sight)>>,
     /// Its row of counters.
     pub(super) slot: u16,
+}
+
+impl Attached {
+    /// Looks whether its programs see what is there.
+    pub(super) fn look(&self, counters: &Mutex<Counters>) -> anyhow::Result<()> {
+        let mut sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        for (direction, sight) in sights.iter_mut() {
+            let counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = counters.totals(self.slot, *direction)?.seen().packets;
+            drop(counters);
+            if !sight.look(seen, Instant::now()) {
+                continue;
+            }
+            let (interface, direction) = (&self.name, direction.name());
+            match sight.unseen() {
+                0 => info!(interface, direction, "packets are seen again"),
+                unseen => {
+                    error!(interface, direction, unseen, "packets pass, and the program sees none")
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Packets of the last seconds in one direction, of which the program saw none.
+    pub(super) fn unseen(&self, direction: Direction) -> u64 {
+        let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = sights.iter().find(|(way, _)| *way == direction);
+        of.map_or(0, |(_, sight)| sight.unseen())
+    }
 }
 
 /// What these interfaces count in flows.
@@ -76,5 +110,11 @@ fn attach_one(
         warn!(interface = name, "the driver has no native XDP: generic mode, slower");
     }
     info!(interface = name, %mode, side = side.name(), "attached");
-    Ok(Attached { name: name.clone(), ifindex, side, mode, slot })
+    // What leaves by a mirror port is nobody's.
+    let directions = match side {
+        Side::Lan => &[Direction::Ingress, Direction::Egress][..],
+        Side::Tap | Side::Unwatched => &[Direction::Ingress],
+    };
+    let sights = directions.iter().map(|way| (*way, Sight::of(name, *way))).collect();
+    Ok(Attached { name: name.clone(), ifindex, side, mode, sights: Mutex::new(sights), slot })
 }

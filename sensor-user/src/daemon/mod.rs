@@ -6,6 +6,7 @@
 //! [`interfaces`] are attached to and counted, [`in_force`] is the policy and how it is replaced, [`watch`] tells when its
 //! files are others, [`sources`] are those who tell who is where, and [`who`] is what comes of it.
 
+mod blind;
 mod in_force;
 mod interfaces;
 mod sources;
@@ -36,7 +37,9 @@ use crate::config::Config;
 use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
-use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
+use crate::control::status::{
+    DirectionStatus, InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status,
+};
 use crate::export::state::State;
 use crate::export::{self, Exports};
 use crate::identity::{Amendment, Directory, Login};
@@ -149,6 +152,7 @@ async fn until_stopped(
                 let sensor = Arc::clone(sensor);
                 tokio::task::spawn_blocking(move || {
                     sensor.keep_time();
+                    sensor.look_for_blindness();
                     sensor.follow_files();
                 });
             },
@@ -275,6 +279,15 @@ impl Sensor {
         self.directory.keep_time(clocks.wall_us(clocks.now_ns), clocks.wall_offset_ns / 1000);
     }
 
+    /// Looks whether the programs see what goes through their interfaces.
+    fn look_for_blindness(&self) {
+        for interface in &self.interfaces {
+            if let Err(failure) = interface.look(&self.counters) {
+                warn!(error = format!("{failure:#}"), "an interface was not looked at");
+            }
+        }
+    }
+
     /// Reads the policy again where one of its files is another one.
     fn follow_files(&self) {
         // Somebody else is at it.
@@ -319,9 +332,10 @@ impl Sensor {
         &self,
         interface: &Attached,
         direction: Direction,
-    ) -> anyhow::Result<crate::control::status::DirectionStatus> {
+    ) -> anyhow::Result<DirectionStatus> {
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok((&counters.totals(interface.slot, direction)?).into())
+        let totals = &counters.totals(interface.slot, direction)?;
+        Ok(DirectionStatus { unseen: interface.unseen(direction), ..totals.into() })
     }
 }
 

@@ -19,6 +19,7 @@
 mod accounting;
 mod addresses;
 mod asymmetric;
+mod blind;
 mod block_page;
 mod blocking;
 mod bridge;
