@@ -27,7 +27,7 @@ fn a_program_that_sees_nothing_is_told_of() -> Result<()> {
     let site = Site::build(&setup())?;
     assert_eq!(site.ask(ALLOWED)?, page(ALLOWED));
     assert_eq!(lan(&status(&site.sensor)?)?.ingress.unseen, 0);
-    let link = site.sensor.bpffs().join(LAN_INTERFACE).join("xdp-native");
+    let link = site.sensor.bpffs().join("links").join(LAN_INTERFACE).join("xdp-native");
     process::run(Command::new("python3").args(["-c", DETACH]).arg(link))?;
 
     let unseen = process::wait_until("packets that nobody sees", FOUND, || {
