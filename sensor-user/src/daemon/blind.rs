@@ -4,7 +4,6 @@
 //! kernel counts on the interface meanwhile tells.
 
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sensor_ebpf::abi::Direction;
@@ -15,10 +14,14 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// Packets that say something: fewer may be the gateway's own, or lie on either side of the window's edge.
 const FEW_PACKETS: u64 = 20;
 
+/// What the kernel counts on the interfaces of this network namespace (`proc_net_dev(5)`): `/sys` may be another one's.
+const COUNTERS: &str = "/proc/self/net/dev";
+
 /// One direction of an interface, as it is looked at.
 #[derive(Debug)]
 pub(super) struct Sight {
-    counter: PathBuf,
+    interface: String,
+    direction: Direction,
     begun: Option<Window>,
     /// Packets the last window had on the interface, and the programs saw none.
     unseen: u64,
@@ -35,19 +38,14 @@ struct Window {
 impl Sight {
     /// Of an interface of this name.
     pub(super) fn of(interface: &str, direction: Direction) -> Self {
-        let counter = match direction {
-            Direction::Ingress => "rx_packets",
-            Direction::Egress => "tx_packets",
-        };
-        let counter = PathBuf::from(format!("/sys/class/net/{interface}/statistics/{counter}"));
-        Self { counter, begun: None, unseen: 0 }
+        Self { interface: interface.to_owned(), direction, begun: None, unseen: 0 }
     }
 
     /// Looks once more; `seen` is what the program has counted. True where it has become blind, or sees again.
     pub(super) fn look(&mut self, seen: u64, now: Instant) -> bool {
         // An interface that is gone has no packets.
-        let there = fs::read_to_string(&self.counter).ok();
-        let there = there.and_then(|text| text.trim().parse().ok());
+        let counted = fs::read_to_string(COUNTERS).ok();
+        let there = counted.and_then(|text| packets(&text, &self.interface, self.direction));
         there.is_some_and(|there| self.compare(there, seen, now))
     }
 
@@ -70,9 +68,41 @@ impl Sight {
     }
 }
 
+/// The packets of an interface by a table of all: eight numbers of what came in, eight of what went out, of which the
+/// second are packets.
+fn packets(table: &str, interface: &str, direction: Direction) -> Option<u64> {
+    let mut lines = table.lines().filter_map(|line| line.split_once(':'));
+    let (_, numbers) = lines.find(|(name, _)| name.trim() == interface)?;
+    let column = match direction {
+        Direction::Ingress => 1,
+        Direction::Egress => 9,
+    };
+    numbers.split_whitespace().nth(column)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packets_are_read_by_interface_and_direction() {
+        let table = "Inter-|   Receive                                                |  Transmit\n \
+            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop\n    \
+            lo:     100       2    0    0    0     0          0         0      100       3    0    0\n  \
+            lan0:  7000      70    1    0    0     0          0         0     8000      80    0    0\n\
+            lan0.5:   1       5    0    0    0     0          0         0        1       6    0    0\n";
+        for (interface, direction, expected) in [
+            ("lan0", Direction::Ingress, Some(70)),
+            ("lan0", Direction::Egress, Some(80)),
+            ("lan0.5", Direction::Ingress, Some(5)),
+            ("lo", Direction::Egress, Some(3)),
+            ("lan", Direction::Ingress, None),
+        ] {
+            assert_eq!(packets(table, interface, direction), expected, "{interface}");
+        }
+        let here = fs::read_to_string(COUNTERS).unwrap();
+        assert!(packets(&here, "lo", Direction::Ingress).is_some(), "{here}");
+    }
 
     #[test]
     fn who_sees_nothing_of_what_is_there_is_blind() {

@@ -40,7 +40,7 @@ impl Attached {
             match sight.unseen() {
                 0 => info!(interface, direction, "packets are seen again"),
                 unseen => {
-                    error!(interface, direction, unseen, "packets pass, and the program sees none")
+                    error!(interface, direction, unseen, "packets pass, and the program sees none");
                 }
             }
         }
