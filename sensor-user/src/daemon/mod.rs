@@ -333,9 +333,11 @@ impl Sensor {
         interface: &Attached,
         direction: Direction,
     ) -> anyhow::Result<DirectionStatus> {
+        // One lock at a time.
+        let unseen = interface.unseen(direction);
         let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
         let totals = &counters.totals(interface.slot, direction)?;
-        Ok(DirectionStatus { unseen: interface.unseen(direction), ..totals.into() })
+        Ok(DirectionStatus { unseen, ..totals.into() })
     }
 }
 
