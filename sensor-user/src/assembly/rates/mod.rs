@@ -1,12 +1,13 @@
 //! What passes now, by device, name, verdict and reason, kept only while somebody looks.
 //!
 //! Records tell of a flow when it ends or has lasted; what passes now shows in the flows that live. Each sweep reads every
-//! flow, so what a flow has gained since the sweep before is known for one look-up a flow, and what it gained until it left
+//! flow, so what a flow has gained since the sweep before is known for one look-up of each that is not silent, and what it gained until it left
 //! the table is known as it leaves. A flow that was there before somebody looked counts from then on. So the sums are of
 //! each packet of a flow once, and never of one that came before.
 //!
 //! Sums are of [`WINDOW_NS`] each, and the last [`WINDOWS`] are told together. While nobody has asked for [`IDLE_NS`],
-//! there is nothing here, and a sweep does not do more than look at one number.
+//! there is nothing here, and a sweep does no more than look at one number. Meanwhile a flow that is not silent costs about a
+//! microsecond a sweep.
 
 mod meter;
 mod seen;

@@ -11,6 +11,9 @@ use super::FLOWS_MAX;
 /// How far behind the kernel's coarse clock may be: a tick is 10 ms at most.
 const TICK_NS: u64 = 20_000_000;
 
+/// Each so many sweeps looks at silent flows too, and forgets those that are gone without a word: their event was lost.
+const FULL_SWEEPS: u8 = 16;
+
 /// What a flow had. Its name is known by its hash alone.
 #[derive(Clone, Copy, Debug)]
 struct Had {
@@ -21,7 +24,7 @@ struct Had {
     name_hash: u64,
     verdict: u8,
     no_name: u8,
-    /// Low byte of the number of the sweep that saw it: one that was not seen has left.
+    /// Low byte of the number of the sweep that saw it last.
     sweep: u8,
 }
 
@@ -73,8 +76,13 @@ impl Seen {
         Self { flows, hasher, max, sweep: 0, swept_ns: now_ns, new_since_ns: None }
     }
 
-    /// Looks at a flow.
+    /// Looks at a flow in a sweep. Most flows of a table are silent, and cost no look-up.
     pub(super) fn look(&mut self, key: &FlowKey, flow: &Flow) -> Look {
+        let is_silent = self.new_since_ns.is_some_and(|since_ns| flow.last_ns < since_ns);
+        if is_silent && !self.is_full() { Look::Nothing } else { self.compare(key, flow) }
+    }
+
+    fn compare(&mut self, key: &FlowKey, flow: &Flow) -> Look {
         let now = Had::of(flow, self.sweep);
         let is_full = self.flows.len() >= self.max;
         let is_new = self.new_since_ns.is_some_and(|since_ns| flow.first_ns >= since_ns);
@@ -90,15 +98,22 @@ impl Seen {
 
     /// Looks at a flow for the last time.
     pub(super) fn leave(&mut self, key: &FlowKey, flow: &Flow) -> Look {
-        let gain = self.look(key, flow);
+        let gain = self.compare(key, flow);
         self.flows.remove(&self.hasher.hash_one((key, flow.first_ns)));
         gain
     }
 
-    /// A sweep has ended, and the next begins at this time: what it did not see is forgotten.
+    /// Whether this sweep looks at every flow.
+    const fn is_full(&self) -> bool {
+        self.sweep.is_multiple_of(FULL_SWEEPS)
+    }
+
+    /// A sweep has ended.
     pub(super) fn next_sweep(&mut self) {
         let sweep = self.sweep;
-        self.flows.retain(|_, had| had.sweep == sweep);
+        if self.is_full() {
+            self.flows.retain(|_, had| had.sweep == sweep);
+        }
         self.sweep = sweep.wrapping_add(1);
         self.new_since_ns = Some(self.swept_ns.saturating_sub(TICK_NS));
     }
@@ -162,7 +177,7 @@ mod tests {
 
     fn flow(first_ns: u64, packets: u64) -> Flow {
         let volume = Volume { packets, bytes: packets * 100 };
-        Flow { first_ns, to_peer: volume, ..Flow::default() }
+        Flow { first_ns, last_ns: first_ns + 60 * S, to_peer: volume, ..Flow::default() }
     }
 
     fn gained(look: Look) -> (u64, bool) {
@@ -209,9 +224,30 @@ mod tests {
             assert_eq!(gained(seen.look(&key(port), &flow(10 * S, 1))), (1, true));
         }
         assert_eq!(seen.look(&key(3), &flow(10 * S, 1)), Look::Beyond);
-        seen.next_sweep();
-        seen.next_sweep();
+        for _ in 0..=FULL_SWEEPS {
+            seen.next_sweep();
+        }
         assert_eq!(gained(seen.look(&key(3), &flow(10 * S, 1))), (1, true));
+    }
+
+    #[test]
+    fn a_silent_flow_is_remembered_and_goes_on_from_where_it_was() {
+        let mut seen = Seen::begin(10 * S);
+        let silent = Flow { last_ns: 9 * S, ..flow(5 * S, 40) };
+        for second in 11..60 {
+            assert_eq!(seen.look(&key(1), &silent), Look::Nothing);
+            seen.next_sweep();
+            seen.sweep_from(second * S);
+        }
+        assert_eq!(
+            gained(seen.look(&key(1), &Flow { last_ns: 59 * S, ..flow(5 * S, 42) })),
+            (2, false)
+        );
+        // What is told as it leaves counts in any case.
+        assert_eq!(
+            gained(seen.leave(&key(1), &Flow { last_ns: 1, ..flow(5 * S, 43) })),
+            (1, false)
+        );
     }
 
     #[test]

@@ -38,7 +38,14 @@ fn key(device: [u8; 4], port: u16) -> FlowKey {
 
 fn flow(first_ns: u64, bytes: u64) -> Flow {
     let volume = Volume { packets: 1, bytes };
-    Flow { first_ns, to_lan: volume, verdict: Verdict::Allow as u8, policy: 1, ..Flow::default() }
+    Flow {
+        first_ns,
+        last_ns: first_ns + 60 * S,
+        to_lan: volume,
+        verdict: Verdict::Allow as u8,
+        policy: 1,
+        ..Flow::default()
+    }
 }
 
 fn stored(hash: u64) -> Option<StoredName> {
