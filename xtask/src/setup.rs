@@ -45,6 +45,8 @@ const LAB_PACKAGES: &[(&str, &str)] = &[
     ("minisign", "minisign"),
     // A client of RADIUS accounting that is not ours.
     ("freeradius-utils", "radclient"),
+    // A terminal for the live view.
+    ("bsdutils", "script"),
 ];
 
 /// Programs that records are exported to, of the suite `records`.

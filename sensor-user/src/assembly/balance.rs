@@ -106,6 +106,7 @@ struct Bounds {
 
 /// What was found so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Honesty {
     /// Looks that were brought to an end.
     pub looks: u64,

@@ -12,6 +12,7 @@ mod balance;
 mod build;
 mod due;
 mod known;
+pub mod rates;
 
 pub use balance::Honesty;
 pub use build::Clocks;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
 
 use self::balance::{Amount, Balance};
+use self::rates::Meter;
 use crate::identity::Directory;
 use crate::kernel::KernelError;
 use crate::kernel::flows::FlowTable;
@@ -68,6 +70,8 @@ pub struct Assembler {
     unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
     balance: Balance,
+    /// What passes now, for whoever looks.
+    rates: Option<Meter>,
 }
 
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
@@ -87,7 +91,13 @@ impl Assembler {
         let (lingering, ready) = (VecDeque::new(), Vec::new());
         let (pending, unblocked) = (HashMap::new(), HashSet::new());
         let balance = Balance::default();
-        Self { table, timeouts, builder, lingering, pending, unblocked, ready, balance }
+        let rates = None;
+        Self { table, timeouts, builder, lingering, pending, unblocked, ready, balance, rates }
+    }
+
+    /// Tells what passes now, as sweeps see it.
+    pub fn tell_rates(&mut self, rates: Meter) {
+        self.rates = Some(rates);
     }
 
     /// Says in records who was at the device's address when the flow began, as the directory knows it.
@@ -144,6 +154,7 @@ impl Assembler {
             Ok(FlowEnd::Replaced) => {
                 let recorded = self.recorded(&event.key, &event.flow);
                 self.balance.replaced(event);
+                self.leave(&event.key, &event.flow);
                 self.rest(&event.key, &event.flow, recorded, clocks);
                 Ok(())
             }
@@ -198,15 +209,24 @@ impl Assembler {
     fn sweep_and_sum(&mut self, clocks: Clocks) -> Result<(usize, Amount), KernelError> {
         let (mut live, mut sum) = (0, Amount::default());
         let mut found = Vec::new();
-        let (table, timeouts) = (&self.table, &self.timeouts);
+        let Self { table, timeouts, rates, .. } = self;
+        if let Some(rates) = rates {
+            rates.begin_sweep(clocks.now_ns);
+        }
         table.scan(|key, flow| {
             live += 1;
             sum += flow.into();
+            if let Some(rates) = rates {
+                rates.see(key, flow, |hash| table.name(hash));
+            }
             // What is recorded is asked for only where it could matter.
             if timeouts.may_be_due(flow, clocks.now_ns) {
                 found.push((*key, *flow));
             }
         })?;
+        if let Some(rates) = rates {
+            rates.end_sweep();
+        }
         for (key, flow) in found {
             self.visit(&key, &flow, clocks)?;
         }
@@ -266,9 +286,18 @@ impl Assembler {
         let taken = self.table.take(key)?;
         self.table.forget(key);
         if let Some(flow) = taken {
+            self.leave(key, &flow);
             self.rest(key, &flow, Some(*recorded), clocks);
         }
         Ok(())
+    }
+
+    /// A flow has left the table.
+    fn leave(&mut self, key: &FlowKey, flow: &Flow) {
+        let Self { table, rates, .. } = self;
+        if let Some(rates) = rates {
+            rates.leave(key, flow, |hash| table.name(hash));
+        }
     }
 
     fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) -> Result<(), KernelError> {

@@ -16,7 +16,7 @@ use crate::replay::{Row, write_row};
 use crate::store::{DayStore, Query, Reader};
 
 /// Names as they may come off the wire.
-const NAMES: &[&[u8]] = &[
+pub(super) const NAMES: &[&[u8]] = &[
     b"evil\x1b[2J\x1b[31m",
     b"\x1b]0;evil\x07",
     b"evil\x9b2J",

@@ -5,6 +5,7 @@ pub mod flows;
 #[cfg(test)]
 mod hostile;
 pub mod lists;
+mod live;
 mod logins;
 mod preflight;
 pub mod status;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use hyper::Method;
 
 use crate::config::Config;
@@ -52,6 +53,7 @@ Examples:
   campus-sensor run                            attach and keep records until told to stop
   campus-sensor status                         what is attached, seen and counted
   campus-sensor flows --since 1h --verdict block
+  campus-sensor top                            what passes now, at a terminal
   campus-sensor top --by category --since 1d
   campus-sensor why video.piracy.example --group student
   campus-sensor why --reason oversize --group student
@@ -80,7 +82,7 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show where a user or a device was seen, and with which addresses
     Device(device::DeviceArgs),
-    /// Show what was visited most
+    /// Show what passes now, at a terminal; with options, or elsewhere, what was visited most
     Top(top::TopArgs),
     /// Explain the verdict for a name, a port, an address, flows without a name, or of a record
     Why(why::WhyArgs),
@@ -108,8 +110,16 @@ enum Command {
 
 /// Parses, runs, and says in one line what failed.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    match dispatch(&arguments) {
+    let matches = Arguments::command().get_matches();
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
+    let done = match matches.subcommand_matches("top") {
+        Some(top) if live::is_wanted(top) => show_live(&arguments.config),
+        Some(_) | None => dispatch(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has had enough of it.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -187,6 +197,10 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
     }
     out.flush()?;
     Ok(())
+}
+
+fn show_live(config: &Path) -> anyhow::Result<()> {
+    live::run(&load(config)?.control.socket)
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {

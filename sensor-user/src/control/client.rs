@@ -21,6 +21,36 @@ pub async fn ask<T: DeserializeOwned>(
     path: &str,
     told: Bytes,
 ) -> anyhow::Result<T> {
+    let (status, body) = exchange(socket, method, path, told).await?;
+    read(socket, status, &body)
+}
+
+/// Asks what a daemon of another version may not know; none then.
+pub async fn ask_if_known<T: DeserializeOwned>(
+    socket: &Path,
+    path: &str,
+) -> anyhow::Result<Option<T>> {
+    let (status, body) = exchange(socket, Method::GET, path, Bytes::new()).await?;
+    if status == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    read(socket, status, &body).map(Some)
+}
+
+fn read<T: DeserializeOwned>(socket: &Path, status: StatusCode, body: &[u8]) -> anyhow::Result<T> {
+    if status != StatusCode::OK {
+        bail!("{}", String::from_utf8_lossy(body));
+    }
+    serde_json::from_slice(body)
+        .with_context(|| format!("the daemon on {} is another version", socket.display()))
+}
+
+async fn exchange(
+    socket: &Path,
+    method: Method,
+    path: &str,
+    told: Bytes,
+) -> anyhow::Result<(StatusCode, Bytes)> {
     let shown = socket.display();
     let stream = UnixStream::connect(socket).await.with_context(|| {
         format!("no daemon answers on {shown}; is `campus-sensor run` running with this config?")
@@ -46,9 +76,5 @@ pub async fn ask<T: DeserializeOwned>(
         .with_context(|| format!("the daemon on {shown} did not answer"))?
         .with_context(|| format!("talk to the daemon on {shown}"))?;
     connection.abort();
-    if status != StatusCode::OK {
-        bail!("{}", String::from_utf8_lossy(&body));
-    }
-    serde_json::from_slice(&body)
-        .with_context(|| format!("the daemon on {shown} is another version"))
+    Ok((status, body))
 }

@@ -17,6 +17,7 @@ use tokio::net::UnixListener;
 use super::logins::{LoginStatus, NewLogin};
 use super::openmetrics;
 use super::status::{PolicyStatus, Status};
+use super::top::Top;
 use crate::identity::{Amendment, Login};
 
 /// What the daemon can be asked.
@@ -36,6 +37,9 @@ pub trait Daemon: Send + Sync + 'static {
 
     /// Everybody who is logged in.
     fn logins(&self) -> Vec<LoginStatus>;
+
+    /// What passes now.
+    fn top(&self) -> Top;
 }
 
 /// Owner and group may talk to the daemon.
@@ -75,6 +79,7 @@ pub async fn serve<D: Daemon>(
         .route("/v1/logins", get(logins::<D>).post(log_in::<D>))
         .route("/v1/logins/{address}", delete(log_out::<D>))
         .route("/v1/amendments", get(amendments::<D>))
+        .route("/v1/top", get(top::<D>))
         .with_state(daemon);
     axum::serve(listener, router).with_graceful_shutdown(stopped).await
 }
@@ -113,6 +118,14 @@ async fn logins<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
 
 async fn amendments<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
     Json(daemon.amendments()).into_response()
+}
+
+async fn top<D: Daemon>(State(daemon): State<Arc<D>>) -> Response {
+    // Some thousand sums are put together: not on a thread that answers others.
+    match tokio::task::spawn_blocking(move || daemon.top()).await {
+        Ok(top) => Json(top).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
 }
 
 async fn log_in<D: Daemon>(State(daemon): State<Arc<D>>, Json(new): Json<NewLogin>) -> Response {

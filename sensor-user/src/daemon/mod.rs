@@ -30,6 +30,7 @@ use self::interfaces::Attached;
 use self::sources::Sources;
 use self::watch::Watch;
 use self::who::{directory, here, now_us};
+use crate::assembly::rates::{Meter as RateMeter, Watch as RateWatch};
 use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle::{self, Site};
 use crate::clock;
@@ -40,6 +41,7 @@ use crate::control::server::{self, Daemon};
 use crate::control::status::{
     DirectionStatus, InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status,
 };
+use crate::control::top::Top;
 use crate::export::state::State;
 use crate::export::{self, Exports};
 use crate::identity::{Amendment, Directory, Login};
@@ -182,6 +184,7 @@ struct Sensor {
     /// Held while the policy is read again: what was read last is in force.
     watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
+    rates: Arc<RateWatch>,
     exports: Vec<Arc<State>>,
     kernel_memory: Vec<(&'static str, u64)>,
     quic_unread: Option<String>,
@@ -235,7 +238,10 @@ impl Sensor {
         let identity = Identity { sensor: config.sensor.name.clone(), boot };
         let table = FlowTable::open(&mut object)?;
         let timeouts = Timeouts::from(&config.flow);
+        let rates = Arc::<RateWatch>::default();
+        let meter = RateMeter::new(Arc::clone(&rates), Arc::clone(&generations));
         let mut assembler = Assembler::new(table, timeouts, identity, names, generations, sequence);
+        assembler.tell_rates(meter);
         assembler.name_devices(Arc::clone(&directory));
         assembler.reconcile(&newest_records(&config.store.dir), clock::now())?;
         let rings = Rings::open(&mut object)?;
@@ -262,6 +268,7 @@ impl Sensor {
             directory,
             watch: Mutex::new(watch),
             metrics,
+            rates,
             exports: exports.states(),
             kernel_memory,
             quic_unread: object.quic_refusal().map(str::to_owned),
@@ -397,6 +404,12 @@ impl Daemon for Sensor {
         let logins = self.in_force().logins().into_iter();
         let status = |(address, login, group)| LoginStatus { address, login: Some(login), group };
         logins.map(status).collect()
+    }
+
+    fn top(&self) -> Top {
+        let clocks = clock::now();
+        let sums = self.rates.ask(clocks.now_ns);
+        Top::of(&sums, &self.directory, clocks.wall_us(clocks.now_ns))
     }
 
     fn reload_policy(&self) -> anyhow::Result<PolicyStatus> {

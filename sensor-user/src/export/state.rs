@@ -51,6 +51,7 @@ pub struct State {
 
 /// An export, as `status` shows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExportStatus {
     /// Its name in the configuration.
     pub name: String,

@@ -118,6 +118,16 @@ impl Generations {
         known.map_or_else(Judged::default, |meaning| meaning.judged(flow))
     }
 
+    /// Whether records leave out this flow's name: what [`Self::resolve`] says of it, for much less.
+    pub fn withholds(&self, flow: &Flow, device: IpAddr) -> bool {
+        let meanings = self.meanings.read().unwrap_or_else(PoisonError::into_inner);
+        if flow.policy == 0 {
+            return meanings.back().is_some_and(|now| now.leaves_out(now.group_of(device), 0));
+        }
+        let known = meanings.iter().find(|meaning| meaning.generation == flow.policy);
+        known.is_some_and(|known| known.leaves_out(GroupId(flow.group), flow.categories))
+    }
+
     /// Whether records of a device leave out names that had these categories under a generation.
     pub fn leaves_out(&self, generation: u32, categories: u64, device: IpAddr) -> bool {
         let meanings = self.meanings.read().unwrap_or_else(PoisonError::into_inner);

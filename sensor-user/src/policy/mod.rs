@@ -370,13 +370,13 @@ impl Policy {
 }
 
 #[cfg(test)]
-mod fixture {
+pub(crate) mod fixture {
     use std::fs;
 
     use super::*;
 
     /// Loads `policy.toml` of a folder made of these files.
-    pub(super) fn load(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
+    pub(crate) fn load(files: &[(&str, &str)]) -> Result<Policy, PolicyError> {
         load_in(tempfile::tempdir().unwrap().path(), files)
     }
 

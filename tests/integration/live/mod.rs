@@ -7,6 +7,7 @@
 //! - [`dns`]: names asked for, and what is answered in place of the resolver; [`dns_answers`]: what the
 //!   resolver answers; [`dnssec`]: stubs that check signatures.
 //! - [`accounting`], [`offloads`]: every packet is counted once, by counters that are not the sensor's.
+//! - [`top`]: the live view at a terminal.
 //! - [`crash`], [`lifecycle`]: what holds while the daemon dies, stops, is replaced, or leaves.
 //! - [`bundles`]: policies that come signed.
 //! - [`schedules`]: rules that begin and end by the clock.
@@ -46,6 +47,7 @@ mod reload;
 mod roaming;
 mod schedules;
 mod starttls;
+mod top;
 mod traffic;
 mod truth;
 
