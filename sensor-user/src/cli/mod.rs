@@ -6,6 +6,7 @@ pub mod flows;
 mod hostile;
 pub mod lists;
 mod logins;
+pub mod period;
 mod preflight;
 pub mod status;
 pub mod table;
@@ -52,7 +53,8 @@ Examples:
   campus-sensor run                            attach and keep records until told to stop
   campus-sensor status                         what is attached, seen and counted
   campus-sensor flows --since 1h --verdict block
-  campus-sensor top --by category --since 1d
+  campus-sensor top --by group,category --verdict block --since 30d
+  campus-sensor device a.smith --on tuesday    where somebody was seen, and which sites were visited
   campus-sensor why video.piracy.example --group student
   campus-sensor why --reason oversize --group student
   campus-sensor why --record 4711              what a record's verdict rested on
@@ -151,9 +153,13 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
                 writeln!(out, "policy {} in force: {} names", policy.version, policy.names)?;
             }
         }
-        Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Flows(args) => {
+            flows::flows(&load(config)?.store.dir, args, json, &mut out, &mut io::stderr())?;
+        }
         Command::Device(args) => device::show(&load(config)?.store.dir, args, json, &mut out)?,
-        Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Top(args) => {
+            top::top(&load(config)?.store.dir, args, json, &mut out, &mut io::stderr())?;
+        }
         Command::Why(args) => {
             let config = load(config)?;
             why::why(&config.policy.file, &config.store.dir, args, json, &mut out)?;

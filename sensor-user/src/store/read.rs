@@ -14,7 +14,7 @@ use tracing::warn;
 use super::row::record;
 use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
-use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
+use super::{DAY_US, HOUR_US, StoreError, day_files, day_of, file_name, start_of};
 use crate::policy::member::Mac;
 use crate::record::{Named as _, Record};
 
@@ -45,6 +45,19 @@ pub struct Query {
     pub boot: Option<String>,
     /// At most so many.
     pub limit: Option<u64>,
+    /// Records behind this one; for [`Reader::visit`].
+    pub after: Option<Position>,
+}
+
+/// A record's place in the order of [`Reader::visit`]. Records that come later leave it where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its end, which tells the day file.
+    pub end_us: i64,
+    /// Number of its sensor and boot in that file.
+    pub origin: i64,
+    /// Its own number.
+    pub sequence: u64,
 }
 
 /// A store opened for reading.
@@ -113,6 +126,22 @@ impl Reader {
             Ok::<(), StoreError>(())
         })?;
         Ok(records)
+    }
+
+    /// Where a record is that [`Self::visit`] gave.
+    pub fn position(&self, record: &Record) -> Result<Position, StoreError> {
+        let Record { sequence, end_us, .. } = *record;
+        let day = day_of(end_us).ok_or(StoreError::Time { sequence, end_us })?;
+        let path = self.dir.join(file_name(day));
+        let connection = open(&path)?.ok_or_else(|| StoreError::Gone { path: path.clone() })?;
+        let origin = connection
+            .query_row(
+                "SELECT id FROM origins WHERE sensor = ?1 AND boot = ?2",
+                [&record.sensor, &record.boot],
+                |row| row.get(0),
+            )
+            .map_err(|source| StoreError::of(&path, source))?;
+        Ok(Position { end_us, origin, sequence })
     }
 
     /// Highest sequence number of a sensor and boot.
@@ -188,6 +217,7 @@ impl Span {
         let bound = |time: Option<Timestamp>| time.map(Timestamp::as_microsecond);
         let from_us = bound(query.since).map_or(midnight_us, |since| since.max(midnight_us));
         let to_us = bound(query.until).map_or(next_us, |until| until.min(next_us));
+        let to_us = query.after.map_or(to_us, |after| to_us.min(after.end_us.saturating_add(1)));
         (from_us < to_us).then_some(Self { midnight_us, from_us, to_us })
     }
 
@@ -275,7 +305,13 @@ fn visit_day(
     limit: u64,
     mut each: impl FnMut(Record) -> bool,
 ) -> rusqlite::Result<u64> {
-    let (conditions, mut values) = conditions(query);
+    let (mut conditions, mut values) = conditions(query);
+    if let Some(after) = query.after {
+        conditions.push_str(" AND (f.end_us, f.origin, f.sequence) < (:end, :origin, :number)");
+        values.push((":end", Value::from(after.end_us)));
+        values.push((":origin", Value::from(after.origin)));
+        values.push((":number", Value::from(after.sequence.cast_signed())));
+    }
     values.push((":from", Value::from(span.from_us)));
     values.push((":to", Value::from(span.to_us)));
     values.push((":limit", Value::from(i64::try_from(limit).unwrap_or(i64::MAX))));

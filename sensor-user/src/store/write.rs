@@ -1,6 +1,6 @@
 //! The writing side: one transaction for a batch of a day.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -13,7 +13,8 @@ use rusqlite::Connection;
 use tracing::{info, warn};
 
 use super::ids::{INSERT_FLOW, Ids};
-use super::rollup::{RollupKey, Sums};
+use super::migrate::migrate;
+use super::rollup::Rollups;
 use super::schema::{self, Found};
 use super::{HOUR_US, Reader, StoreError, day_files, day_of, file_name, files, start_of};
 use crate::record::Record;
@@ -197,7 +198,7 @@ fn carry_over(dir: &Path) -> Result<(), StoreError> {
         let carried = Connection::open(&path).map_err(failed).and_then(|mut connection| {
             connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
             if let Found::Older(from) = schema::inspect(&connection, &path)? {
-                schema::migrate(&mut connection).map_err(failed)?;
+                migrate(&mut connection, from).map_err(failed)?;
                 info!(%day, from, to = schema::SCHEMA_VERSION, "day file carried over");
             }
             Ok(())
@@ -247,7 +248,7 @@ impl DayFile {
         connection.set_prepared_statement_cache_capacity(32);
         match found {
             Found::Current => {}
-            Found::Older(_) => schema::migrate(&mut connection).map_err(failed)?,
+            Found::Older(from) => migrate(&mut connection, from).map_err(failed)?,
             Found::Empty => {
                 schema::create(&mut connection, sensor, &day.to_string()).map_err(failed)?;
             }
@@ -260,19 +261,17 @@ impl DayFile {
         let midnight_us = start_of(self.day);
         let transaction = self.connection.transaction()?;
         let mut insert_flow = transaction.prepare_cached(INSERT_FLOW)?;
-        let mut rollup: HashMap<RollupKey, Sums> = HashMap::new();
+        let mut rollups = Rollups::default();
         let mut stored = 0;
         for record in records {
             let Some(mut key) = self.ids.insert(&transaction, &mut insert_flow, record)? else {
                 continue;
             };
             key.hour = (record.end_us - midnight_us).div_euclid(HOUR_US);
-            rollup.entry(key).or_default().add(record);
+            rollups.add(&key, record);
             stored += 1;
         }
-        for (key, sums) in &rollup {
-            sums.insert(&transaction, key)?;
-        }
+        rollups.write(&transaction)?;
         drop(insert_flow);
         transaction.commit()?;
         Ok(stored)
