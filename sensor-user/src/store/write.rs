@@ -7,8 +7,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::ToSpan as _;
 use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
 use rusqlite::Connection;
 use tracing::{info, warn};
 
@@ -71,14 +71,14 @@ pub struct Expired {
 
 impl DayStore {
     /// Opens the store in a directory, which is made if it is not there. `sensor` is noted in files
-    /// created from now on.
+    /// created from now on. A file of a newer version is refused where it is of today: no record could be stored.
     pub fn open(dir: &Path, sensor: &str) -> Result<Self, StoreError> {
         DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
             .create(dir)
             .map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
-        carry_over(dir)?;
+        carry_over(dir, day_of(Timestamp::now().as_microsecond()))?;
         Ok(Self {
             dir: dir.to_owned(),
             sensor: sensor.to_owned(),
@@ -191,8 +191,9 @@ impl DayStore {
     }
 }
 
-/// Makes files of older versions ones of this. What is corrupt stays, and is told of when it is read.
-fn carry_over(dir: &Path) -> Result<(), StoreError> {
+/// Makes files of older versions ones of this. What is corrupt stays, and is told of when it is read; so does what is newer,
+/// unless it is of today or later.
+fn carry_over(dir: &Path, today: Option<Date>) -> Result<(), StoreError> {
     for (day, path) in day_files(dir)? {
         let failed = |source| StoreError::of(&path, source);
         let carried = Connection::open(&path).map_err(failed).and_then(|mut connection| {
@@ -203,8 +204,10 @@ fn carry_over(dir: &Path) -> Result<(), StoreError> {
             }
             Ok(())
         });
-        if let Err(error) = carried {
-            warn!(%error, "day passed over");
+        match carried {
+            Err(error @ StoreError::Newer { .. }) if Some(day) >= today => return Err(error),
+            Err(error) => warn!(%error, "day passed over"),
+            Ok(()) => {}
         }
     }
     Ok(())

@@ -128,6 +128,22 @@ fn a_newer_file_is_refused_and_left_alone() {
     assert_eq!(names(&dir), [TODAY]);
 }
 
+#[test]
+fn a_newer_file_of_today_stops_the_start() {
+    let (dir, mut store) = store();
+    let now_us = Timestamp::now().as_microsecond();
+    store.append(&[Record { end_us: now_us, ..record(0) }]).unwrap();
+    drop(store);
+    let today = file_name(day_of(now_us).unwrap());
+    let connection = Connection::open(dir.path().join(&today)).unwrap();
+    connection.execute_batch("UPDATE meta SET schema_version = 4").unwrap();
+    drop(connection);
+    let error = DayStore::open(dir.path(), "gw-1").unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 4, .. }), "{error}");
+    assert!(error.to_string().contains(&today), "{error}");
+    assert_eq!(names(&dir), [today]);
+}
+
 /// Takes from a file of version 2 what version 1 did not have.
 const TO_VERSION_1: &str = "
     DROP INDEX flows_by_identity;

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use sensor_ebpf::abi::{NoName, Verdict};
 use tempfile::TempDir;
 
+mod clock;
 mod files;
 mod pages;
 mod sites;
