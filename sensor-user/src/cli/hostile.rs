@@ -93,7 +93,7 @@ fn written(dir: &TempDir, arguments: &[&str], json: bool) -> String {
     let command = Command::try_parse_from(["campus-sensor"].iter().chain(arguments)).unwrap();
     match command {
         Command::Flows(args) => {
-            flows::flows(dir.path(), &args, json, &mut out, &mut Vec::new()).unwrap();
+            flows::flows(dir.path(), &args, None, json, &mut out, &mut Vec::new()).unwrap();
         }
         Command::Top(args) => top::top(dir.path(), &args, json, &mut out, &mut Vec::new()).unwrap(),
     }

@@ -8,6 +8,7 @@ pub mod lists;
 mod logins;
 pub mod period;
 mod preflight;
+mod reidentify;
 pub mod status;
 pub mod table;
 pub mod time;
@@ -82,6 +83,8 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show where a user or a device was seen, and with which addresses
     Device(device::DeviceArgs),
+    /// Show whom pseudonyms in records stand for; who asks, and why, is written down first
+    Reidentify(reidentify::ReidentifyArgs),
     /// Show what was visited most
     Top(top::TopArgs),
     /// Explain the verdict for a name, a port, an address, flows without a name, or of a record
@@ -154,9 +157,19 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
             }
         }
         Command::Flows(args) => {
-            flows::flows(&load(config)?.store.dir, args, json, &mut out, &mut io::stderr())?;
+            let config = load(config)?;
+            let pseudonyms =
+                reidentify::look_up(&config.privacy, &args.named(), args.reason.as_deref())?;
+            let dir = &config.store.dir;
+            flows::flows(dir, args, pseudonyms, json, &mut out, &mut io::stderr())?;
         }
-        Command::Device(args) => device::show(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Device(args) => {
+            let config = load(config)?;
+            let pseudonyms =
+                reidentify::look_up(&config.privacy, &args.named(), args.reason.as_deref())?;
+            device::show(&config.store.dir, args, pseudonyms, json, &mut out)?;
+        }
+        Command::Reidentify(args) => reidentify::show(&load(config)?, args, json, &mut out)?,
         Command::Top(args) => {
             top::top(&load(config)?.store.dir, args, json, &mut out, &mut io::stderr())?;
         }

@@ -185,6 +185,11 @@ fn files(dir: &Path) -> Result<Vec<(Date, String, PathBuf)>, StoreError> {
     Ok(found)
 }
 
+/// Days that there are files of, newest first.
+pub fn days(dir: &Path) -> Result<Vec<Date>, StoreError> {
+    Ok(day_files(dir)?.into_iter().map(|(day, _)| day).collect())
+}
+
 /// The day files themselves, newest first.
 fn day_files(dir: &Path) -> Result<Vec<(Date, PathBuf)>, StoreError> {
     let files = files(dir)?.into_iter();

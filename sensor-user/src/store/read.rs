@@ -16,6 +16,7 @@ use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
 use super::{DAY_US, HOUR_US, StoreError, day_files, day_of, file_name, start_of};
 use crate::policy::member::Mac;
+use crate::privacy::Pseudonyms;
 use crate::record::{Named as _, Record};
 
 /// Which records are wanted. Nothing set is all of them.
@@ -47,6 +48,8 @@ pub struct Query {
     pub limit: Option<u64>,
     /// Records behind this one; for [`Reader::visit`].
     pub after: Option<Position>,
+    /// Records have these in place of `mac` and `user`, or may have.
+    pub pseudonyms: Option<Pseudonyms>,
 }
 
 /// A record's place in the order of [`Reader::visit`]. Records that come later leave it where it is.
@@ -221,6 +224,24 @@ impl Span {
         (from_us < to_us).then_some(Self { midnight_us, from_us, to_us })
     }
 
+    /// What a user may be called in the day's records.
+    fn users(&self, pseudonyms: Option<&Pseudonyms>, user: &str) -> Vec<String> {
+        let mut users = vec![user.to_owned()];
+        if let (Some(pseudonyms), Some(day)) = (pseudonyms, day_of(self.midnight_us)) {
+            users.extend(pseudonyms.users(day, user));
+        }
+        users
+    }
+
+    /// What a device may be called there.
+    fn macs(&self, pseudonyms: Option<&Pseudonyms>, mac: Mac) -> Vec<String> {
+        let mut macs = vec![mac.to_string()];
+        if let (Some(pseudonyms), Some(day)) = (pseudonyms, day_of(self.midnight_us)) {
+            macs.extend(pseudonyms.macs(day, mac).map(|mac| mac.to_string()));
+        }
+        macs
+    }
+
     /// Whole hours of the span, as hours of the day, the end excluded.
     pub(super) const fn whole_hours(&self) -> (i64, i64) {
         let first = (self.from_us - self.midnight_us + HOUR_US - 1).div_euclid(HOUR_US);
@@ -233,7 +254,7 @@ impl Span {
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Conditions on `f`, a row of `flows` or what stands for one.
-pub(super) fn conditions(query: &Query) -> (String, Values) {
+pub(super) fn conditions(query: &Query, span: &Span) -> (String, Values) {
     let mut sql = String::from("1");
     let mut values = Values::new();
     let mut also = |condition: &str, key, value: String| {
@@ -252,12 +273,16 @@ pub(super) fn conditions(query: &Query) -> (String, Values) {
         also("f.device IN (SELECT id FROM devices WHERE address = :device)", ":device", address);
     }
     if let Some(mac) = query.mac {
-        let condition = "f.identity IN (SELECT id FROM identities WHERE mac = :mac)";
-        also(condition, ":mac", mac.to_string());
+        let macs = span.macs(query.pseudonyms.as_ref(), mac);
+        let condition = "f.identity IN (SELECT id FROM identities
+                 WHERE mac IN (SELECT value FROM json_each(:macs)))";
+        also(condition, ":macs", serde_json::json!(macs).to_string());
     }
     if let Some(user) = &query.user {
-        let condition = "f.identity IN (SELECT id FROM identities WHERE user = :user)";
-        also(condition, ":user", user.clone());
+        let users = span.users(query.pseudonyms.as_ref(), user);
+        let condition = "f.identity IN (SELECT id FROM identities
+                 WHERE user IN (SELECT value FROM json_each(:users)))";
+        also(condition, ":users", serde_json::json!(users).to_string());
     }
     if let Some(name) = &query.name {
         also(
@@ -305,7 +330,7 @@ fn visit_day(
     limit: u64,
     mut each: impl FnMut(Record) -> bool,
 ) -> rusqlite::Result<u64> {
-    let (mut conditions, mut values) = conditions(query);
+    let (mut conditions, mut values) = conditions(query, span);
     if let Some(after) = query.after {
         conditions.push_str(" AND (f.end_us, f.origin, f.sequence) < (:end, :origin, :number)");
         values.push((":end", Value::from(after.end_us)));

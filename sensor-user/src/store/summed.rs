@@ -128,7 +128,7 @@ pub(super) fn summed(span: &Span, query: &Query, by: &[Column]) -> (String, Valu
     } else {
         (span.to_us, span.to_us)
     };
-    let (narrowed, mut values) = conditions(query);
+    let (narrowed, mut values) = conditions(query, span);
     values.push((":unfinished", Value::from(EndReason::ActiveTimeout.text().to_owned())));
     values.push((":midnight", Value::from(span.midnight_us)));
     let mut arms = String::new();

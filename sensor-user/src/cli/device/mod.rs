@@ -15,6 +15,7 @@ use super::period::{LAST_DAY, Period};
 use super::table::{self, Column};
 use super::time;
 use crate::policy::member::{self, Mac};
+use crate::privacy::Pseudonyms;
 use crate::record::display_name;
 use crate::store::{Query, Reader, Seen, Sighting, Visits};
 
@@ -35,6 +36,9 @@ pub struct DeviceArgs {
     /// When flows ended
     #[command(flatten)]
     pub period: Period,
+    /// What somebody is looked for by name for, where records have pseudonyms: it is noted
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// Only the sites that were visited; with --json they are shown by this alone
     #[arg(long)]
     pub sites: bool,
@@ -52,6 +56,17 @@ pub enum Who {
     Mac(Mac),
     /// Its user.
     User(String),
+}
+
+impl DeviceArgs {
+    /// Whom it asks for by name; an address is none.
+    pub fn named(&self) -> Vec<String> {
+        match &self.who {
+            Who::Address(_) => Vec::new(),
+            Who::Mac(mac) => vec![mac.to_string()],
+            Who::User(user) => vec![user.clone()],
+        }
+    }
 }
 
 impl FromStr for Who {
@@ -117,10 +132,11 @@ const COLUMNS: [Column; 8] = [
 pub fn show(
     store_dir: &Path,
     args: &DeviceArgs,
+    pseudonyms: Option<Pseudonyms>,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    show_at(Timestamp::now(), store_dir, args, json, out)
+    show_at(Timestamp::now(), store_dir, args, pseudonyms, json, out)
 }
 
 /// The same at a given time.
@@ -128,12 +144,13 @@ fn show_at(
     now: Timestamp,
     store_dir: &Path,
     args: &DeviceArgs,
+    pseudonyms: Option<Pseudonyms>,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let reader = Reader::open(store_dir).context("open the store")?;
     let (since, until) = args.period.span(now, Some(LAST_DAY));
-    let mut query = Query { since, until, ..Query::default() };
+    let mut query = Query { since, until, pseudonyms, ..Query::default() };
     match args.who.clone() {
         Who::Address(address) => query.device = Some(address),
         Who::Mac(mac) => query.mac = Some(mac),

@@ -21,7 +21,7 @@ fn run(dir: &TempDir, arguments: &[&str], json: bool) -> anyhow::Result<String> 
     let args = Command::try_parse_from(["device"].iter().chain(arguments))?.device;
     let now = Timestamp::from_microsecond(NOON_US + 60_000_000)?;
     let mut out = Vec::new();
-    show_at(now, dir.path(), &args, json, &mut out)?;
+    show_at(now, dir.path(), &args, None, json, &mut out)?;
     Ok(String::from_utf8(out)?)
 }
 

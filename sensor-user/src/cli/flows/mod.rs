@@ -14,6 +14,7 @@ use super::table::{self, Cell, Column};
 use super::time;
 use crate::identity::{Confidence, Source};
 use crate::policy::member::{self, Mac};
+use crate::privacy::Pseudonyms;
 use crate::record::{Named as _, Record};
 use crate::store::{Query, Reader};
 
@@ -59,6 +60,9 @@ pub struct FlowsArgs {
     /// Flows of this group
     #[arg(long)]
     pub group: Option<String>,
+    /// What somebody is looked for by name for, where records have pseudonyms: it is noted
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// At most so many flows; 0 for all
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: u64,
@@ -68,6 +72,13 @@ pub struct FlowsArgs {
     /// Write CSV with every field
     #[arg(long)]
     pub csv: bool,
+}
+
+impl FlowsArgs {
+    /// Whom it asks for by name.
+    pub fn named(&self) -> Vec<String> {
+        self.user.iter().cloned().chain(self.mac.map(|mac| mac.to_string())).collect()
+    }
 }
 
 /// A name as the store has it: canonical, without what stands for "anything below".
@@ -99,11 +110,12 @@ pub(super) fn verdict(text: &str) -> Result<Verdict, String> {
 pub fn flows(
     store_dir: &Path,
     args: &FlowsArgs,
+    pseudonyms: Option<Pseudonyms>,
     json: bool,
     out: &mut impl Write,
     notes: &mut impl Write,
 ) -> anyhow::Result<()> {
-    flows_at(Timestamp::now(), store_dir, args, json, out, notes)
+    flows_at(Timestamp::now(), store_dir, args, pseudonyms, json, out, notes)
 }
 
 /// The same at a given time.
@@ -111,6 +123,7 @@ fn flows_at(
     now: Timestamp,
     store_dir: &Path,
     args: &FlowsArgs,
+    pseudonyms: Option<Pseudonyms>,
     json: bool,
     out: &mut impl Write,
     notes: &mut impl Write,
@@ -134,6 +147,7 @@ fn flows_at(
         group: args.group.clone(),
         limit: (args.limit > 0).then_some(args.limit),
         after: args.after.map(Cursor::position),
+        pseudonyms,
         ..Query::default()
     };
     if json {

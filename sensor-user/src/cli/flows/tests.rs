@@ -47,7 +47,7 @@ fn run(dir: &TempDir, arguments: &[&str], json: bool) -> anyhow::Result<String> 
     let args = Command::try_parse_from(arguments)?.flows;
     let now = Timestamp::from_microsecond(NOON_US + 60_000_000)?;
     let mut out = Vec::new();
-    flows_at(now, dir.path(), &args, json, &mut out, &mut Vec::new())?;
+    flows_at(now, dir.path(), &args, None, json, &mut out, &mut Vec::new())?;
     Ok(String::from_utf8(out)?)
 }
 
@@ -162,7 +162,7 @@ fn rows_before_an_unreadable_day_are_shown_and_the_command_fails() {
     let args = Command::try_parse_from(["flows"]).unwrap().flows;
     let mut out = Vec::new();
     let error =
-        flows_at(Timestamp::UNIX_EPOCH, dir.path(), &args, false, &mut out, &mut Vec::new())
+        flows_at(Timestamp::UNIX_EPOCH, dir.path(), &args, None, false, &mut out, &mut Vec::new())
             .unwrap_err();
     assert!(format!("{error:#}").contains("flows-2026-03-09.db: the day file is corrupt"));
     assert_eq!(String::from_utf8(out).unwrap(), run(&store(), &[], false).unwrap());
@@ -183,7 +183,7 @@ fn pages_follow_each_other() {
         let args = Command::try_parse_from(arguments).unwrap().flows;
         let (mut out, mut notes) = (Vec::new(), Vec::new());
         let now = Timestamp::from_microsecond(now).unwrap();
-        flows_at(now, dir.path(), &args, true, &mut out, &mut notes).unwrap();
+        flows_at(now, dir.path(), &args, None, true, &mut out, &mut notes).unwrap();
         let record: Record = serde_json::from_slice(&out).unwrap();
         shown.push(record.sequence);
         let note = String::from_utf8(notes).unwrap();
