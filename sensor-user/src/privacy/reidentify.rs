@@ -58,7 +58,7 @@ impl Candidates {
         self.len() == 0
     }
 
-    /// Those that stand behind pseudonyms, always or on one of some days. Each is tried on every day: some millions a second.
+    /// Those that stand behind pseudonyms, always or on one of some days. Each is tried on every day.
     pub fn behind(&self, pseudonyms: &Pseudonyms, asked: &[String], days: &[Date]) -> Vec<Match> {
         let asked_texts: BTreeSet<&str> = asked.iter().map(String::as_str).collect();
         let asked_macs: BTreeSet<Mac> = asked.iter().filter_map(|text| text.parse().ok()).collect();
