@@ -11,7 +11,7 @@
 //! - [`bundles`]: policies that come signed.
 //! - [`schedules`]: rules that begin and end by the clock.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
-//! - [`full_disk`]: where records find no room.
+//! - [`pseudonyms`]: records that name nobody. [`full_disk`]: where records find no room.
 //! - [`starttls`]: names behind what is said in the clear. [`malformed`]: frames that nobody should send.
 //! - [`roaming`], [`asymmetric`]: devices that move, and paths of which half is seen.
 //!
@@ -41,6 +41,7 @@ mod names;
 mod offloads;
 mod patient;
 mod ports;
+mod pseudonyms;
 mod records;
 mod refusals;
 mod reload;
