@@ -1,5 +1,5 @@
 //! What the kernel programs cost: [`mod@bench`] measures ns per packet, [`verify`] holds the verifier's
-//! figures against their budgets.
+//! figures against their budgets, [`mod@store`] asks the day store about a [`month`].
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
@@ -11,6 +11,7 @@ mod cpu;
 mod frames;
 mod glob;
 mod measure;
+mod month;
 mod names;
 mod payloads;
 mod peer;
@@ -18,6 +19,7 @@ mod scenarios;
 mod stack;
 mod stand;
 mod statistics;
+mod store;
 mod table;
 mod verify;
 
@@ -37,6 +39,8 @@ struct Args {
 enum Command {
     /// Measure ns per packet.
     Bench(bench::Options),
+    /// Measure the day store: records a second, and questions over a month.
+    Store(store::Options),
     /// Check the programs against their budgets.
     Verify(verify::Options),
 }
@@ -44,6 +48,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Bench(options) => bench::run(&options),
+        Command::Store(options) => store::run(&options),
         Command::Verify(options) => verify::run(&options),
     };
     match result {

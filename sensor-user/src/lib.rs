@@ -7,6 +7,7 @@
 //! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
 //!   [`hello`] offers, and records to the [`store`]; [`schema`] tells others what is in them;
 //! - [`export`] sends records on in formats others read;
+//! - [`privacy`] puts pseudonyms in place of names, where that is wanted;
 //! - [`control`] answers the [`cli`]; [`metrics`], [`names`] and [`clock`] serve all of them;
 //! - [`replay`] runs the same programs over captures.
 #![deny(unsafe_code)]
@@ -35,6 +36,7 @@ pub mod metrics;
 pub mod names;
 pub mod pipeline;
 pub mod policy;
+pub mod privacy;
 pub mod record;
 pub mod replay;
 pub mod schema;

@@ -16,11 +16,19 @@ pub(crate) struct Options {
     /// Also write the figures to a file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The day store instead: records a second, and questions over a month.
+    #[arg(long, conflicts_with_all = ["only", "json"])]
+    store: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = ensure(Need::Build)?;
     let mut bench = cargo::cargo(&toolchain);
+    if options.store {
+        // That is user space's, as it is shipped.
+        bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--", "store"]);
+        return cargo::succeed(&mut bench);
+    }
     // The measured code is in the kernel, and always optimised: the dev profile serves.
     bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
     if let Some(only) = &options.only {

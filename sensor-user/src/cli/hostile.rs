@@ -92,8 +92,10 @@ fn written(dir: &TempDir, arguments: &[&str], json: bool) -> String {
     let mut out = Vec::new();
     let command = Command::try_parse_from(["campus-sensor"].iter().chain(arguments)).unwrap();
     match command {
-        Command::Flows(args) => flows::flows(dir.path(), &args, json, &mut out).unwrap(),
-        Command::Top(args) => top::top(dir.path(), &args, json, &mut out).unwrap(),
+        Command::Flows(args) => {
+            flows::flows(dir.path(), &args, None, json, &mut out, &mut Vec::new()).unwrap();
+        }
+        Command::Top(args) => top::top(dir.path(), &args, json, &mut out, &mut Vec::new()).unwrap(),
     }
     String::from_utf8(out).unwrap()
 }

@@ -7,7 +7,9 @@ mod hostile;
 pub mod lists;
 mod live;
 mod logins;
+pub mod period;
 mod preflight;
+mod reidentify;
 pub mod status;
 pub mod table;
 pub mod time;
@@ -54,7 +56,8 @@ Examples:
   campus-sensor status                         what is attached, seen and counted
   campus-sensor flows --since 1h --verdict block
   campus-sensor top                            what passes now, at a terminal
-  campus-sensor top --by category --since 1d
+  campus-sensor top --by group,category --verdict block --since 30d
+  campus-sensor device a.smith --on tuesday    where somebody was seen, and which sites were visited
   campus-sensor why video.piracy.example --group student
   campus-sensor why --reason oversize --group student
   campus-sensor why --record 4711              what a record's verdict rested on
@@ -82,6 +85,8 @@ enum Command {
     Flows(flows::FlowsArgs),
     /// Show where a user or a device was seen, and with which addresses
     Device(device::DeviceArgs),
+    /// Show whom pseudonyms in records stand for; who asks, and why, is written down first
+    Reidentify(reidentify::ReidentifyArgs),
     /// Show what passes now, at a terminal; with options, or elsewhere, what was visited most
     Top(top::TopArgs),
     /// Explain the verdict for a name, a port, an address, flows without a name, or of a record
@@ -161,9 +166,23 @@ fn dispatch(arguments: &Arguments) -> anyhow::Result<()> {
                 writeln!(out, "policy {} in force: {} names", policy.version, policy.names)?;
             }
         }
-        Command::Flows(args) => flows::flows(&load(config)?.store.dir, args, json, &mut out)?,
-        Command::Device(args) => device::show(&load(config)?.store.dir, args, json, &mut out)?,
-        Command::Top(args) => top::top(&load(config)?.store.dir, args, json, &mut out)?,
+        Command::Flows(args) => {
+            let config = load(config)?;
+            let pseudonyms =
+                reidentify::look_up(&config.privacy, &args.named(), args.reason.as_deref())?;
+            let dir = &config.store.dir;
+            flows::flows(dir, args, pseudonyms, json, &mut out, &mut io::stderr())?;
+        }
+        Command::Device(args) => {
+            let config = load(config)?;
+            let pseudonyms =
+                reidentify::look_up(&config.privacy, &args.named(), args.reason.as_deref())?;
+            device::show(&config.store.dir, args, pseudonyms, json, &mut out)?;
+        }
+        Command::Reidentify(args) => reidentify::show(&load(config)?, args, json, &mut out)?,
+        Command::Top(args) => {
+            top::top(&load(config)?.store.dir, args, json, &mut out, &mut io::stderr())?;
+        }
         Command::Why(args) => {
             let config = load(config)?;
             why::why(&config.policy.file, &config.store.dir, args, json, &mut out)?;

@@ -88,6 +88,14 @@ pub fn short(time_us: i64) -> String {
     )
 }
 
+/// An hour for people: month, day and hour, UTC.
+pub fn hour(time_us: i64) -> String {
+    Timestamp::from_microsecond(time_us).map_or_else(
+        |_no_date| time_us.to_string(),
+        |time| time.strftime("%m-%d %H:00").to_string(),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;

@@ -14,7 +14,7 @@ use super::knobs::{self, Knob};
 use super::raw::{RawConfig, RawFlow, RawGuard, RawInterface, RawKernel, RawNormaliser, RawPolicy};
 use super::{
     AttachMode, Config, Control, Flow, Guard, Interface, Kernel, Log, LogLevel, Normaliser, Policy,
-    Quic, Sensor, Side, Store,
+    Privacy, Quic, Sensor, Side, Store,
 };
 use crate::bundle::key;
 use crate::policy::name;
@@ -32,6 +32,8 @@ pub(super) const BPFFS_DEFAULT: &str = "/sys/fs/bpf/campus-sensor";
 pub(super) const POLICY_DEFAULT: &str = "/etc/campus-sensor/policy.toml";
 pub(super) const POLICY_DIR_DEFAULT: &str = "/var/lib/campus-sensor/policy";
 pub(super) const STORE_DEFAULT: &str = "/var/lib/campus-sensor";
+pub(super) const PSEUDONYM_KEY_DEFAULT: &str = "/etc/campus-sensor/pseudonym.key";
+pub(super) const AUDIT_DEFAULT: &str = "/var/lib/campus-sensor/reidentified.jsonl";
 pub(super) const SOCKET_DEFAULT: &str = "/run/campus-sensor/control.sock";
 
 /// Checks everything and tells all that is wrong. Where a value is wrong its default stands in, so
@@ -54,6 +56,16 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
         flow: flow(&raw.flow, problems),
         policy: policy(raw.policy, problems),
         identity: identity::check(raw.identity, problems),
+        privacy: Privacy {
+            pseudonyms: raw.privacy.pseudonyms.unwrap_or_default(),
+            key_file: path(
+                raw.privacy.key_file,
+                "privacy.key_file",
+                PSEUDONYM_KEY_DEFAULT,
+                problems,
+            ),
+            audit_file: path(raw.privacy.audit_file, "privacy.audit_file", AUDIT_DEFAULT, problems),
+        },
         store: Store {
             dir: path(raw.store.dir, "store.dir", STORE_DEFAULT, problems),
             retention_days: number(raw.store.retention_days.as_ref(), knobs::RETENTION, problems),

@@ -11,7 +11,8 @@ use sensor_ebpf::abi::{
 use sensor_ebpf::slot::Slot;
 
 use super::check::{
-    BPFFS_DEFAULT, POLICY_DEFAULT, POLICY_DIR_DEFAULT, SOCKET_DEFAULT, STORE_DEFAULT, anomaly_names,
+    AUDIT_DEFAULT, BPFFS_DEFAULT, POLICY_DEFAULT, POLICY_DIR_DEFAULT, PSEUDONYM_KEY_DEFAULT,
+    SOCKET_DEFAULT, STORE_DEFAULT, anomaly_names,
 };
 use super::knobs::{self, Knob};
 use super::{Config, Export, ExportKind, Target};
@@ -74,6 +75,11 @@ impl Config {
             "beside the helplines built in; default none",
         );
         self.identity.write(&mut file);
+        file.table("[privacy]");
+        let super::Privacy { pseudonyms, key_file, audit_file } = &self.privacy;
+        file.text("pseudonyms", pseudonyms.name(), "off, keyed or daily; default off");
+        file.path("key_file", key_file, PSEUDONYM_KEY_DEFAULT);
+        file.path("audit_file", audit_file, AUDIT_DEFAULT);
         file.table("[store]");
         file.path("dir", &self.store.dir, STORE_DEFAULT);
         file.number(knobs::RETENTION, self.store.retention_days);

@@ -26,6 +26,7 @@ mod tests;
 #[cfg(test)]
 mod tests_export;
 
+pub use crate::privacy::Pseudonymise;
 pub use error::{ConfigError, Problem};
 pub use export::{Directions, Export, ExportFilter, ExportKind, Ipfix, Rotate, Target};
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub policy: Policy,
     /// Who tells who is where.
     pub identity: Identity,
+    /// What of identity records say plainly.
+    pub privacy: Privacy,
     /// Where records are kept.
     pub store: Store,
     /// Where they go beside it: up to 16 places, none by default.
@@ -243,6 +246,20 @@ pub struct Radius {
     /// For how long a session holds that nothing is told of: twice what clients send interim updates in, or the longest
     /// session where they send none; s, default 86400, 60..=604800.
     pub session_s: u32,
+}
+
+/// `[privacy]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Privacy {
+    /// What records have in place of users, host names and MAC addresses: `off`, these themselves; `keyed`, a pseudonym
+    /// that stays; `daily`, another one each day; default `off`.
+    pub pseudonyms: Pseudonymise,
+    /// File with the key of pseudonyms, absolute, and for its owner alone; made by the daemon where there is none.
+    /// Default `/etc/campus-sensor/pseudonym.key`.
+    pub key_file: PathBuf,
+    /// File that is written to before anybody learns whom a pseudonym stands for, absolute;
+    /// default `/var/lib/campus-sensor/reidentified.jsonl`.
+    pub audit_file: PathBuf,
 }
 
 /// `[store]`

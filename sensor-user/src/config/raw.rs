@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{AttachMode, Directions, ExportKind, LogLevel, Side};
+use super::{AttachMode, Directions, ExportKind, LogLevel, Pseudonymise, Side};
 
 /// A value that may be absent, with its place in the file.
 type Optional<T> = Option<Spanned<T>>;
@@ -21,6 +21,7 @@ pub(super) struct RawConfig {
     pub(super) flow: RawFlow,
     pub(super) policy: RawPolicy,
     pub(super) identity: RawIdentity,
+    pub(super) privacy: RawPrivacy,
     pub(super) store: RawStore,
     pub(super) export: Vec<Spanned<RawExport>>,
     pub(super) control: RawControl,
@@ -130,6 +131,14 @@ pub(super) struct RawRadius {
     pub(super) clients: Vec<Spanned<String>>,
     pub(super) secret_file: Optional<PathBuf>,
     pub(super) session_s: Optional<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawPrivacy {
+    pub(super) pseudonyms: Option<Pseudonymise>,
+    pub(super) key_file: Optional<PathBuf>,
+    pub(super) audit_file: Optional<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

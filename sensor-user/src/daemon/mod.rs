@@ -34,7 +34,7 @@ use crate::assembly::rates::{Meter as RateMeter, Watch as RateWatch};
 use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle::{self, Site};
 use crate::clock;
-use crate::config::Config;
+use crate::config::{Config, Privacy};
 use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
@@ -58,6 +58,7 @@ use crate::names::{self, Meter};
 use crate::pipeline::{self, Drains, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
+use crate::privacy::Pseudonyms;
 use crate::record::Record;
 use crate::store::{DayStore, Query, Reader};
 
@@ -71,7 +72,7 @@ const RECONCILED_MAX: u64 = 50_000;
 const GENERATIONS_FILE: &str = "policy-generations.json";
 
 /// File beside the records that keeps who is where.
-const IDENTITY_FILE: &str = "identity.jsonl";
+pub(crate) const IDENTITY_FILE: &str = "identity.jsonl";
 
 /// Runs a sensor until it is told to stop.
 pub fn run(config: &Config) -> anyhow::Result<()> {
@@ -200,6 +201,8 @@ impl Sensor {
         exports: &Exports,
     ) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
+        let Privacy { pseudonyms, key_file, .. } = &config.privacy;
+        let pseudonyms = Pseudonyms::open(*pseudonyms, key_file)?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
         let file = config.store.dir.join(GENERATIONS_FILE);
@@ -249,7 +252,8 @@ impl Sensor {
         let retention = config.store.retention_days;
         let counters = Arc::new(Mutex::new(counters));
         let counted = interfaces::counted(&counters, &interfaces);
-        let drains = Drains { store, retention_days: retention, exports: exports.feed() };
+        let drains =
+            Drains { store, retention_days: retention, exports: exports.feed(), pseudonyms };
         let pipeline = pipeline::start(rings, assembler, drains, sweep, counted, &metrics)?;
 
         let kernel_memory = config.kernel_memory();

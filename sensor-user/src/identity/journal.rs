@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::amend::Amendment;
 use super::directory::AMENDMENTS_MAX;
+use super::fact::Fact;
 use super::store::{Changes, Store};
 use super::table::{FACTS_MAX, Kept};
 
@@ -94,6 +95,17 @@ impl Journal {
         let _old = store.take_changes();
         let (file, lines) = write_anew(path, &store, &amendments)?;
         Ok((Self { path: path.to_owned(), file, lines }, store, amendments))
+    }
+
+    /// The facts in a file, which stays as it is; none where there is no file.
+    pub fn facts(path: &Path, now_us: i64) -> Result<Vec<Fact>, JournalError> {
+        let mut store = Store::default();
+        match File::open(path) {
+            Ok(file) => read(path, file, now_us, &mut store, &mut VecDeque::new())?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(failed("open", path, source)),
+        }
+        Ok(store.iter().map(|kept| kept.fact.clone()).collect())
     }
 
     /// Adds what has changed; `store` and `amendments` are what is known with it.

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 
-use rusqlite::{OptionalExtension as _, Params, Statement, Transaction, params};
+use rusqlite::{OptionalExtension as _, Params, Row, Statement, Transaction, params};
 
 use super::rollup::{RollupKey, integer};
+use super::site::site_of;
 use crate::record::{Named as _, Record};
 
 /// Ids kept in memory for each dictionary of an open day; beyond, they are looked up again.
@@ -41,9 +42,9 @@ const PEERS: Dictionary = Dictionary {
     select: "SELECT id FROM peers WHERE address = ?1",
     insert: "INSERT INTO peers (address) VALUES (?1)",
 };
-const NAMES: Dictionary = Dictionary {
-    select: "SELECT id FROM names WHERE name = ?1",
-    insert: "INSERT INTO names (name) VALUES (?1)",
+const SITES: Dictionary = Dictionary {
+    select: "SELECT id FROM sites WHERE site = ?1",
+    insert: "INSERT INTO sites (site) VALUES (?1)",
 };
 const CATEGORY_SETS: Dictionary = Dictionary {
     select: "SELECT id FROM category_sets WHERE categories = ?1",
@@ -63,6 +64,34 @@ impl Dictionary {
         }
         transaction.prepare_cached(self.insert)?.execute(text)?;
         Ok(transaction.last_insert_rowid())
+    }
+}
+
+/// The id of a site, given now if it has none.
+pub(super) fn site(transaction: &Transaction<'_>, site: &str) -> rusqlite::Result<i64> {
+    SITES.id(transaction, [site])
+}
+
+/// Ids of a name and of its site. What the name's site was when it was first seen that day stays so.
+#[derive(Clone, Copy, Debug)]
+struct NameIds {
+    name: i64,
+    site: i64,
+}
+
+impl NameIds {
+    fn of(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<Self> {
+        let mut select =
+            transaction.prepare_cached("SELECT id, site FROM names WHERE name = ?1")?;
+        let ids = |row: &Row<'_>| Ok(Self { name: row.get(0)?, site: row.get(1)? });
+        if let Some(known) = select.query_row([name], ids).optional()? {
+            return Ok(known);
+        }
+        let site = site(transaction, site_of(name))?;
+        transaction
+            .prepare_cached("INSERT INTO names (name, site) VALUES (?1, ?2)")?
+            .execute(params![name, site])?;
+        Ok(Self { name: transaction.last_insert_rowid(), site })
     }
 }
 
@@ -108,7 +137,7 @@ pub(super) struct Ids {
     devices: HashMap<(IpAddr, u16), i64>,
     identities: HashMap<Identity, i64>,
     peers: HashMap<IpAddr, i64>,
-    names: HashMap<String, i64>,
+    names: HashMap<String, NameIds>,
     category_sets: HashMap<Vec<String>, i64>,
     labels: HashMap<String, i64>,
 }
@@ -136,7 +165,7 @@ impl Ids {
             PEERS.id(transaction, [record.peer.to_string().as_str()])
         })?;
         let name = match record.name.as_deref() {
-            Some(name) => Some(known(&mut self.names, name, || NAMES.id(transaction, [name]))?),
+            Some(name) => Some(known(&mut self.names, name, || NameIds::of(transaction, name))?),
             None => None,
         };
         let categories = known(&mut self.category_sets, record.categories.as_slice(), || {
@@ -165,7 +194,7 @@ impl Ids {
             integer(record.bytes_to_peer),
             integer(record.packets_to_lan),
             integer(record.bytes_to_lan),
-            name,
+            name.map(|ids| ids.name),
             label(record.name_source.text())?,
             no_name,
             verdict,
@@ -192,6 +221,7 @@ impl Ids {
             verdict,
             no_name,
             interface,
+            site: name.map_or(0, |ids| ids.site),
         };
         Ok((rows > 0).then_some(key))
     }
@@ -221,12 +251,13 @@ fn array(texts: &[String]) -> String {
 }
 
 /// An id from memory, or from the file and from then on from memory.
-fn known<K, Q>(
-    ids: &mut HashMap<K, i64>,
+fn known<K, Q, I>(
+    ids: &mut HashMap<K, I>,
     key: &Q,
-    look_up: impl FnOnce() -> rusqlite::Result<i64>,
-) -> rusqlite::Result<i64>
+    look_up: impl FnOnce() -> rusqlite::Result<I>,
+) -> rusqlite::Result<I>
 where
+    I: Copy,
     K: Borrow<Q> + Eq + Hash,
     Q: ToOwned<Owned = K> + Eq + Hash + ?Sized,
 {

@@ -15,22 +15,28 @@ use jiff::tz::TimeZone;
 use rusqlite::ErrorCode;
 
 mod ids;
+mod migrate;
 mod named;
 mod read;
 mod rollup;
 mod row;
 mod schema;
 mod sightings;
+mod site;
+mod summed;
 #[cfg(test)]
 mod tests;
 mod top;
+mod visits;
 mod write;
 
 pub use named::{End, NamedFlows, NamedLimits};
-pub use read::{Query, Reader};
+pub use read::{Position, Query, Reader};
 pub use schema::SCHEMA_VERSION;
 pub use sightings::{Seen, Sighting};
+pub use site::site_of;
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};
+pub use visits::Visits;
 pub use write::{Counters, DayStore, Expired};
 
 /// µs of an hour.
@@ -97,6 +103,12 @@ pub enum StoreError {
         path: PathBuf,
         /// Its schema.
         found: i64,
+    },
+    /// A file that was just read is there no more.
+    #[error("{}: the day file is gone: its day has expired; ask again", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
     },
     /// Anything else `SQLite` refused: a full disk, a lock held too long.
     #[error("{}: cannot read or write the day file", path.display())]
@@ -171,6 +183,11 @@ fn files(dir: &Path) -> Result<Vec<(Date, String, PathBuf)>, StoreError> {
         right_day.cmp(left_day).then_with(|| left.cmp(right))
     });
     Ok(found)
+}
+
+/// Days that there are files of, newest first.
+pub fn days(dir: &Path) -> Result<Vec<Date>, StoreError> {
+    Ok(day_files(dir)?.into_iter().map(|(day, _)| day).collect())
 }
 
 /// The day files themselves, newest first.

@@ -14,8 +14,9 @@ use tracing::warn;
 use super::row::record;
 use super::schema::{self, Found};
 use super::write::BUSY_TIMEOUT;
-use super::{DAY_US, HOUR_US, StoreError, day_files, start_of};
+use super::{DAY_US, HOUR_US, StoreError, day_files, day_of, file_name, start_of};
 use crate::policy::member::Mac;
+use crate::privacy::Pseudonyms;
 use crate::record::{Named as _, Record};
 
 /// Which records are wanted. Nothing set is all of them.
@@ -45,6 +46,21 @@ pub struct Query {
     pub boot: Option<String>,
     /// At most so many.
     pub limit: Option<u64>,
+    /// Records behind this one; for [`Reader::visit`].
+    pub after: Option<Position>,
+    /// Records have these in place of `mac` and `user`, or may have.
+    pub pseudonyms: Option<Pseudonyms>,
+}
+
+/// A record's place in the order of [`Reader::visit`]. Records that come later leave it where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Its end, which tells the day file.
+    pub end_us: i64,
+    /// Number of its sensor and boot in that file.
+    pub origin: i64,
+    /// Its own number.
+    pub sequence: u64,
 }
 
 /// A store opened for reading.
@@ -113,6 +129,22 @@ impl Reader {
             Ok::<(), StoreError>(())
         })?;
         Ok(records)
+    }
+
+    /// Where a record is that [`Self::visit`] gave.
+    pub fn position(&self, record: &Record) -> Result<Position, StoreError> {
+        let Record { sequence, end_us, .. } = *record;
+        let day = day_of(end_us).ok_or(StoreError::Time { sequence, end_us })?;
+        let path = self.dir.join(file_name(day));
+        let connection = open(&path)?.ok_or_else(|| StoreError::Gone { path: path.clone() })?;
+        let origin = connection
+            .query_row(
+                "SELECT id FROM origins WHERE sensor = ?1 AND boot = ?2",
+                [&record.sensor, &record.boot],
+                |row| row.get(0),
+            )
+            .map_err(|source| StoreError::of(&path, source))?;
+        Ok(Position { end_us, origin, sequence })
     }
 
     /// Highest sequence number of a sensor and boot.
@@ -188,7 +220,26 @@ impl Span {
         let bound = |time: Option<Timestamp>| time.map(Timestamp::as_microsecond);
         let from_us = bound(query.since).map_or(midnight_us, |since| since.max(midnight_us));
         let to_us = bound(query.until).map_or(next_us, |until| until.min(next_us));
+        let to_us = query.after.map_or(to_us, |after| to_us.min(after.end_us.saturating_add(1)));
         (from_us < to_us).then_some(Self { midnight_us, from_us, to_us })
+    }
+
+    /// What a user may be called in the day's records.
+    fn users(&self, pseudonyms: Option<&Pseudonyms>, user: &str) -> Vec<String> {
+        let mut users = vec![user.to_owned()];
+        if let (Some(pseudonyms), Some(day)) = (pseudonyms, day_of(self.midnight_us)) {
+            users.extend(pseudonyms.users(day, user));
+        }
+        users
+    }
+
+    /// What a device may be called there.
+    fn macs(&self, pseudonyms: Option<&Pseudonyms>, mac: Mac) -> Vec<String> {
+        let mut macs = vec![mac.to_string()];
+        if let (Some(pseudonyms), Some(day)) = (pseudonyms, day_of(self.midnight_us)) {
+            macs.extend(pseudonyms.macs(day, mac).map(|mac| mac.to_string()));
+        }
+        macs
     }
 
     /// Whole hours of the span, as hours of the day, the end excluded.
@@ -203,7 +254,7 @@ impl Span {
 pub(super) type Values = Vec<(&'static str, Value)>;
 
 /// Conditions on `f`, a row of `flows` or what stands for one.
-pub(super) fn conditions(query: &Query) -> (String, Values) {
+pub(super) fn conditions(query: &Query, span: &Span) -> (String, Values) {
     let mut sql = String::from("1");
     let mut values = Values::new();
     let mut also = |condition: &str, key, value: String| {
@@ -222,12 +273,16 @@ pub(super) fn conditions(query: &Query) -> (String, Values) {
         also("f.device IN (SELECT id FROM devices WHERE address = :device)", ":device", address);
     }
     if let Some(mac) = query.mac {
-        let condition = "f.identity IN (SELECT id FROM identities WHERE mac = :mac)";
-        also(condition, ":mac", mac.to_string());
+        let macs = span.macs(query.pseudonyms.as_ref(), mac);
+        let condition = "f.identity IN (SELECT id FROM identities
+                 WHERE mac IN (SELECT value FROM json_each(:macs)))";
+        also(condition, ":macs", serde_json::json!(macs).to_string());
     }
     if let Some(user) = &query.user {
-        let condition = "f.identity IN (SELECT id FROM identities WHERE user = :user)";
-        also(condition, ":user", user.clone());
+        let users = span.users(query.pseudonyms.as_ref(), user);
+        let condition = "f.identity IN (SELECT id FROM identities
+                 WHERE user IN (SELECT value FROM json_each(:users)))";
+        also(condition, ":users", serde_json::json!(users).to_string());
     }
     if let Some(name) = &query.name {
         also(
@@ -275,7 +330,13 @@ fn visit_day(
     limit: u64,
     mut each: impl FnMut(Record) -> bool,
 ) -> rusqlite::Result<u64> {
-    let (conditions, mut values) = conditions(query);
+    let (mut conditions, mut values) = conditions(query, span);
+    if let Some(after) = query.after {
+        conditions.push_str(" AND (f.end_us, f.origin, f.sequence) < (:end, :origin, :number)");
+        values.push((":end", Value::from(after.end_us)));
+        values.push((":origin", Value::from(after.origin)));
+        values.push((":number", Value::from(after.sequence.cast_signed())));
+    }
     values.push((":from", Value::from(span.from_us)));
     values.push((":to", Value::from(span.to_us)));
     values.push((":limit", Value::from(i64::try_from(limit).unwrap_or(i64::MAX))));

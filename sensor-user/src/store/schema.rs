@@ -2,7 +2,7 @@
 //!
 //! `flows` holds numbers only; what repeats is interned: names, devices, peers, sets of categories,
 //! and `labels` for every other text. `flows` is clustered by the key of a record, which grows, so
-//! that appending stays at the end of the file. `rollup` is written in the same transaction, so its
+//! that appending stays at the end of the file. The roll-ups are written in the same transaction, so their
 //! sums are those of `flows` at any moment.
 //!
 //! | column | meaning |
@@ -13,10 +13,14 @@
 //! | `flows.identity` | who it was; NULL where nobody knows |
 //! | `identities.*` | texts, empty where not known; all of a day that names a person, so that it can be erased |
 //! | `flows.ech` | 0 or 1; NULL without a hello |
+//! | `names.site` | the site the name belongs to, see [`super::site_of`] |
 //! | `rollup.hour` | hour of the UTC day in which the records end, 0 to 23 |
 //! | `rollup.device_group` | label, 0 for no group |
 //! | `rollup.records` | rows of `flows` summed here |
 //! | `rollup.flows` | those among them that are the last record of their flow |
+//! | `site_rollup.site` | 0 for no name; names that DNS answers hint at count for their sites |
+//! | `site_rollup.unnamed_*` | of the sums, what has no usable name, see [`crate::names`] |
+//! | `totals` | `rollup` without devices: what is asked of a month reads some thousand rows a day |
 
 use std::path::Path;
 
@@ -25,7 +29,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::StoreError;
 
 /// Version of the layout. It also stands for [`crate::record::RECORD_VERSION`] of the records kept.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// The oldest version of the layout.
 const FIRST_VERSION: i64 = 1;
@@ -43,7 +47,11 @@ CREATE TABLE origins (
     boot TEXT NOT NULL,
     UNIQUE (sensor, boot)
 ) STRICT;
-CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE names (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    site INTEGER REFERENCES sites
+) STRICT;
 CREATE TABLE devices (
     id INTEGER PRIMARY KEY,
     address TEXT NOT NULL,
@@ -111,8 +119,45 @@ CREATE TABLE rollup (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Sites and what all devices did together, which version 3 brought. Hours lead: a batch is written into one or two of
+/// them, and who asks for a device asks for it hour by hour.
+pub(super) const SITES: &str = "
+CREATE TABLE sites (id INTEGER PRIMARY KEY, site TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE site_rollup (
+    hour INTEGER NOT NULL,
+    device INTEGER NOT NULL REFERENCES devices,
+    site INTEGER NOT NULL,
+    device_group INTEGER NOT NULL,
+    verdict INTEGER NOT NULL REFERENCES labels,
+    records INTEGER NOT NULL,
+    flows INTEGER NOT NULL,
+    packets_to_peer INTEGER NOT NULL,
+    bytes_to_peer INTEGER NOT NULL,
+    packets_to_lan INTEGER NOT NULL,
+    bytes_to_lan INTEGER NOT NULL,
+    unnamed_flows INTEGER NOT NULL,
+    unnamed_bytes INTEGER NOT NULL,
+    PRIMARY KEY (hour, device, site, device_group, verdict)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE totals (
+    hour INTEGER NOT NULL,
+    device_group INTEGER NOT NULL,
+    categories INTEGER NOT NULL REFERENCES category_sets,
+    verdict INTEGER NOT NULL REFERENCES labels,
+    no_name INTEGER NOT NULL REFERENCES labels,
+    interface INTEGER NOT NULL REFERENCES labels,
+    records INTEGER NOT NULL,
+    flows INTEGER NOT NULL,
+    packets_to_peer INTEGER NOT NULL,
+    bytes_to_peer INTEGER NOT NULL,
+    packets_to_lan INTEGER NOT NULL,
+    bytes_to_lan INTEGER NOT NULL,
+    PRIMARY KEY (hour, device_group, categories, verdict, no_name, interface)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Who it was, which version 2 brought.
-const IDENTITIES: &str = "
+pub(super) const IDENTITIES: &str = "
 CREATE TABLE identities (
     id INTEGER PRIMARY KEY,
     mac TEXT NOT NULL,
@@ -124,10 +169,10 @@ CREATE TABLE identities (
 ) STRICT;
 ";
 
-const IDENTITY_INDEX: &str =
+pub(super) const IDENTITY_INDEX: &str =
     "CREATE INDEX flows_by_identity ON flows (identity, end_us) WHERE identity IS NOT NULL;";
 
-const VIEW: &str = "
+pub(super) const VIEW: &str = "
 CREATE VIEW records AS SELECT
     origins.sensor, origins.boot, flows.sequence,
     printf('%016x', flows.flow_id) AS flow_id,
@@ -145,7 +190,7 @@ CREATE VIEW records AS SELECT
     flows.protocol, devices.zone,
     (SELECT text FROM labels WHERE id = flows.interface) AS interface,
     flows.packets_to_peer, flows.bytes_to_peer, flows.packets_to_lan, flows.bytes_to_lan,
-    names.name,
+    names.name, (SELECT site FROM sites WHERE id = names.site) AS site,
     (SELECT text FROM labels WHERE id = flows.name_source) AS name_source,
     (SELECT text FROM labels WHERE id = flows.no_name) AS no_name,
     (SELECT text FROM labels WHERE id = flows.verdict) AS verdict,
@@ -176,7 +221,7 @@ pub(super) enum Found {
     Empty,
     /// A day file of this version.
     Current,
-    /// One of an older version, which [`migrate`] makes one of this.
+    /// One of an older version, which [`super::migrate`] makes one of this.
     Older(i64),
 }
 
@@ -216,6 +261,7 @@ pub(super) fn inspect(connection: &Connection, path: &Path) -> Result<Found, Sto
 pub(super) fn create(connection: &mut Connection, sensor: &str, day: &str) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(IDENTITIES)?;
+    transaction.execute_batch(SITES)?;
     transaction.execute_batch(TABLES)?;
     transaction.execute_batch(IDENTITY_INDEX)?;
     transaction.execute_batch(VIEW)?;
@@ -223,18 +269,5 @@ pub(super) fn create(connection: &mut Connection, sensor: &str, day: &str) -> ru
         "INSERT INTO meta (schema_version, sensor, day) VALUES (?1, ?2, ?3)",
         params![SCHEMA_VERSION, sensor, day],
     )?;
-    transaction.commit()
-}
-
-/// Makes a file of version 1 one of this: what it has no column for is not known. All of it or nothing.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(IDENTITIES)?;
-    transaction
-        .execute_batch("ALTER TABLE flows ADD COLUMN identity INTEGER REFERENCES identities;")?;
-    transaction.execute_batch(IDENTITY_INDEX)?;
-    transaction.execute_batch("DROP VIEW records;")?;
-    transaction.execute_batch(VIEW)?;
-    transaction.execute("UPDATE meta SET schema_version = ?1", [SCHEMA_VERSION])?;
     transaction.commit()
 }

@@ -73,7 +73,7 @@ fn of_day(
     span: &Span,
     query: &Query,
 ) -> rusqlite::Result<Vec<(Seen, Sighting)>> {
-    let (conditions, mut values) = conditions(query);
+    let (conditions, mut values) = conditions(query, span);
     values.push((":from", Value::from(span.from_us)));
     values.push((":to", Value::from(span.to_us)));
     let sql = format!(

@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
-use rusqlite::types::Value;
+use rusqlite::{Connection, Row};
 
-use super::read::{Reader, Span, Values, bound, conditions, open};
+use super::read::{Reader, Span, bound, open};
 use super::row::{count, named, texts};
+use super::summed::{Column, summed};
 use super::{HOUR_US, Query, StoreError, day_files};
-use crate::names::{ByReason, HourSums, Tally, USABLE};
-use crate::record::{EndReason, Named as _};
+use crate::names::{ByReason, HourSums, Tally};
 
 /// What [`Reader::top`] counts by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopBy {
     /// The name, which the roll-ups do not have: every record of the time is read.
     Name,
+    /// The site, see [`super::site_of`].
+    Site,
     /// The device, by zone and address.
     Device,
     /// The category. A flow with two counts for both.
@@ -31,6 +32,33 @@ pub enum TopBy {
     Interface,
 }
 
+impl TopBy {
+    const fn column(self) -> Column {
+        match self {
+            Self::Name => Column::Name,
+            Self::Site => Column::Site,
+            Self::Device => Column::Device,
+            Self::Category => Column::Categories,
+            Self::Verdict => Column::Verdict,
+            Self::Reason => Column::NoName,
+            Self::Group => Column::Group,
+            Self::Interface => Column::Interface,
+        }
+    }
+
+    /// The text of the column's id.
+    fn text(self) -> String {
+        let (text, table) = match self {
+            Self::Name => ("name", "names"),
+            Self::Site => ("site", "sites"),
+            Self::Device => ("address", "devices"),
+            Self::Category => ("categories", "category_sets"),
+            Self::Verdict | Self::Reason | Self::Group | Self::Interface => ("text", "labels"),
+        };
+        format!("(SELECT {text} FROM {table} WHERE id = f.{})", self.column().name())
+    }
+}
+
 /// What makes a row of [`Reader::top`] come first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TopOrder {
@@ -43,11 +71,23 @@ pub enum TopOrder {
     Unnamed,
 }
 
+impl TopOrder {
+    /// What rows are ordered by, the largest first; rows of one size are ordered by their keys and zone.
+    pub const fn size(self, row: &TopRow) -> (u64, u64) {
+        match self {
+            Self::Flows => (row.flows, row.bytes),
+            Self::Bytes => (row.bytes, row.flows),
+            Self::Unnamed => (row.unnamed.bytes, row.unnamed.flows),
+        }
+    }
+}
+
 /// A row of [`Reader::top`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopRow {
-    /// Name, address, category, verdict, reason, group or interface; none where a flow has no such thing.
-    pub key: Option<String>,
+    /// Name, site, address, category, verdict, reason, group or interface, one for each that is counted by; none where a
+    /// flow has no such thing.
+    pub keys: Vec<Option<String>>,
     /// Zone of a device; none for anything else.
     pub zone: Option<u16>,
     /// Records of that time.
@@ -74,10 +114,10 @@ pub struct DeviceNames {
 }
 
 impl Reader {
-    /// Sums by one property, largest first.
+    /// Sums by one property or several, largest first. A category with a group is the category in that group.
     pub fn top(
         &self,
-        by: TopBy,
+        by: &[TopBy],
         order: TopOrder,
         query: &Query,
     ) -> Result<Vec<TopRow>, StoreError> {
@@ -87,13 +127,8 @@ impl Reader {
         })?;
         let mut rows: Vec<TopRow> = sums.into_values().collect();
         rows.sort_by(|left, right| {
-            let size = |row: &TopRow| match order {
-                TopOrder::Flows => (row.flows, row.bytes),
-                TopOrder::Bytes => (row.bytes, row.flows),
-                TopOrder::Unnamed => (row.unnamed.bytes, row.unnamed.flows),
-            };
-            let largest_first = size(right).cmp(&size(left));
-            largest_first.then_with(|| (&left.key, left.zone).cmp(&(&right.key, right.zone)))
+            let largest_first = order.size(right).cmp(&order.size(left));
+            largest_first.then_with(|| (&left.keys, left.zone).cmp(&(&right.keys, right.zone)))
         });
         let limit = query.limit.and_then(|limit| usize::try_from(limit).ok());
         rows.truncate(limit.unwrap_or(usize::MAX));
@@ -149,81 +184,92 @@ impl Reader {
     }
 }
 
-/// Adds a day to sums by key and zone.
+/// Sums by keys and zone.
+type Sums = HashMap<(Vec<Option<String>>, Option<u16>), TopRow>;
+
+/// Columns of the sums of a row, in the order of [`add`].
+const SUMS: &str = "sum(f.records), sum(f.flows), sum(f.packets), sum(f.bytes), sum(f.unnamed_flows), sum(f.unnamed_bytes)";
+
+/// Adds a day to sums.
 fn top_of_day(
     connection: &Connection,
-    by: TopBy,
+    by: &[TopBy],
     span: &Span,
     query: &Query,
-    sums: &mut HashMap<(Option<String>, Option<u16>), TopRow>,
+    sums: &mut Sums,
 ) -> rusqlite::Result<()> {
-    let (key, zone) = match by {
-        TopBy::Name => ("(SELECT name FROM names WHERE id = f.name)", "NULL"),
-        TopBy::Device => (
-            "(SELECT address FROM devices WHERE id = f.device)",
-            "(SELECT zone FROM devices WHERE id = f.device)",
-        ),
-        TopBy::Category => {
-            ("(SELECT categories FROM category_sets WHERE id = f.categories)", "NULL")
-        }
-        TopBy::Verdict => ("(SELECT text FROM labels WHERE id = f.verdict)", "NULL"),
-        TopBy::Reason => ("(SELECT text FROM labels WHERE id = f.no_name)", "NULL"),
-        TopBy::Group => ("(SELECT text FROM labels WHERE id = f.device_group)", "NULL"),
-        TopBy::Interface => ("(SELECT text FROM labels WHERE id = f.interface)", "NULL"),
+    let zone = if by.contains(&TopBy::Device) {
+        "(SELECT zone FROM devices WHERE id = f.device)"
+    } else {
+        "NULL"
     };
-    let column = match by {
-        TopBy::Name => "f.name",
-        TopBy::Device => "f.device",
-        TopBy::Category => "f.categories",
-        TopBy::Verdict => "f.verdict",
-        TopBy::Reason => "f.no_name",
-        TopBy::Group => "f.device_group",
-        TopBy::Interface => "f.interface",
-    };
-    let (summed, values) = summed(span, query, by);
-    let usable = USABLE.map(|reason| format!("'{}'", reason.text())).join(", ");
-    let usable = format!("f.no_name IN (SELECT id FROM labels WHERE text IN ({usable}))");
-    let sql = format!(
-        "SELECT {key}, {zone}, sum(f.records), sum(f.flows), sum(f.packets), sum(f.bytes),
-             sum(iif({usable}, 0, f.flows)), sum(iif({usable}, 0, f.bytes))
-         FROM {summed} GROUP BY {column}"
-    );
+    let texts: Vec<String> = by.iter().map(|by| format!("{}, ", by.text())).collect();
+    let texts = texts.concat();
+    let columns: Vec<Column> = by.iter().map(|by| by.column()).collect();
+    let grouped: Vec<String> =
+        columns.iter().map(|column| format!("f.{}", column.name())).collect();
+    let (summed, values) = summed(span, query, &columns);
+    let sql = format!("SELECT {SUMS}, {texts}{zone} FROM {summed} GROUP BY {}", grouped.join(", "));
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query(bound(&values).as_slice())?;
     while let Some(row) = rows.next()? {
-        let key: Option<String> = row.get(0)?;
-        let zone: Option<u16> = row.get(1)?;
-        let keys = match (by, key) {
-            (TopBy::Category, Some(set)) => {
-                let set = texts(&set)?;
-                if set.is_empty() { vec![None] } else { set.into_iter().map(Some).collect() }
-            }
-            (_, key) => vec![key],
-        };
-        for key in keys {
-            let sum = sums.entry((key.clone(), zone)).or_insert_with(|| TopRow {
-                key,
-                zone,
-                records: 0,
-                flows: 0,
-                packets: 0,
-                bytes: 0,
-                unnamed: Tally::default(),
-            });
-            for (at, sum) in [
-                &mut sum.records,
-                &mut sum.flows,
-                &mut sum.packets,
-                &mut sum.bytes,
-                &mut sum.unnamed.flows,
-                &mut sum.unnamed.bytes,
-            ]
-            .into_iter()
-            .enumerate()
-            {
-                *sum = sum.saturating_add(count(row, 2 + at)?);
-            }
+        let mut all_keys = vec![Vec::with_capacity(by.len())];
+        for (by, at) in by.iter().zip(SUM_COUNT..) {
+            let ones = keys_of(*by, row.get(at)?)?;
+            let with = |keys: &Vec<Option<String>>| {
+                ones.iter()
+                    .map(|one| [keys.clone(), vec![one.clone()]].concat())
+                    .collect::<Vec<_>>()
+            };
+            all_keys = all_keys.iter().flat_map(with).collect();
         }
+        let zone: Option<u16> = row.get(SUM_COUNT + by.len())?;
+        for keys in all_keys {
+            add(row, keys, zone, sums)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sums in [`SUMS`].
+const SUM_COUNT: usize = 6;
+
+/// What a row counts for: each category of its set.
+fn keys_of(by: TopBy, text: Option<String>) -> rusqlite::Result<Vec<Option<String>>> {
+    match (by, text) {
+        (TopBy::Category, Some(set)) => {
+            let set = texts(&set)?;
+            Ok(if set.is_empty() { vec![None] } else { set.into_iter().map(Some).collect() })
+        }
+        (_, text) => Ok(vec![text]),
+    }
+}
+
+fn add(
+    row: &Row<'_>,
+    keys: Vec<Option<String>>,
+    zone: Option<u16>,
+    sums: &mut Sums,
+) -> rusqlite::Result<()> {
+    let sum = sums.entry((keys.clone(), zone)).or_insert_with(|| TopRow {
+        keys,
+        zone,
+        records: 0,
+        flows: 0,
+        packets: 0,
+        bytes: 0,
+        unnamed: Tally::default(),
+    });
+    let all: [&mut u64; SUM_COUNT] = [
+        &mut sum.records,
+        &mut sum.flows,
+        &mut sum.packets,
+        &mut sum.bytes,
+        &mut sum.unnamed.flows,
+        &mut sum.unnamed.bytes,
+    ];
+    for (at, sum) in all.into_iter().enumerate() {
+        *sum = sum.saturating_add(count(row, at)?);
     }
     Ok(())
 }
@@ -235,7 +281,7 @@ fn names_of_day(
     query: &Query,
     sums: &mut HashMap<(String, u16), ByReason>,
 ) -> rusqlite::Result<()> {
-    let (summed, values) = summed(span, query, TopBy::Device);
+    let (summed, values) = summed(span, query, &[Column::Device, Column::NoName]);
     let sql = format!(
         "SELECT d.address, d.zone, (SELECT text FROM labels WHERE id = s.no_name) AS reason,
              s.flows, s.bytes
@@ -265,7 +311,7 @@ fn hours_of_day(
         "SELECT (SELECT text FROM labels WHERE id = interface), hour,
              (SELECT text FROM labels WHERE id = no_name) AS reason, sum(flows),
              sum(bytes_to_peer + bytes_to_lan)
-         FROM rollup WHERE hour >= ?1 GROUP BY interface, hour, no_name",
+         FROM totals WHERE hour >= ?1 GROUP BY interface, hour, no_name",
     )?;
     let mut rows = statement.query([first])?;
     while let Some(row) = rows.next()? {
@@ -274,41 +320,4 @@ fn hours_of_day(
         sums.entry(key).or_default().add(named(row, "reason")?, tally);
     }
     Ok(())
-}
-
-/// Rows `f` with what a span sums to, narrowed to a query, and the values they are bound to. Where the
-/// name matters every record is a row, since the roll-ups have no names.
-fn summed(span: &Span, query: &Query, by: TopBy) -> (String, Values) {
-    let (conditions, mut values) = conditions(query);
-    let needs_names = by == TopBy::Name || query.name.is_some();
-    let (first, end) = if needs_names { (0, 0) } else { span.whole_hours() };
-    // Without a whole hour the first cut-off piece is all there is.
-    let (piece_end, piece_start) = if first < end {
-        (span.midnight_us + first * HOUR_US, span.midnight_us + end * HOUR_US)
-    } else {
-        (span.to_us, span.to_us)
-    };
-    values.push((":from", Value::from(span.from_us)));
-    values.push((":piece_end", Value::from(piece_end)));
-    values.push((":piece_start", Value::from(piece_start)));
-    values.push((":to", Value::from(span.to_us)));
-    values.push((":first", Value::from(first)));
-    values.push((":end", Value::from(end)));
-    values.push((":unfinished", Value::from(EndReason::ActiveTimeout.text().to_owned())));
-    let piece = "SELECT name, no_name, interface, device, ifnull(device_group, 0) AS device_group,
-             categories, verdict, 1 AS records,
-             end_reason IS NOT (SELECT id FROM labels WHERE text = :unfinished) AS flows,
-             packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
-         FROM flows WHERE";
-    let sql = format!(
-        "(
-             SELECT NULL AS name, no_name, interface, device, device_group, categories, verdict,
-                 records, flows,
-                 packets_to_peer + packets_to_lan AS packets, bytes_to_peer + bytes_to_lan AS bytes
-             FROM rollup WHERE hour >= :first AND hour < :end
-             UNION ALL {piece} end_us >= :from AND end_us < :piece_end
-             UNION ALL {piece} end_us >= :piece_start AND end_us < :to
-         ) AS f WHERE {conditions}"
-    );
-    (sql, values)
 }

@@ -1,19 +1,20 @@
 //! The writing side: one transaction for a batch of a day.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::ToSpan as _;
 use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan as _};
 use rusqlite::Connection;
 use tracing::{info, warn};
 
 use super::ids::{INSERT_FLOW, Ids};
-use super::rollup::{RollupKey, Sums};
+use super::migrate::migrate;
+use super::rollup::Rollups;
 use super::schema::{self, Found};
 use super::{HOUR_US, Reader, StoreError, day_files, day_of, file_name, files, start_of};
 use crate::record::Record;
@@ -70,14 +71,14 @@ pub struct Expired {
 
 impl DayStore {
     /// Opens the store in a directory, which is made if it is not there. `sensor` is noted in files
-    /// created from now on.
+    /// created from now on. A file of a newer version is refused where it is of today: no record could be stored.
     pub fn open(dir: &Path, sensor: &str) -> Result<Self, StoreError> {
         DirBuilder::new()
             .recursive(true)
             .mode(DIR_MODE)
             .create(dir)
             .map_err(|source| StoreError::Directory { path: dir.to_owned(), source })?;
-        carry_over(dir)?;
+        carry_over(dir, day_of(Timestamp::now().as_microsecond()))?;
         Ok(Self {
             dir: dir.to_owned(),
             sensor: sensor.to_owned(),
@@ -190,20 +191,23 @@ impl DayStore {
     }
 }
 
-/// Makes files of older versions ones of this. What is corrupt stays, and is told of when it is read.
-fn carry_over(dir: &Path) -> Result<(), StoreError> {
+/// Makes files of older versions ones of this. What is corrupt stays, and is told of when it is read; so does what is newer,
+/// unless it is of today or later.
+fn carry_over(dir: &Path, today: Option<Date>) -> Result<(), StoreError> {
     for (day, path) in day_files(dir)? {
         let failed = |source| StoreError::of(&path, source);
         let carried = Connection::open(&path).map_err(failed).and_then(|mut connection| {
             connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
             if let Found::Older(from) = schema::inspect(&connection, &path)? {
-                schema::migrate(&mut connection).map_err(failed)?;
+                migrate(&mut connection, from).map_err(failed)?;
                 info!(%day, from, to = schema::SCHEMA_VERSION, "day file carried over");
             }
             Ok(())
         });
-        if let Err(error) = carried {
-            warn!(%error, "day passed over");
+        match carried {
+            Err(error @ StoreError::Newer { .. }) if Some(day) >= today => return Err(error),
+            Err(error) => warn!(%error, "day passed over"),
+            Ok(()) => {}
         }
     }
     Ok(())
@@ -247,7 +251,7 @@ impl DayFile {
         connection.set_prepared_statement_cache_capacity(32);
         match found {
             Found::Current => {}
-            Found::Older(_) => schema::migrate(&mut connection).map_err(failed)?,
+            Found::Older(from) => migrate(&mut connection, from).map_err(failed)?,
             Found::Empty => {
                 schema::create(&mut connection, sensor, &day.to_string()).map_err(failed)?;
             }
@@ -260,19 +264,17 @@ impl DayFile {
         let midnight_us = start_of(self.day);
         let transaction = self.connection.transaction()?;
         let mut insert_flow = transaction.prepare_cached(INSERT_FLOW)?;
-        let mut rollup: HashMap<RollupKey, Sums> = HashMap::new();
+        let mut rollups = Rollups::default();
         let mut stored = 0;
         for record in records {
             let Some(mut key) = self.ids.insert(&transaction, &mut insert_flow, record)? else {
                 continue;
             };
             key.hour = (record.end_us - midnight_us).div_euclid(HOUR_US);
-            rollup.entry(key).or_default().add(record);
+            rollups.add(&key, record);
             stored += 1;
         }
-        for (key, sums) in &rollup {
-            sums.insert(&transaction, key)?;
-        }
+        rollups.write(&transaction)?;
         drop(insert_flow);
         transaction.commit()?;
         Ok(stored)

@@ -12,6 +12,7 @@
 //! - [`bundles`]: policies that come signed.
 //! - [`schedules`]: rules that begin and end by the clock.
 //! - [`refusals`], [`reload`], [`corrupt`]: what it says no to, and what then stays as it was.
+//! - [`pseudonyms`]: records that name nobody. [`full_disk`]: where records find no room.
 //! - [`starttls`]: names behind what is said in the clear. [`malformed`]: frames that nobody should send.
 //! - [`roaming`], [`asymmetric`]: devices that move, and paths of which half is seen.
 //!
@@ -30,6 +31,7 @@ mod crash;
 mod dns;
 mod dns_answers;
 mod dnssec;
+mod full_disk;
 mod groups;
 mod identity;
 mod keep_alive;
@@ -41,6 +43,7 @@ mod names;
 mod offloads;
 mod patient;
 mod ports;
+mod pseudonyms;
 mod records;
 mod refusals;
 mod reload;

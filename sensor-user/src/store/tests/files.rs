@@ -1,5 +1,6 @@
 //! Day files: kept, damaged, newer, shared.
 
+use super::sites::TO_VERSION_2;
 use super::*;
 
 #[test]
@@ -111,7 +112,7 @@ fn a_newer_file_is_refused_and_left_alone() {
     store.append(&[record(0)]).unwrap();
     drop(store);
     let connection = Connection::open(dir.path().join(TODAY)).unwrap();
-    connection.execute_batch("UPDATE meta SET schema_version = 3").unwrap();
+    connection.execute_batch("UPDATE meta SET schema_version = 4").unwrap();
     drop(connection);
     let mut store = DayStore::open(dir.path(), "gw-1").unwrap();
     let errors = [
@@ -120,20 +121,34 @@ fn a_newer_file_is_refused_and_left_alone() {
         Reader::open(dir.path()).unwrap().flows(&Query::default()).unwrap_err(),
     ];
     for error in errors {
-        assert!(matches!(error, StoreError::Newer { found: 3, .. }), "{error}");
+        assert!(matches!(error, StoreError::Newer { found: 4, .. }), "{error}");
         assert!(error.to_string().contains("install the version that wrote it"), "{error}");
     }
     drop(store);
     assert_eq!(names(&dir), [TODAY]);
 }
 
-/// Takes from a file what version 1 did not have.
+#[test]
+fn a_newer_file_of_today_stops_the_start() {
+    let (dir, mut store) = store();
+    let now_us = Timestamp::now().as_microsecond();
+    store.append(&[Record { end_us: now_us, ..record(0) }]).unwrap();
+    drop(store);
+    let today = file_name(day_of(now_us).unwrap());
+    let connection = Connection::open(dir.path().join(&today)).unwrap();
+    connection.execute_batch("UPDATE meta SET schema_version = 4").unwrap();
+    drop(connection);
+    let error = DayStore::open(dir.path(), "gw-1").unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 4, .. }), "{error}");
+    assert!(error.to_string().contains(&today), "{error}");
+    assert_eq!(names(&dir), [today]);
+}
+
+/// Takes from a file of version 2 what version 1 did not have.
 const TO_VERSION_1: &str = "
-    DROP VIEW records;
     DROP INDEX flows_by_identity;
     ALTER TABLE flows DROP COLUMN identity;
     DROP TABLE identities;
-    CREATE VIEW records AS SELECT sequence FROM flows;
     UPDATE meta SET schema_version = 1";
 
 #[test]
@@ -142,6 +157,7 @@ fn a_file_of_version_1_is_carried_over() {
     store.append(&[record(0), unnamed(1)]).unwrap();
     drop(store);
     let connection = Connection::open(dir.path().join(TODAY)).unwrap();
+    connection.execute_batch(TO_VERSION_2).unwrap();
     connection.execute_batch(TO_VERSION_1).unwrap();
     drop(connection);
     let error = Reader::open(dir.path()).unwrap().flows(&Query::default()).unwrap_err();

@@ -10,7 +10,10 @@ use rusqlite::Connection;
 use sensor_ebpf::abi::{NoName, Verdict};
 use tempfile::TempDir;
 
+mod clock;
 mod files;
+mod pages;
+mod sites;
 
 use super::{
     Counters, DAY_US, DayStore, HOUR_US, Query, Reader, StoreError, TopBy, TopOrder, TopRow,
@@ -127,8 +130,9 @@ fn a_second_delivery_changes_nothing() {
     assert_eq!(store.counters().stored, 3);
 }
 
-const EVERY_TOP: [TopBy; 7] = [
+const EVERY_TOP: [TopBy; 8] = [
     TopBy::Name,
+    TopBy::Site,
     TopBy::Device,
     TopBy::Category,
     TopBy::Verdict,
@@ -140,7 +144,7 @@ const EVERY_TOP: [TopBy; 7] = [
 /// All sums by everything.
 fn tops(dir: &TempDir) -> Vec<Vec<TopRow>> {
     let reader = Reader::open(dir.path()).unwrap();
-    EVERY_TOP.map(|by| reader.top(by, TopOrder::Flows, &Query::default()).unwrap()).into()
+    EVERY_TOP.map(|by| reader.top(&[by], TopOrder::Flows, &Query::default()).unwrap()).into()
 }
 
 #[test]
@@ -197,7 +201,8 @@ fn top_of_any_span_is_the_sum_of_its_records() {
             expected = (expected.0 + 1, expected.1 + record.bytes());
         }
         for by in EVERY_TOP {
-            let rows = Reader::open(dir.path()).unwrap().top(by, TopOrder::Bytes, &query).unwrap();
+            let rows =
+                Reader::open(dir.path()).unwrap().top(&[by], TopOrder::Bytes, &query).unwrap();
             // Both categories of every record count it.
             let times = if by == TopBy::Category { 2 } else { 1 };
             let flows: u64 = rows.iter().map(|row| row.flows).sum();
@@ -223,8 +228,8 @@ fn top_is_ordered_and_limited() {
     let (dir, mut store) = store();
     store.append(&assorted()).unwrap();
     let top = |by, order, query: Query| {
-        let rows = Reader::open(dir.path()).unwrap().top(by, order, &query).unwrap();
-        let row = |row: TopRow| (row.key, row.zone, row.records, row.flows);
+        let rows = Reader::open(dir.path()).unwrap().top(&[by], order, &query).unwrap();
+        let row = |row: TopRow| (row.keys[0].clone(), row.zone, row.records, row.flows);
         rows.into_iter().map(row).collect::<Vec<_>>()
     };
     let some = |key: &str| Some(key.to_owned());
@@ -378,8 +383,8 @@ fn names_are_summed_by_device_and_by_hour() {
         assert_eq!(shown, expected);
         assert_eq!(devices[1].sums.missing(), [(NoName::NoSni, tally(1, 1020))]);
 
-        let top = reader.top(TopBy::Interface, TopOrder::Unnamed, &query).unwrap();
-        let top: Vec<_> = top.into_iter().map(|row| (row.key, row.unnamed)).collect();
+        let top = reader.top(&[TopBy::Interface], TopOrder::Unnamed, &query).unwrap();
+        let top: Vec<_> = top.into_iter().map(|row| (row.keys[0].clone(), row.unnamed)).collect();
         let lan = |number: u8| Some(format!("lan{number}"));
         assert_eq!(top, [(lan(0), tally(2, 1400 + 2040)), (lan(1), tally(1, 1020))]);
 

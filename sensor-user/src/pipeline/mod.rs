@@ -19,6 +19,7 @@ use crate::export::Feed;
 use crate::kernel::KernelError;
 use crate::kernel::events::Rings;
 use crate::metrics::Metrics;
+use crate::privacy::Pseudonyms;
 use crate::record::Record;
 use crate::store::DayStore;
 
@@ -71,6 +72,8 @@ pub struct Drains {
     pub retention_days: u32,
     /// Who else is offered them, once they are stored.
     pub exports: Feed,
+    /// What they have in place of names, there and here.
+    pub pseudonyms: Option<Pseudonyms>,
 }
 
 /// The running threads.
@@ -111,8 +114,8 @@ pub fn start(
     };
     let keep = {
         let (stop, metrics) = (Arc::clone(&stop), Arc::clone(metrics));
-        let Drains { store, retention_days, exports } = drains;
-        let commits = Commits { settled: commits_in, exports };
+        let Drains { store, retention_days, exports, pseudonyms } = drains;
+        let commits = Commits { settled: commits_in, exports, pseudonyms };
         move || keep(store, &records_out, &commits, retention_days, &stop, &metrics)
     };
     let threads = vec![
@@ -296,10 +299,11 @@ fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
     }
 }
 
-/// Who is told of a commit.
+/// What a batch is made ready with, and who is told of its commit.
 struct Commits {
     settled: Sender<Vec<FlowKey>>,
     exports: Feed,
+    pseudonyms: Option<Pseudonyms>,
 }
 
 fn keep(
@@ -319,8 +323,12 @@ fn keep(
                 Err(_late_or_ended) => break,
             }
         }
-        let (batch, keys): (Vec<Record>, Vec<Option<FlowKey>>) =
+        let (mut batch, keys): (Vec<Record>, Vec<Option<FlowKey>>) =
             batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
+        // Here, so that store and exports have the same, and nothing else writes names.
+        if let Some(pseudonyms) = &commits.pseudonyms {
+            pseudonyms.cover(&mut batch);
+        }
         // An error means that assembly has ended; its flows are found by the next start.
         if commit(&mut store, &batch, stop, metrics) {
             let _ended = commits.settled.send(keys.into_iter().flatten().collect());
@@ -373,3 +381,6 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;
