@@ -101,22 +101,20 @@ fn account_for(
     let now_ns = clock::now_ns();
     let key = FlowKey::from_peer(&packet, interface.zone);
     let read = || read_answer(&packet, &key, interface, now_ns);
-    let flow = if let Some(flow) = flows::find(&key) {
-        // SAFETY: the pointer is a live map value.
-        let known: &Flow = unsafe { &*flow };
-        if known.peer_marks & peer_mark::AT_INGRESS != 0 {
-            return (Accounting::Transit, plan_for(flow, &packet, read));
+    let flow = match flows::find_either(&key) {
+        Some((flow, is_sent_by_lan)) => {
+            // SAFETY: the pointer is a live map value.
+            let known: &Flow = unsafe { &*flow };
+            if is_sent_by_lan || known.peer_marks & peer_mark::AT_INGRESS != 0 {
+                return (Accounting::Transit, plan_for(flow, &packet, read));
+            }
+            flow
         }
-        flow
-    } else {
-        if let Some(flow) = flows::find(&FlowKey::from_lan(&packet, interface.zone)) {
-            return (Accounting::Transit, plan_for(flow, &packet, read));
-        }
-        match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
-            Some(flow) => flow,
-            None if is_answer(&packet) => return (Accounting::TableFull, read()),
-            None => return (Accounting::TableFull, Plan::Pass),
-        }
+        None => match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
+            Ok(flow) => flow,
+            Err(accounting) if is_answer(&packet) => return (accounting, read()),
+            Err(accounting) => return (accounting, Plan::Pass),
+        },
     };
     let sight = Sight { key: &key, flow, from_lan: false };
     // SAFETY: the pointer is a live map value.

@@ -52,15 +52,18 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     };
     let seen = Seen { packet, interface, ifindex, row, now_ns: clock::now_ns() };
     let mut key = FlowKey::from_lan(&seen.packet, interface.zone);
-    let Some(sight) = sight(&seen, &mut key) else {
-        row.account(Accounting::TableFull, 1, bytes);
-        // Judged by its bytes all the same; without a flow only this one packet is acted on.
-        let plan = match seen.packet.protocol {
-            TCP if seen.packet.opens_connection() => Plan::Followed,
-            TCP => Plan::Alone,
-            _ => Plan::First,
-        };
-        return finish(ctx, &seen, &key, plan);
+    let sight = match sight(&seen, &mut key) {
+        Ok(sight) => sight,
+        Err(accounting) => {
+            row.account(accounting, 1, bytes);
+            // Judged by its bytes all the same; without a flow only this one packet is acted on.
+            let plan = match seen.packet.protocol {
+                TCP if seen.packet.opens_connection() => Plan::Followed,
+                TCP => Plan::Alone,
+                _ => Plan::First,
+            };
+            return finish(ctx, &seen, &key, plan);
+        }
     };
     row.account(Accounting::Flow, 1, bytes);
     if seen.packet.opens_connection() {
@@ -131,20 +134,21 @@ fn replace(seen: &Seen, sight: &Sight<'_>) {
 /// Finds or makes the flow of `key`, which has the LAN side first; where the packet's own reverse is
 /// known, its sender is that flow's peer, on the LAN too or seen through a tap, and `key` becomes that one.
 #[inline(always)]
-fn sight<'key>(seen: &Seen, key: &'key mut FlowKey) -> Option<Sight<'key>> {
-    if let Some(flow) = flows::find(key) {
-        return Some(Sight { key, flow, from_lan: true });
+fn sight<'key>(seen: &Seen, key: &'key mut FlowKey) -> Result<Sight<'key>, Accounting> {
+    match flows::find_either(key) {
+        Some((flow, false)) => Ok(Sight { key, flow, from_lan: true }),
+        Some((flow, true)) => {
+            *key = FlowKey::from_peer(&seen.packet, seen.interface.zone);
+            // SAFETY: the pointer is a live map value; a lost race is repaired by the next packet.
+            unsafe { (*flow).peer_marks |= peer_mark::AT_INGRESS };
+            Ok(Sight { key, flow, from_lan: false })
+        }
+        None => {
+            let hook = Direction::Ingress;
+            let flow = flows::make(key, &seen.packet, true, seen.ifindex, hook, seen.now_ns)?;
+            Ok(Sight { key, flow, from_lan: true })
+        }
     }
-    let from_lan = *key;
-    *key = FlowKey::from_peer(&seen.packet, seen.interface.zone);
-    if let Some(flow) = flows::find(key) {
-        // SAFETY: the pointer is a live map value; a lost race is repaired by the next packet.
-        unsafe { (*flow).peer_marks |= peer_mark::AT_INGRESS };
-        return Some(Sight { key, flow, from_lan: false });
-    }
-    *key = from_lan;
-    let flow = flows::make(key, &seen.packet, true, seen.ifindex, Direction::Ingress, seen.now_ns)?;
-    Some(Sight { key, flow, from_lan: true })
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::atomic::AtomicU64;
 
 #[cfg(feature = "lab")]
 const DELETE_ELEM: libc::c_long = 3;
@@ -74,6 +75,12 @@ impl Mapping {
         Ok(Self { start, bytes })
     }
 
+    /// The elements as words that the kernel writes too.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping starts at a page and has so many words; whoever else writes them does so word by word.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.bytes / size_of::<u64>()) }
+    }
+
     /// Copies values to the first elements, as many as fit.
     pub(super) fn copy_from<T: aya::Pod>(&mut self, values: &[T]) {
         let count = values.len().min(self.bytes / size_of::<T>());
@@ -82,6 +89,11 @@ impl Mapping {
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.cast(), count) };
     }
 }
+
+// SAFETY: the mapping is not bound to a thread; what it has is written through atomics, or by who owns it alone.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {

@@ -1,14 +1,25 @@
-//! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
+//! Flows, behind the few operations the hooks need: find or make, add, end, replace. They lie in [`table`]; in
+//! [`stock`] where that is to be compared with it.
 
-use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
+mod stock;
+mod table;
+
+use sensor_ebpf::abi::{Accounting, Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
 use crate::events;
-use crate::maps::{FLOWS, STAGING, Staging};
+use crate::maps::{STAGING, Staging};
 
-/// `BPF_NOEXIST`: of two CPUs that make the same flow, one does.
-const NOEXIST: u64 = 1;
+/// 1 where flows lie in the kernel's hash map; set when the object is loaded.
+#[unsafe(no_mangle)]
+static STOCK_TABLE: u8 = 0;
+
+#[inline(always)]
+fn is_stock() -> bool {
+    // SAFETY: a read of an initialised static; volatile, because the loader rewrites it.
+    unsafe { core::ptr::read_volatile(&raw const STOCK_TABLE) != 0 }
+}
 
 /// A packet's flow. The key stays where it was looked up from: a copy costs more than the parsing.
 #[derive(Clone, Copy)]
@@ -22,7 +33,16 @@ pub(crate) struct Sight<'key> {
 /// The flow of `key`, if it lives.
 #[inline(always)]
 pub(crate) fn find(key: &FlowKey) -> Option<*mut Flow> {
-    FLOWS.get_ptr_mut(key)
+    match find_either(key) {
+        Some((flow, false)) => Some(flow),
+        Some((_, true)) | None => None,
+    }
+}
+
+/// The flow between the two ends of `key`, if it lives, and whether it has them the other way round.
+#[inline(always)]
+pub(crate) fn find_either(key: &FlowKey) -> Option<(*mut Flow, bool)> {
+    if is_stock() { stock::find(key) } else { table::find(key) }
 }
 
 /// This CPU's and hook's scratch memory.
@@ -33,7 +53,7 @@ pub(crate) fn staging(hook: Direction) -> Option<&'static mut Staging> {
     STAGING.get_ptr_mut(hook as u32).map(|staging| unsafe { &mut *staging })
 }
 
-/// Makes a flow, or finds the one another CPU made meanwhile. `None`: the table is full.
+/// Makes a flow that was not found. Without one the packet is judged by its bytes, and counted as is said here.
 #[inline(always)]
 pub(crate) fn make(
     key: &FlowKey,
@@ -42,12 +62,13 @@ pub(crate) fn make(
     ifindex: u32,
     hook: Direction,
     now_ns: u64,
-) -> Option<*mut Flow> {
-    let staging = staging(hook)?;
+) -> Result<*mut Flow, Accounting> {
+    if !is_stock() {
+        return table::make(key, || Flow::first(packet, from_lan, ifindex, now_ns));
+    }
+    let Some(staging) = staging(hook) else { return Err(Accounting::TableFull) };
     staging.flow = Flow::first(packet, from_lan, ifindex, now_ns);
-    // A failure shows in the look-up that follows.
-    let _made = FLOWS.insert(key, &staging.flow, NOEXIST);
-    find(key)
+    stock::make(key, &staging.flow)
 }
 
 /// Adds a packet, and says so when it closed the connection.
