@@ -250,6 +250,8 @@ pub(crate) struct Examination {
     pub(crate) outcome: u32,
     /// Number of the slot that has the hello in this datagram; 0 of none, and of segments.
     pub(crate) connection: u32,
+    /// Number of the flow's entry, see [`crate::flows::at`].
+    pub(crate) entry: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
     /// Names in `told`, and reasons for none.
@@ -322,6 +324,8 @@ pub(crate) struct Reply {
     pub(crate) key: AnsweredKey,
     pub(crate) answered: AnsweredName,
     pub(crate) now_ns: u64,
+    /// Number of its entry, see [`crate::flows::at`].
+    pub(crate) entry: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
     /// Offsets in the frame, and bytes of the payload.

@@ -9,7 +9,7 @@ use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
 use crate::events;
-use crate::maps::{STAGING, Staging};
+use crate::maps::{Examination, STAGING, Staging};
 
 /// 1 where flows lie in the kernel's hash map; set when the object is loaded.
 #[unsafe(no_mangle)]
@@ -26,23 +26,42 @@ fn is_stock() -> bool {
 pub(crate) struct Sight<'key> {
     pub(crate) key: &'key FlowKey,
     pub(crate) flow: *mut Flow,
+    /// Number of its entry, see [`at`].
+    pub(crate) entry: u32,
     /// The sender is the flow's LAN side.
     pub(crate) from_lan: bool,
 }
 
-/// The flow of `key`, if it lives.
-#[inline(always)]
-pub(crate) fn find(key: &FlowKey) -> Option<*mut Flow> {
-    match find_either(key) {
-        Some((flow, false)) => Some(flow),
-        Some((_, true)) | None => None,
-    }
+/// A flow that was looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) flow: *mut Flow,
+    /// Number of its entry, see [`at`].
+    pub(crate) entry: u32,
+    /// The key has the ends the other way round.
+    pub(crate) is_reverse: bool,
 }
 
-/// The flow between the two ends of `key`, if it lives, and whether it has them the other way round.
+/// [`Found::entry`] of no flow.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// The flow between the two ends of `key`, whichever way round, if it lives.
 #[inline(always)]
-pub(crate) fn find_either(key: &FlowKey) -> Option<(*mut Flow, bool)> {
+pub(crate) fn find(key: &FlowKey) -> Option<Found> {
     if is_stock() { stock::find(key) } else { table::find(key) }
+}
+
+/// The flow that this run, or the program before this one in it, has found in an entry: it stays there until all of
+/// them have ended. `key` is the flow's own.
+#[inline(always)]
+pub(crate) fn at(entry: u32, key: &FlowKey) -> Option<*mut Flow> {
+    if is_stock() { stock::at(key) } else { table::at(entry) }
+}
+
+/// The flow of the packet that is examined.
+#[inline(always)]
+pub(crate) fn of(examination: &Examination) -> Option<*mut Flow> {
+    at(examination.entry, &examination.event.key)
 }
 
 /// This CPU's and hook's scratch memory.
@@ -62,7 +81,7 @@ pub(crate) fn make(
     ifindex: u32,
     hook: Direction,
     now_ns: u64,
-) -> Result<*mut Flow, Accounting> {
+) -> Result<Found, Accounting> {
     if !is_stock() {
         return table::make(key, || Flow::first(packet, from_lan, ifindex, now_ns));
     }

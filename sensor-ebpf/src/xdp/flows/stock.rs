@@ -2,24 +2,32 @@
 
 use sensor_ebpf::abi::{Accounting, Flow, FlowKey};
 
+use super::{Found, NOWHERE};
 use crate::maps::FLOWS;
 
 /// `BPF_NOEXIST`: of two CPUs that make the same flow, one does.
 const NOEXIST: u64 = 1;
 
-/// The flow between these two ends, and whether the key has them the other way round.
+/// The flow between these two ends, whichever way round.
 #[inline(always)]
-pub(super) fn find(key: &FlowKey) -> Option<(*mut Flow, bool)> {
-    if let Some(flow) = FLOWS.get_ptr_mut(key) {
-        return Some((flow, false));
+pub(super) fn find(key: &FlowKey) -> Option<Found> {
+    if let Some(flow) = at(key) {
+        return Some(Found { flow, entry: NOWHERE, is_reverse: false });
     }
-    FLOWS.get_ptr_mut(&key.reversed()).map(|flow| (flow, true))
+    at(&key.reversed()).map(|flow| Found { flow, entry: NOWHERE, is_reverse: true })
+}
+
+/// The flow with this key.
+#[inline(always)]
+pub(super) fn at(key: &FlowKey) -> Option<*mut Flow> {
+    FLOWS.get_ptr_mut(key)
 }
 
 /// Makes a flow, or finds the one that another CPU made meanwhile.
 #[inline(always)]
-pub(super) fn make(key: &FlowKey, flow: &Flow) -> Result<*mut Flow, Accounting> {
+pub(super) fn make(key: &FlowKey, flow: &Flow) -> Result<Found, Accounting> {
     // A failure shows in the look-up that follows.
     let _made = FLOWS.insert(key, flow, NOEXIST);
-    FLOWS.get_ptr_mut(key).ok_or(Accounting::TableFull)
+    let made = at(key).map(|flow| Found { flow, entry: NOWHERE, is_reverse: false });
+    made.ok_or(Accounting::TableFull)
 }

@@ -4,6 +4,7 @@ use sensor_ebpf::abi::{Accounting, Flow, FlowKey};
 use sensor_ebpf::cursor::bound;
 use sensor_ebpf::flow_table::{self, Bucket, Head, Refusal, Tags, WAYS};
 
+use super::Found;
 use crate::maps::{FLOW_ENTRIES, FLOW_TAGS};
 
 /// The tags, behind the line with the head.
@@ -86,26 +87,28 @@ fn locate(key: &FlowKey) -> Option<([u32; 2], u64)> {
     Some((flow_table::places(hash, head.buckets), hash))
 }
 
-/// The flow between these two ends, and whether the key has them the other way round.
+/// The flow between these two ends, whichever way round.
 #[inline(always)]
-pub(super) fn find(key: &FlowKey) -> Option<(*mut Flow, bool)> {
+pub(super) fn find(key: &FlowKey) -> Option<Found> {
     let (places, hash) = locate(key)?;
-    let place = flow_table::find(&Lines, places, hash)?;
-    let entry = FLOW_ENTRIES.get_ptr_mut(place.entry())?;
+    let number = flow_table::find(&Lines, places, hash)?.entry();
+    let entry = FLOW_ENTRIES.get_ptr_mut(number)?;
     // SAFETY: a live map value. The key of a live entry is written by nobody.
     let (found, flow) = unsafe { (&(*entry).key, &raw mut (*entry).flow) };
-    if found.is(key) {
-        Some((flow, false))
-    } else if found.is_reverse_of(key) {
-        Some((flow, true))
-    } else {
-        None
-    }
+    let is_reverse = !found.is(key);
+    (!is_reverse || found.is_reverse_of(key)).then_some(Found { flow, entry: number, is_reverse })
+}
+
+/// The flow in an entry that this run has found before.
+#[inline(always)]
+pub(super) fn at(entry: u32) -> Option<*mut Flow> {
+    // SAFETY: a live map value.
+    FLOW_ENTRIES.get_ptr_mut(entry).map(|entry| unsafe { &raw mut (*entry).flow })
 }
 
 /// Makes a flow that was not found.
 #[inline(always)]
-pub(super) fn make(key: &FlowKey, first: impl FnOnce() -> Flow) -> Result<*mut Flow, Accounting> {
+pub(super) fn make(key: &FlowKey, first: impl FnOnce() -> Flow) -> Result<Found, Accounting> {
     let Some((places, hash)) = locate(key) else { return Err(Accounting::TableFull) };
     let place = match flow_table::claim(&Lines, places, hash) {
         Ok(place) => place,
@@ -124,5 +127,5 @@ pub(super) fn make(key: &FlowKey, first: impl FnOnce() -> Flow) -> Result<*mut F
         &raw mut (*entry).flow
     };
     flow_table::publish(bucket, place.way, hash);
-    Ok(flow)
+    Ok(Found { flow, entry: place.entry(), is_reverse: false })
 }
