@@ -118,11 +118,16 @@ impl FlowKey {
         }
     }
 
-    /// Whether it is the other one, word by word: the compiler would have a call compare the bytes.
+    /// Whether it is the other one.
     #[inline(always)]
     pub fn is(&self, other: &Self) -> bool {
-        let [own, other] = [self.words(), other.words()];
-        differs(own, other) == 0
+        self.difference(other) == 0
+    }
+
+    /// 0 where it is the other one. Word by word: the compiler would have a call compare the bytes.
+    #[inline(always)]
+    pub fn difference(&self, other: &Self) -> u64 {
+        differs(self.words(), other.words())
     }
 
     /// Whether it has the ends of the other one the other way round.

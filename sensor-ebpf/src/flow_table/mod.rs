@@ -124,9 +124,17 @@ pub const fn places(hash: u64, buckets: u32) -> [u32; 2] {
     crate::table::places(hash, buckets)
 }
 
+/// The tag that a flow is given where it is free: whoever looks for the flow reads its entry at once, and not only
+/// when the tags have said which it is.
+#[inline(always)]
+pub const fn home(hash: u64, [first, _]: [u32; 2]) -> Place {
+    // Bits that say little of the bucket.
+    Place { bucket: first, way: (hash >> 16) as u32 & (WAYS - 1) }
+}
+
 /// What a live tag says.
 #[inline(always)]
-const fn live(hash: u64, way: u32) -> u64 {
+pub const fn live(hash: u64, way: u32) -> u64 {
     closing(hash) | 1 << way
 }
 
@@ -194,7 +202,9 @@ pub fn claim<T: Tags>(tags: &T, [first, second]: [u32; 2], hash: u64) -> Result<
         return Err(Refusal::Full);
     };
     let (in_first, in_second) = (free_ways(in_first), free_ways(in_second));
-    let takes_second = count(in_second) > count(in_first);
+    let way = home(hash, [first, second]).way % T::Bucket::WAYS;
+    let is_home_free = in_first >> way & 1 != 0;
+    let takes_second = !is_home_free && count(in_second) > count(in_first);
     let (number, other) = if takes_second { (second, first) } else { (first, second) };
     let free = if takes_second { in_second } else { in_first };
     if free == 0 {
@@ -204,7 +214,7 @@ pub fn claim<T: Tags>(tags: &T, [first, second]: [u32; 2], hash: u64) -> Result<
     let (Some(bucket), Some(elsewhere)) = (tags.bucket(number), tags.bucket(other)) else {
         return Err(Refusal::Full);
     };
-    let way = lowest(free);
+    let way = if is_home_free { way } else { lowest(free) };
     let own = claimed(hash, way);
     if !bucket.swap(way, 0, own) {
         return Err(Refusal::Busy);

@@ -94,7 +94,7 @@ pub struct Sizes {
 }
 
 /// Where flows lie.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Flows {
     /// In the table of [`sensor_ebpf::flow_table`].
     #[default]

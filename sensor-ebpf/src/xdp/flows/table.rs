@@ -31,6 +31,15 @@ impl Tagged {
     }
 }
 
+impl Tagged {
+    /// Reads a tag whose number is known at run time only.
+    #[inline(always)]
+    fn load_any(self, way: u32) -> u64 {
+        // SAFETY: a live map value; volatile, because others write it.
+        unsafe { self.tag(way).read_volatile() }
+    }
+}
+
 impl Bucket for Tagged {
     #[inline(always)]
     fn load(self, way: u32) -> u64 {
@@ -91,6 +100,17 @@ fn locate(key: &FlowKey) -> Option<([u32; 2], u64)> {
 #[inline(always)]
 pub(super) fn find(key: &FlowKey) -> Option<Found> {
     let (places, hash) = locate(key)?;
+    let home = flow_table::home(hash, places);
+    if let Some(found) = FLOW_ENTRIES.get_ptr_mut(home.entry())
+        && let Some(bucket) = Lines.bucket(home.bucket)
+    {
+        // SAFETY: as below. Of an entry that is not live the key says nothing, but then its tag is another one.
+        let (found, flow) = unsafe { (&(*found).key, &raw mut (*found).flow) };
+        let tag = bucket.load_any(home.way) ^ flow_table::live(hash, home.way);
+        if tag | found.difference(key) == 0 {
+            return Some(Found { flow, entry: home.entry(), is_reverse: false });
+        }
+    }
     let number = flow_table::find(&Lines, places, hash)?.entry();
     let entry = FLOW_ENTRIES.get_ptr_mut(number)?;
     // SAFETY: a live map value. The key of a live entry is written by nobody.
