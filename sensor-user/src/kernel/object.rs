@@ -442,7 +442,7 @@ const REFUSAL_LINES: usize = 3;
 /// Characters of a refusal that are shown: a few lines of a terminal.
 const REFUSAL_MAX: usize = 400;
 
-fn owned_fd(
+pub(super) fn owned_fd(
     name: &'static str,
     fd: Result<&ProgramFd, ProgramError>,
 ) -> Result<ProgramFd, KernelError> {

@@ -61,6 +61,15 @@ impl FlowTable {
         })
     }
 
+    /// Sets the table up again where its memory was emptied. No program may run meanwhile.
+    #[cfg(feature = "lab")]
+    pub fn begin_again(&self) {
+        match &self.flows {
+            Place::Table(table) => table.begin_again(),
+            Place::Stock(_) => {}
+        }
+    }
+
     /// The flow as it is now.
     pub fn get(&self, key: &FlowKey) -> Option<Flow> {
         match &self.flows {

@@ -107,6 +107,14 @@ impl Table {
         Ok(Self { head, tags, entries })
     }
 
+    /// Sets the table up again, for tests that have emptied it.
+    #[cfg(feature = "lab")]
+    pub(super) fn begin_again(&self) {
+        for (shared, word) in self.tags.words().iter().zip(self.head.line().words) {
+            shared.store(word, Ordering::Relaxed);
+        }
+    }
+
     /// The live entry of a key.
     pub(super) fn get(&self, key: &FlowKey) -> Option<FlowEntry> {
         self.find(key).map(|(_, entry)| entry)
