@@ -3,11 +3,13 @@
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
-//! - [`peer`] does in user space what a kernel stage does, [`names`] looks names up in lists of millions;
+//! - [`peer`] does in user space what a kernel stage does, [`names`] looks names up in lists of millions,
+//!   [`flows`] has a million of them in a table;
 //! - [`cpu`], [`statistics`], [`glob`] and [`table`] are the tools.
 
 mod bench;
 mod cpu;
+mod flows;
 mod frames;
 mod glob;
 mod measure;

@@ -14,6 +14,7 @@ use sensor_user::kernel::object::Sizes;
 use sensor_user::kernel::test_run::action;
 
 use crate::cpu;
+use crate::flows::FlowCost;
 use crate::peer::Sealed;
 use crate::scenarios::{Course, Initials, OneFlow, Scenario, SplitHellos, State};
 use crate::stand::{Stand, UNLISTED, key_of};
@@ -53,6 +54,12 @@ pub(crate) fn measure(stand: &mut Stand, scenario: &Scenario, baseline_ns: f64) 
         Course::OpenedInUserSpace(sealed) => opened_in_user_space(sealed, packets),
         Course::LookUp(look_up) => stand.lists.look_up(*look_up, packets),
         Course::List(cost, names) => stand.lists.cost(*cost, *names),
+        Course::FlowTable(FlowCost::Export, place) => {
+            stand.tables.cost(FlowCost::Export, *place, packets)
+        }
+        Course::FlowTable(cost, place) => {
+            stand.tables.cost(*cost, *place, packets).map(|net| net + baseline_ns)
+        }
         Course::SplitHellos(course) => {
             split_hellos(stand, course, packets).map(|net| net + baseline_ns)
         }

@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use sensor_ebpf::abi::NameSource;
 use sensor_ebpf::flow::RESETS_MAX;
 use sensor_lab::dns::{A, Answer, Query, Record};
+use sensor_user::kernel::object::Flows;
 use sensor_user::kernel::test_run::action;
 
+use crate::flows::{self, FlowCost};
 use crate::frames::{self, Path};
 use crate::names::{self, ListCost, LookUp};
 use crate::payloads::{self, NamePlace};
@@ -42,6 +44,8 @@ impl Scenario {
             "bytes/name"
         } else if let Course::List(..) = self.course {
             "ns/name"
+        } else if let Course::FlowTable(FlowCost::Export, _) = self.course {
+            "ns/flow"
         } else {
             "ns/packet"
         }
@@ -86,6 +90,8 @@ pub(crate) enum Course {
     LookUp(LookUp),
     /// What a list of names costs user space, for each name.
     List(ListCost, u32),
+    /// A packet, or a flow read by user space, where a million flows lie in such a place.
+    FlowTable(FlowCost, Flows),
 }
 
 /// A datagram of many flows of QUIC.
@@ -133,10 +139,20 @@ pub(crate) enum State {
 
 /// Every scenario, the baseline first.
 pub(crate) fn all() -> Vec<Scenario> {
-    [known(), first_packets(), hellos(), requests(), queries(), quic(), blocked(), names::all()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        known(),
+        first_packets(),
+        hellos(),
+        requests(),
+        queries(),
+        quic(),
+        blocked(),
+        flows::all(),
+        names::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The baseline, and packets of which nothing is read.

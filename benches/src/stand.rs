@@ -16,6 +16,7 @@ use sensor_user::kernel::object::{Clock, Object, Sizes};
 use sensor_user::kernel::tables::{PolicyImage, PolicyTables};
 use sensor_user::kernel::test_run::{TEST_IFINDEX, action};
 
+use crate::flows::Tables;
 use crate::frames::{self, Path};
 use crate::names::Lists;
 use crate::payloads;
@@ -39,15 +40,20 @@ pub(crate) struct Stand {
     /// The baseline, and a mutator with nothing behind it.
     pub(crate) alone: Lab,
     pub(crate) lists: Lists,
+    pub(crate) tables: Tables,
     counters: Counters,
     control: ControlCell,
-    tables: PolicyTables,
+    policy_tables: PolicyTables,
     policy: PolicyImage,
 }
 
 impl Stand {
     pub(crate) fn load() -> Result<Self> {
-        let sizes = Sizes::SMALL;
+        Self::with(Sizes::SMALL)
+    }
+
+    /// One with other sizes.
+    pub(crate) fn with(sizes: Sizes) -> Result<Self> {
         let mut object = Object::load(sizes, Clock::Live, None)?;
         let control = ControlCell::open(&object)?;
         let tables = PolicyTables::open(&mut object, sizes.domains)?;
@@ -56,9 +62,18 @@ impl Stand {
         let counters = Counters::open(&mut object)?;
         let alone = Lab::load()?;
         let policy = policy();
-        let lists = Lists::default();
-        let mut stand =
-            Self { object, flows, rings, alone, lists, counters, control, tables, policy };
+        let mut stand = Self {
+            object,
+            flows,
+            rings,
+            alone,
+            lists: Lists::default(),
+            tables: Tables::default(),
+            counters,
+            control,
+            policy_tables: tables,
+            policy,
+        };
         stand.watch(Side::Lan)?;
         stand.push_policy()?;
         Ok(stand)
@@ -71,7 +86,7 @@ impl Stand {
 
     /// Puts the same policy in force anew, so that a flow shows whether it was judged since.
     pub(crate) fn push_policy(&mut self) -> Result<u32> {
-        Ok(self.tables.push(&self.control, &self.policy, |_generation| Ok(()))?)
+        Ok(self.policy_tables.push(&self.control, &self.policy, |_generation| Ok(()))?)
     }
 
     pub(crate) fn totals(&self) -> Result<Totals> {

@@ -56,6 +56,31 @@ pub fn zero() -> u8 {
     }
 }
 
+/// 1 of 0 and 0 of everything else: without a branch, as [`or_if_short`].
+#[inline(always)]
+pub fn is_zero(word: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut is_zero = word;
+        // SAFETY: arithmetic on registers, no memory is touched.
+        unsafe {
+            core::arch::asm!(
+                "{is_zero} = -{is_zero}",
+                "{is_zero} |= {word}",
+                "{is_zero} >>= 63",
+                "{is_zero} ^= 1",
+                word = in(reg) word,
+                is_zero = inout(reg) is_zero,
+                options(pure, nomem, nostack, preserves_flags));
+        }
+        is_zero
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        u64::from(word == 0)
+    }
+}
+
 /// `found`, with the bits of `word` added if it has none above the lowest 16: without a branch, which the compiler
 /// would make of it and the verifier go both ways at, and one after the other, so that few registers serve many.
 #[inline(always)]

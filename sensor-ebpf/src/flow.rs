@@ -118,6 +118,53 @@ impl FlowKey {
         }
     }
 
+    /// Whether it is the other one.
+    #[inline(always)]
+    pub fn is(&self, other: &Self) -> bool {
+        self.difference(other) == 0
+    }
+
+    /// 0 where it is the other one. Word by word: the compiler would have a call compare the bytes.
+    #[inline(always)]
+    pub fn difference(&self, other: &Self) -> u64 {
+        differs(self.words(), other.words())
+    }
+
+    /// Whether it has the ends of the other one the other way round.
+    #[inline(always)]
+    pub fn is_reverse_of(&self, other: &Self) -> bool {
+        let [lan_high, lan_low, peer_high, peer_low, rest] = other.words();
+        // Ports are the lower half of the last word.
+        let ports = (rest & 0xffff) << 16 | rest >> 16 & 0xffff;
+        let reversed = [peer_high, peer_low, lan_high, lan_low, rest & !0xffff_ffff | ports];
+        differs(self.words(), reversed) == 0
+    }
+
+    /// The key with the ends the other way round.
+    #[must_use]
+    #[inline(always)]
+    pub const fn reversed(&self) -> Self {
+        let Self { lan_address, peer_address, lan_port, peer_port, zone, protocol, reserved } =
+            *self;
+        Self {
+            lan_address: peer_address,
+            peer_address: lan_address,
+            lan_port: peer_port,
+            peer_port: lan_port,
+            zone,
+            protocol,
+            reserved,
+        }
+    }
+
+    #[inline(always)]
+    fn words(&self) -> [u64; 5] {
+        let words = core::ptr::from_ref(self).cast::<u64>();
+        // SAFETY: it has five words, aligned as one, all of them integers.
+        let word = |at| unsafe { words.add(at).read() };
+        [word(0), word(1), word(2), word(3), word(4)]
+    }
+
     #[inline(always)]
     const fn new(
         lan_address: Address,
@@ -129,6 +176,13 @@ impl FlowKey {
     ) -> Self {
         Self { lan_address, peer_address, lan_port, peer_port, zone, protocol, reserved: 0 }
     }
+}
+
+/// 0 of equal words.
+#[inline(always)]
+const fn differs(one: [u64; 5], other: [u64; 5]) -> u64 {
+    let ([a, b, c, d, e], [f, g, h, i, j]) = (one, other);
+    (a ^ f) | (b ^ g) | (c ^ h) | (d ^ i) | (e ^ j)
 }
 
 impl Flow {

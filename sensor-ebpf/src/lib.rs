@@ -2,7 +2,7 @@
 //! in the kernel and on the host.
 //!
 //! In the order a packet meets it: [`cursor`] reads bytes, [`parse`] makes a packet of a frame,
-//! [`flow`] finds what it belongs to, [`tls`], [`http`], [`quic`] and [`dns`] read the name, [`name`] makes it canonical
+//! [`flow`] and [`flow_table`] find what it belongs to, [`tls`], [`http`], [`quic`] and [`dns`] read the name, [`name`] makes it canonical
 //! and hashes it, [`table`] and [`locked`] have what is listed, [`policy`] decides, [`reset`] answers. The programs that run these in the kernel are
 //! the binary of this crate, in `xdp/`.
 //!
@@ -20,6 +20,7 @@ pub mod abi;
 pub mod cursor;
 pub mod dns;
 pub mod flow;
+pub mod flow_table;
 pub mod http;
 pub mod locked;
 pub mod name;

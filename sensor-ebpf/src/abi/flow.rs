@@ -77,26 +77,28 @@ pub struct Volume {
     pub bytes: u64,
 }
 
-/// State of a flow.
+/// State of a flow. What every packet reads or adds to comes first: behind a key it fills two lines of a CPU's cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Flow {
     /// From the LAN side to its peer.
     pub to_peer: Volume,
+    /// Last packet, ns of the sensor's clock.
+    pub last_ns: u64,
     /// From the peer to the LAN side.
     pub to_lan: Volume,
     /// First packet, ns of the sensor's clock.
     pub first_ns: u64,
-    /// Last packet, ns of the sensor's clock.
-    pub last_ns: u64,
-    /// Keyed hash of the name, the key of the name store; 0 without a name.
-    pub name_hash: u64,
-    /// Category mask the verdict was made with; where it was made without a name, of the name before it.
-    pub categories: u64,
+    /// Generation of the policy that judged it last; 0 where none did. An earlier one's verdict may stand, see `policy`.
+    pub judged: u32,
     /// Generation of the policy the verdict was made with.
     pub policy: u32,
     /// Interface index of the first packet.
     pub ifindex: u32,
+    /// Slot the handshake is kept in, from 1; 0 without one.
+    pub slot: u32,
+    /// 1 while a program examines a segment of the flow: its segments may come in on several CPUs.
+    pub lock: u32,
     /// Group the device was in when the flow was judged.
     pub group: u16,
     /// List the deciding entry came from.
@@ -124,6 +126,21 @@ pub struct Flow {
     pub hop_limit: u8,
     /// Hop limit of the SYN in `pending_sequence`.
     pub pending_hop_limit: u8,
+    /// Bits of [`crate::flow::peer_mark`]. The peer's packets alone change them.
+    pub peer_marks: u8,
+    /// 1 when the end of the connection was told.
+    pub end_sent: u8,
+    /// Where its requests are framed, one of [`crate::http::framing`].
+    pub framing: u8,
+    /// Of HTTP, further [`crate::http::framing::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than
+    /// will come. Of QUIC, connections whose hellos are not whole, or blocked.
+    pub body_laps: u8,
+    /// Keyed hash of the name, the key of the name store; 0 without a name.
+    pub name_hash: u64,
+    /// Category mask the verdict was made with; where it was made without a name, of the name before it.
+    pub categories: u64,
+    /// Key of the [`StoredHello`](crate::abi::StoredHello); 0 where no whole hello was read.
+    pub hello: u64,
     /// Sequence number of the first client byte that is under examination: the server has not
     /// acknowledged it, so it could still be sent in another version.
     pub examined_from: u32,
@@ -139,21 +156,6 @@ pub struct Flow {
     pub pending_sequence: u32,
     /// Timestamp of that SYN.
     pub pending_timestamp: u32,
-    /// Slot the handshake is kept in, from 1; 0 without one.
-    pub slot: u32,
-    /// Key of the [`StoredHello`](crate::abi::StoredHello); 0 where no whole hello was read.
-    pub hello: u64,
-    /// 1 while a program examines a segment of the flow: its segments may come in on several CPUs.
-    pub lock: u32,
-    /// Bits of [`crate::flow::peer_mark`]. The peer's packets alone change them.
-    pub peer_marks: u8,
-    /// 1 when the end of the connection was told.
-    pub end_sent: u8,
-    /// Where its requests are framed, one of [`crate::http::framing`].
-    pub framing: u8,
-    /// Of HTTP, further [`crate::http::framing::BODY_LAP`]s of a body behind `body_end`; 255 stands for more than
-    /// will come. Of QUIC, connections whose hellos are not whole, or blocked.
-    pub body_laps: u8,
     /// Sequence number of the first byte of a body or chunk.
     pub body_from: u32,
     /// Sequence number after its last byte, or where a lap of it ends; within a chunk's size, the number so far.
@@ -162,8 +164,6 @@ pub struct Flow {
     pub head_from: u32,
     /// Sequence number after it.
     pub head_end: u32,
-    /// Generation of the policy that judged it last; 0 where none did. An earlier one's verdict may stand, see `policy`.
-    pub judged: u32,
     /// Always 0.
     pub reserved: u32,
 }
@@ -183,6 +183,18 @@ pub struct Recorded {
     pub recorded_ns: u64,
     /// Number of that record.
     pub sequence: u64,
+}
+
+/// An entry of the flow table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FlowEntry {
+    /// Which flow it is.
+    pub key: FlowKey,
+    /// Its state.
+    pub flow: Flow,
+    /// What of it is recorded.
+    pub recorded: Recorded,
 }
 
 /// A name as records show it: canonical, not terminated.

@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -44,7 +44,7 @@ mod value;
 
 pub use self::answered::{AnsweredKey, AnsweredName};
 pub use self::event::{FlowEndEvent, VerdictEvent};
-pub use self::flow::{Address, Flow, FlowKey, Recorded, StoredName, Volume};
+pub use self::flow::{Address, Flow, FlowEntry, FlowKey, Recorded, StoredName, Volume};
 pub use self::hello::{
     ALPN_BYTES, CIPHER_SUITES_BYTES, COPY_ROOM, EXTENSION_TYPES, SIGNATURE_ALGORITHMS_BYTES,
     SUPPORTED_VERSIONS_BYTES, StoredHello,
@@ -64,6 +64,7 @@ pub use self::value::{
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Flow>() == 160);
 const _: () = assert!(size_of::<Recorded>() == 56);
+const _: () = assert!(size_of::<FlowEntry>() == 256);
 const _: () = assert!(size_of::<StoredName>() == 260);
 const _: () = assert!(size_of::<DomainEntry>() == 16);
 const _: () = assert!(size_of::<table::Line>() == 64);

@@ -1,7 +1,7 @@
 //! Marks map types as plain data for user space.
 
 use super::answered::{AnsweredKey, AnsweredName};
-use super::flow::{Flow, FlowKey, Recorded, StoredName};
+use super::flow::{Flow, FlowEntry, FlowKey, Recorded, StoredName};
 use super::hello::StoredHello;
 use super::interface::{Interface, InterfaceCounters};
 use super::page::{Page, PageKey};
@@ -21,6 +21,7 @@ macro_rules! pod {
 pod!(
     FlowKey,
     Flow,
+    FlowEntry,
     Recorded,
     StoredName,
     StoredHello,

@@ -183,6 +183,8 @@ wire_enum! {
         Transit = 7 => "transit",
         /// A reset or block page this sensor sent.
         OwnReset = 8 => "own-reset",
+        /// Two CPUs were about to make the same flow: this one let the other. Judged by its bytes.
+        FlowBusy = 9 => "flow-busy",
     }
 }
 

@@ -52,7 +52,7 @@ fn decide_opening(ctx: &XdpContext, examination: &mut Examination, row: Row) -> 
     let policy = control.policy;
     let uses = group::uses_of(policy);
     examination.epoch = control.epoch(policy, examination.event.key.lan_address);
-    let is_fresh = match flows::find(&examination.event.key) {
+    let is_fresh = match flows::of(examination) {
         // SAFETY: the pointer is a live map value.
         Some(flow) => open(ctx, examination, unsafe { &mut *flow }, policy, uses),
         // The table is full.

@@ -36,9 +36,16 @@ const SUM_WORD: u64 = 2;
 
 /// Keeps what the stage needs of the packet.
 #[inline(always)]
-pub(crate) fn hand_over(packet: &Packet, key: &FlowKey, counters: u32, now_ns: u64) -> Option<()> {
+pub(crate) fn hand_over(
+    packet: &Packet,
+    key: &FlowKey,
+    entry: u32,
+    counters: u32,
+    now_ns: u64,
+) -> Option<()> {
     let reply = maps::reply()?;
     reply.flow = *key;
+    reply.entry = entry;
     reply.now_ns = now_ns;
     reply.counters = counters;
     reply.transport = packet.transport;
@@ -83,7 +90,7 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
 /// The group that the query was judged for; of its address where the table of flows was full.
 #[inline(always)]
 fn group_of(reply: &Reply, policy: u32) -> u32 {
-    let flow = flows::find(&reply.flow);
+    let flow = flows::at(reply.entry, &reply.flow);
     // SAFETY: the pointer is a live map value.
     let judged = flow.map(|flow| unsafe { &*flow }).filter(|flow| flow.policy == policy);
     judged.map_or_else(|| of_address(reply.flow.lan_address, policy), |flow| flow.group.into())
@@ -152,7 +159,7 @@ unsafe extern "C" fn suffix_step(_: u32, context: *mut c_void) -> i64 {
 fn match_query(reply: &mut Reply) {
     reply.asked = 0;
     let hash = reply.suffixes.whole();
-    let Some(flow) = flows::find(&reply.flow) else { return };
+    let Some(flow) = flows::at(reply.entry, &reply.flow) else { return };
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &*flow };
     let sent = flow.to_peer.packets != 0 && flow.verdict != Verdict::Block as u8;

@@ -16,7 +16,7 @@ use sensor_ebpf::reset::OWN_RESET_MARK;
 use crate::account::{self, Row};
 use crate::clock;
 use crate::dns_reply;
-use crate::flows::{self, Sight};
+use crate::flows::{self, Found, NOWHERE, Sight};
 use crate::maps::{EGRESS_STAGES, egress_stage};
 use crate::quic_stream;
 
@@ -100,25 +100,25 @@ fn account_for(
     };
     let now_ns = clock::now_ns();
     let key = FlowKey::from_peer(&packet, interface.zone);
-    let read = || read_answer(&packet, &key, interface, now_ns);
-    let flow = if let Some(flow) = flows::find(&key) {
-        // SAFETY: the pointer is a live map value.
-        let known: &Flow = unsafe { &*flow };
-        if known.peer_marks & peer_mark::AT_INGRESS != 0 {
-            return (Accounting::Transit, plan_for(flow, &packet, read));
+    let read = |entry| read_answer(&packet, &key, entry, interface, now_ns);
+    let (flow, entry) = match flows::find(&key) {
+        Some(Found { flow, entry, is_reverse }) => {
+            // SAFETY: the pointer is a live map value.
+            let known: &Flow = unsafe { &*flow };
+            if is_reverse || known.peer_marks & peer_mark::AT_INGRESS != 0 {
+                // The answer's flow, where there is one, has the ends as the packet has them.
+                let read = || read(if is_reverse { NOWHERE } else { entry });
+                return (Accounting::Transit, plan_for(flow, &packet, read));
+            }
+            (flow, entry)
         }
-        flow
-    } else {
-        if let Some(flow) = flows::find(&FlowKey::from_lan(&packet, interface.zone)) {
-            return (Accounting::Transit, plan_for(flow, &packet, read));
-        }
-        match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
-            Some(flow) => flow,
-            None if is_answer(&packet) => return (Accounting::TableFull, read()),
-            None => return (Accounting::TableFull, Plan::Pass),
-        }
+        None => match flows::make(&key, &packet, false, ifindex, Direction::Egress, now_ns) {
+            Ok(made) => (made.flow, made.entry),
+            Err(accounting) if is_answer(&packet) => return (accounting, read(NOWHERE)),
+            Err(accounting) => return (accounting, Plan::Pass),
+        },
     };
-    let sight = Sight { key: &key, flow, from_lan: false };
+    let sight = Sight { key: &key, flow, entry, from_lan: false };
     // SAFETY: the pointer is a live map value.
     let known = unsafe { &mut *flow };
     if known.accepts_pending(&packet) {
@@ -134,7 +134,7 @@ fn account_for(
     } else if known.slot != 0 && packet.protocol == UDP && packet.payload_length != 0 {
         hear_server(ctx, known, &key, packet.payload);
     }
-    (Accounting::Flow, plan_for(flow, &packet, read))
+    (Accounting::Flow, plan_for(flow, &packet, || read(entry)))
 }
 
 /// Has a server's QUIC packet end the examination of the hello that it answers.
@@ -180,9 +180,15 @@ fn plan_for(flow: *mut Flow, packet: &Packet, read: impl FnOnce() -> Plan) -> Pl
 
 /// Hands a DNS answer to its stage.
 #[inline(always)]
-fn read_answer(packet: &Packet, key: &FlowKey, interface: &Interface, now_ns: u64) -> Plan {
+fn read_answer(
+    packet: &Packet,
+    key: &FlowKey,
+    entry: u32,
+    interface: &Interface,
+    now_ns: u64,
+) -> Plan {
     let counters = Row::number(interface.slot, Direction::Egress);
-    match dns_reply::hand_over(packet, key, counters, now_ns) {
+    match dns_reply::hand_over(packet, key, entry, counters, now_ns) {
         Some(()) => Plan::Read,
         None => Plan::Pass,
     }

@@ -17,7 +17,7 @@ use sensor_ebpf::quic;
 use crate::account::{self, Row};
 use crate::clock;
 use crate::dns;
-use crate::flows::{self, Sight};
+use crate::flows::{self, Found, NOWHERE, Sight};
 use crate::maps::{self, STAGES, sight, stage};
 use crate::payload;
 use crate::rejudge;
@@ -52,15 +52,18 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     };
     let seen = Seen { packet, interface, ifindex, row, now_ns: clock::now_ns() };
     let mut key = FlowKey::from_lan(&seen.packet, interface.zone);
-    let Some(sight) = sight(&seen, &mut key) else {
-        row.account(Accounting::TableFull, 1, bytes);
-        // Judged by its bytes all the same; without a flow only this one packet is acted on.
-        let plan = match seen.packet.protocol {
-            TCP if seen.packet.opens_connection() => Plan::Followed,
-            TCP => Plan::Alone,
-            _ => Plan::First,
-        };
-        return finish(ctx, &seen, &key, plan);
+    let sight = match sight(&seen, &mut key) {
+        Ok(sight) => sight,
+        Err(accounting) => {
+            row.account(accounting, 1, bytes);
+            // Judged by its bytes all the same; without a flow only this one packet is acted on.
+            let plan = match seen.packet.protocol {
+                TCP if seen.packet.opens_connection() => Plan::Followed,
+                TCP => Plan::Alone,
+                _ => Plan::First,
+            };
+            return finish(ctx, &seen, &key, NOWHERE, plan);
+        }
     };
     row.account(Accounting::Flow, 1, bytes);
     if seen.packet.opens_connection() {
@@ -69,7 +72,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let volume = Volume { packets: 1, bytes };
     flows::add(&sight, &seen.packet, volume, Direction::Ingress, row, seen.now_ns);
     let plan = act(&seen, &sight);
-    finish(ctx, &seen, sight.key, plan)
+    finish(ctx, &seen, sight.key, sight.entry, plan)
 }
 
 /// What is to be done with a packet that was counted.
@@ -131,20 +134,21 @@ fn replace(seen: &Seen, sight: &Sight<'_>) {
 /// Finds or makes the flow of `key`, which has the LAN side first; where the packet's own reverse is
 /// known, its sender is that flow's peer, on the LAN too or seen through a tap, and `key` becomes that one.
 #[inline(always)]
-fn sight<'key>(seen: &Seen, key: &'key mut FlowKey) -> Option<Sight<'key>> {
-    if let Some(flow) = flows::find(key) {
-        return Some(Sight { key, flow, from_lan: true });
-    }
-    let from_lan = *key;
-    *key = FlowKey::from_peer(&seen.packet, seen.interface.zone);
-    if let Some(flow) = flows::find(key) {
+fn sight<'key>(seen: &Seen, key: &'key mut FlowKey) -> Result<Sight<'key>, Accounting> {
+    let found = match flows::find(key) {
+        Some(found) => found,
+        None => {
+            let hook = Direction::Ingress;
+            flows::make(key, &seen.packet, true, seen.ifindex, hook, seen.now_ns)?
+        }
+    };
+    let Found { flow, entry, is_reverse } = found;
+    if is_reverse {
+        *key = FlowKey::from_peer(&seen.packet, seen.interface.zone);
         // SAFETY: the pointer is a live map value; a lost race is repaired by the next packet.
         unsafe { (*flow).peer_marks |= peer_mark::AT_INGRESS };
-        return Some(Sight { key, flow, from_lan: false });
     }
-    *key = from_lan;
-    let flow = flows::make(key, &seen.packet, true, seen.ifindex, Direction::Ingress, seen.now_ns)?;
-    Some(Sight { key, flow, from_lan: true })
+    Ok(Sight { key, flow, entry, from_lan: !is_reverse })
 }
 
 #[inline(always)]
@@ -245,7 +249,7 @@ fn blocked(seen: &Seen, flow: &mut Flow) -> Plan {
 
 /// Carries a plan out. In one place, because the verifier walks every copy of it.
 #[inline(always)]
-fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
+fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, entry: u32, plan: Plan) -> u32 {
     if plan == Plan::Pass {
         return XDP_PASS;
     }
@@ -257,6 +261,7 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
         if let Some(examination) = maps::examination() {
             examination.counters = Row::number(seen.interface.slot, Direction::Ingress);
             examination.event.key = *key;
+            examination.entry = entry;
             examination.server_next = seen.packet.sequence;
             examination.outcome = crate::reject::ANSWER;
             // SAFETY: same context; on failure control comes back.
@@ -281,7 +286,7 @@ fn finish(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     if !is_read && plan != Plan::Rejudged {
         return XDP_PASS;
     }
-    examine(ctx, seen, key, plan)
+    examine(ctx, seen, key, entry, plan)
 }
 
 /// True where a segment starts like a hello or a request.
@@ -316,7 +321,7 @@ fn could_have_initial(ctx: &XdpContext, packet: &Packet) -> bool {
 
 /// Goes deeper.
 #[inline(always)]
-fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
+fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, entry: u32, plan: Plan) -> u32 {
     let Some(examination) = maps::examination() else { return XDP_PASS };
     examination.packet = seen.packet;
     examination.window_from = payload::NOWHERE;
@@ -324,6 +329,7 @@ fn examine(ctx: &XdpContext, seen: &Seen, key: &FlowKey, plan: Plan) -> u32 {
     examination.sight = sight_of(seen.interface);
     examination.server_next = seen.packet.sequence;
     examination.event.key = *key;
+    examination.entry = entry;
     examination.event.ifindex = seen.ifindex;
     examination.event.time_ns = seen.now_ns;
     examination.event.from_peer = u8::from(plan == Plan::Alone);
@@ -383,6 +389,7 @@ fn unread(ctx: &XdpContext, interface: &Interface, skip: Skip, row: Row) -> u32 
     examination.counters = Row::number(interface.slot, Direction::Ingress);
     examination.sight = sight_of(interface);
     examination.event.no_name = reason as u8;
+    examination.entry = NOWHERE;
     // SAFETY: same context; on failure control comes back.
     unsafe { STAGES.tail_call(ctx, stage::UNREAD) };
     row.happened(Happening::StageMissing);

@@ -146,7 +146,7 @@ pub(crate) fn followed(examination: &Examination) -> Option<&'static mut Flow> {
         return None;
     }
     // SAFETY: the pointer is a live map value.
-    flows::find(&examination.event.key).map(|flow| unsafe { &mut *flow })
+    flows::of(examination).map(|flow| unsafe { &mut *flow })
 }
 
 /// A segment of which nothing is known but its bytes.
@@ -174,7 +174,7 @@ fn alone(
             }
         }
     };
-    if let Some(flow) = flows::find(&examination.event.key) {
+    if let Some(flow) = flows::of(examination) {
         // SAFETY: the pointer is a live map value.
         note_reason(unsafe { &mut *flow }, reason);
     }

@@ -333,7 +333,7 @@ fn store_name(examination: &Examination, row: Row) {
 #[inline(always)]
 fn keep_verdict(examination: &Examination, verdict: Verdict, row: Row) {
     let event = &examination.event;
-    let Some(flow) = flows::find(&event.key) else { return };
+    let Some(flow) = flows::of(examination) else { return };
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
     flow.judged = examination.epoch;

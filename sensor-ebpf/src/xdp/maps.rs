@@ -9,9 +9,9 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Ring
 use sensor_ebpf::abi::table::Line;
 use sensor_ebpf::abi::{
     ANSWERED_MAX, Address, AnsweredKey, AnsweredName, Control, DomainEntry, Flow, FlowEndEvent,
-    FlowKey, GROUPS_MAX, GroupMasks, IFINDEX_MAX, INTERFACES_MAX, Interface, InterfaceCounters,
-    LISTED_PREFIXES_MAX, LOGINS_MAX, MEMBERS_MAX, MemberKey, NAME_BUFFER, PORTS_MAX, Page, PageKey,
-    PortKey, Prefix, Recorded, StoredHello, StoredName, VerdictEvent,
+    FlowEntry, FlowKey, GROUPS_MAX, GroupMasks, IFINDEX_MAX, INTERFACES_MAX, Interface,
+    InterfaceCounters, LISTED_PREFIXES_MAX, LOGINS_MAX, MEMBERS_MAX, MemberKey, NAME_BUFFER,
+    PORTS_MAX, Page, PageKey, PortKey, Prefix, Recorded, StoredHello, StoredName, VerdictEvent,
 };
 use sensor_ebpf::cursor::Window;
 use sensor_ebpf::dns::{MessageReader, NameReader, Stream};
@@ -89,15 +89,23 @@ pub(crate) static INTERFACES: Array<Interface> = Array::with_max_entries(IFINDEX
 pub(crate) static COUNTERS: PerCpuArray<InterfaceCounters> =
     PerCpuArray::with_max_entries(INTERFACES_MAX * 2, 0);
 
-/// Live flows; `kernel.flows_max`. Preallocated: an allocation per new flow costs four times the insert.
+/// Tags of the live flows: a line with the head, and a bucket in each line behind it; `kernel.flows_max`.
 #[map]
-pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(262_144, 0);
+pub(crate) static FLOW_TAGS: Array<Line> = Array::with_max_entries(2, MMAPABLE);
 
-/// What of a long or blocked flow is recorded already. User space alone uses it; it is declared here
-/// so that it is pinned and sized like [`FLOWS`].
+/// The flows themselves, eight for each bucket.
 #[map]
-pub(crate) static RECORDED: HashMap<FlowKey, Recorded> =
-    HashMap::with_max_entries(262_144, NO_PREALLOC);
+pub(crate) static FLOW_ENTRIES: Array<FlowEntry> = Array::with_max_entries(8, MMAPABLE);
+
+/// Live flows where the kernel's own map is compared with the table: one element where it is not. Preallocated: an
+/// allocation per new flow costs four times the insert.
+#[map]
+pub(crate) static FLOWS: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, 0);
+
+/// What of such a flow is recorded already. User space alone uses it; it is declared here so that it is sized like
+/// [`FLOWS`].
+#[map]
+pub(crate) static RECORDED: HashMap<FlowKey, Recorded> = HashMap::with_max_entries(1, NO_PREALLOC);
 
 /// Names by their hash; `kernel.names_max`. The least recently used goes first.
 #[map]
@@ -242,6 +250,8 @@ pub(crate) struct Examination {
     pub(crate) outcome: u32,
     /// Number of the slot that has the hello in this datagram; 0 of none, and of segments.
     pub(crate) connection: u32,
+    /// Number of the flow's entry, see [`crate::flows::at`].
+    pub(crate) entry: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
     /// Names in `told`, and reasons for none.
@@ -314,6 +324,8 @@ pub(crate) struct Reply {
     pub(crate) key: AnsweredKey,
     pub(crate) answered: AnsweredName,
     pub(crate) now_ns: u64,
+    /// Number of its entry, see [`crate::flows::at`].
+    pub(crate) entry: u32,
     /// Counter row of the interface.
     pub(crate) counters: u32,
     /// Offsets in the frame, and bytes of the payload.

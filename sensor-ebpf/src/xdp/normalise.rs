@@ -38,7 +38,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
     let Some(row) = Row::find(examination.counters) else { return XDP_PASS };
     let mut kept = false;
     if examination.sight & sight::FOLLOWED != 0
-        && let Some(flow) = flows::find(&examination.event.key)
+        && let Some(flow) = flows::of(examination)
     {
         // SAFETY: the pointer is a live map value.
         let flow = unsafe { &mut *flow };

@@ -103,7 +103,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 fn word(examination: &Examination, segment: &Packet, is_later: bool) -> Word {
     let key = &examination.event.key;
-    let Some(flow) = flows::find(key) else { return Word::Reset };
+    let Some(flow) = flows::of(examination) else { return Word::Reset };
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
     if key.lan_port != segment.source_port || key.lan_address != segment.source {

@@ -35,7 +35,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
 
 #[inline(always)]
 fn rejudge(ctx: &XdpContext, examination: &mut Examination, row: Row) -> Option<Decision> {
-    let flow = flows::find(&examination.event.key)?;
+    let flow = flows::of(examination)?;
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *flow };
     // First, whatever comes of it: the next packet is not judged for this policy.

@@ -68,7 +68,7 @@ fn alone(ctx: &XdpContext, examination: &mut Examination, row: Row) {
         Outcome::Stopped(reason) => return told::reason(examination, reason),
     };
     row.no_name(reason);
-    if let Some(flow) = flows::find(&examination.event.key) {
+    if let Some(flow) = flows::of(examination) {
         // SAFETY: the pointer is a live map value.
         note_reason(unsafe { &mut *flow }, reason);
     }

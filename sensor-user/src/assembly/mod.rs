@@ -13,6 +13,7 @@ mod build;
 mod due;
 mod known;
 pub mod rates;
+mod reconcile;
 
 pub use balance::Honesty;
 pub use build::Clocks;
@@ -27,7 +28,7 @@ use self::balance::{Amount, Balance};
 use self::rates::Meter;
 use crate::identity::Directory;
 use crate::kernel::KernelError;
-use crate::kernel::flows::FlowTable;
+use crate::kernel::flows::{Entry, FlowTable, Taken};
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Record};
 
@@ -45,11 +46,21 @@ pub struct Identity {
 pub struct Ready {
     /// The record.
     pub record: Record,
-    /// The flow in the table; none where the record is all that is left of it.
-    pub of: Option<FlowKey>,
+    /// What waits for the store to have it; nothing where the record is all that is left of its flow.
+    pub of: Option<Waiting>,
+}
+
+/// What waits for a record to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The flow with this key in the table.
+    Flow(FlowKey),
+    /// The entry of a flow that nobody finds any more.
+    Entry(Entry),
 }
 
 /// A record the store does not have yet.
+#[derive(Clone, Copy)]
 struct Pending {
     recorded: Recorded,
     /// The flow leaves the table when it has.
@@ -69,6 +80,8 @@ pub struct Assembler {
     /// Flows that have a record, and were not blocked when the last one was made.
     unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
+    /// Flows that go without a further record.
+    over: Vec<(FlowKey, Pending)>,
     balance: Balance,
     /// What passes now, for whoever looks.
     rates: Option<Meter>,
@@ -88,11 +101,18 @@ impl Assembler {
         sequence: u64,
     ) -> Self {
         let builder = build::Builder::new(identity, interfaces, generations, sequence);
-        let (lingering, ready) = (VecDeque::new(), Vec::new());
-        let (pending, unblocked) = (HashMap::new(), HashSet::new());
-        let balance = Balance::default();
-        let rates = None;
-        Self { table, timeouts, builder, lingering, pending, unblocked, ready, balance, rates }
+        Self {
+            table,
+            timeouts,
+            builder,
+            lingering: VecDeque::new(),
+            pending: HashMap::new(),
+            unblocked: HashSet::new(),
+            ready: Vec::new(),
+            over: Vec::new(),
+            balance: Balance::default(),
+            rates: None,
+        }
     }
 
     /// Tells what passes now, as sweeps see it.
@@ -105,43 +125,6 @@ impl Assembler {
         self.builder.name_devices(directory);
     }
 
-    /// Takes account of records an earlier daemon committed and could not remember: those of flows that
-    /// are still in the table. `committed` are the newest records of the store, in any order.
-    pub fn reconcile(&mut self, committed: &[Record], clocks: Clocks) -> Result<(), KernelError> {
-        let mut by_flow: HashMap<u64, Vec<&Record>> = HashMap::new();
-        for record in committed.iter().filter(|record| self.builder.is_of_this_boot(record)) {
-            by_flow.entry(record.flow_id).or_default().push(record);
-        }
-        let mut live = Vec::new();
-        self.table.scan(|key, flow| live.push((*key, *flow)))?;
-        for (key, flow) in live {
-            let Some(records) = by_flow.get(&build::flow_id(&key, &flow)) else { continue };
-            let known = self.table.recorded(&key, &flow);
-            let unknown = records
-                .iter()
-                .filter(|record| known.is_none_or(|known| record.sequence > known.sequence));
-            let start = Recorded { first_ns: flow.first_ns, ..Recorded::default() };
-            let mut recorded = known.unwrap_or(start);
-            let mut last = false;
-            for record in unknown {
-                recorded.to_peer.packets += record.packets_to_peer;
-                recorded.to_peer.bytes += record.bytes_to_peer;
-                recorded.to_lan.packets += record.packets_to_lan;
-                recorded.to_lan.bytes += record.bytes_to_lan;
-                recorded.sequence = recorded.sequence.max(record.sequence);
-                recorded.recorded_ns = clocks.now_ns;
-                last |= record.end_reason.is_final() && !due::is_blocked(&flow);
-            }
-            let newest = records.iter().max_by_key(|record| record.sequence);
-            let blocked = newest.is_some_and(|record| record.verdict == Verdict::Block);
-            self.settle(&key, &Pending { recorded, last, blocked }, clocks)?;
-        }
-        let mut of_live = Amount::default();
-        self.table.recorded_of_live(|recorded| of_live += recorded.into())?;
-        self.balance.begin(of_live);
-        Ok(())
-    }
-
     /// Takes a flow-end event.
     pub fn flow_end(&mut self, event: &FlowEndEvent, clocks: Clocks) -> Result<(), KernelError> {
         match FlowEnd::try_from(event.end) {
@@ -152,10 +135,11 @@ impl Assembler {
             }
             // The event is all that is left of the flow.
             Ok(FlowEnd::Replaced) => {
-                let recorded = self.recorded(&event.key, &event.flow);
+                let (key, flow) = (event.key, event.flow);
+                let recorded = self.recorded(&key, &flow);
                 self.balance.replaced(event);
-                self.leave(&event.key, &event.flow);
-                self.rest(&event.key, &event.flow, recorded, clocks);
+                self.leave(&key, &flow);
+                self.rest(Taken { key, flow, recorded, entry: None }, clocks);
                 Ok(())
             }
             Ok(FlowEnd::Closed) | Err(_) => Ok(()),
@@ -170,10 +154,10 @@ impl Assembler {
             }
             self.lingering.pop_front();
             if let Some(flow) = self.table.get(&key) {
-                self.visit(&key, &flow, clocks)?;
+                self.visit(&key, &flow, clocks);
             }
         }
-        Ok(())
+        self.let_go(clocks)
     }
 
     /// Looks at every flow of the table.
@@ -228,8 +212,9 @@ impl Assembler {
             rates.end_sweep();
         }
         for (key, flow) in found {
-            self.visit(&key, &flow, clocks)?;
+            self.visit(&key, &flow, clocks);
         }
+        self.let_go(clocks)?;
         Ok((live, sum))
     }
 
@@ -255,39 +240,48 @@ impl Assembler {
         std::mem::take(&mut self.ready)
     }
 
-    /// The store has the record of this flow.
-    pub fn committed(&mut self, key: &FlowKey, clocks: Clocks) -> Result<(), KernelError> {
-        let Some(pending) = self.pending.remove(key) else { return Ok(()) };
-        self.settle(key, &pending, clocks)
+    /// The store has the records that these waited for.
+    pub fn committed(&mut self, waiting: &[Waiting], clocks: Clocks) -> Result<(), KernelError> {
+        let mut settled = Vec::with_capacity(waiting.len());
+        for one in waiting {
+            match one {
+                Waiting::Flow(key) => {
+                    settled.extend(self.pending.remove(key).map(|pending| (*key, pending)));
+                }
+                Waiting::Entry(entry) => self.table.free(Some(*entry)),
+            }
+        }
+        self.settle(&settled, clocks)
     }
 
-    /// Lets a recorded flow go, or remembers what is recorded of it.
+    /// Lets recorded flows go, or remembers what is recorded of them.
     fn settle(
         &mut self,
-        key: &FlowKey,
-        pending: &Pending,
+        settled: &[(FlowKey, Pending)],
         clocks: Clocks,
     ) -> Result<(), KernelError> {
-        let Pending { recorded, last, blocked } = pending;
-        if *last || *blocked {
-            self.unblocked.remove(key);
-        } else {
-            self.unblocked.insert(*key);
+        let mut over = Vec::new();
+        for (key, Pending { recorded, last, blocked }) in settled {
+            if *last || *blocked {
+                self.unblocked.remove(key);
+            } else {
+                self.unblocked.insert(*key);
+            }
+            self.table.remember(key, recorded)?;
+            // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
+            // event that tells of the old one finds here what is recorded of it.
+            let is_it = |flow: Flow| flow.first_ns == recorded.first_ns;
+            if *last && self.table.get(key).is_some_and(is_it) {
+                over.push(*key);
+            }
         }
-        if !last {
-            return self.table.remember(key, recorded);
-        }
-        // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
-        // event that tells of the old one finds here what is recorded of it.
-        let is_it = |flow: Flow| flow.first_ns == recorded.first_ns;
-        if !self.table.get(key).is_some_and(is_it) {
-            return self.table.remember(key, recorded);
-        }
-        let taken = self.table.take(key)?;
-        self.table.forget(key);
-        if let Some(flow) = taken {
-            self.leave(key, &flow);
-            self.rest(key, &flow, Some(*recorded), clocks);
+        let recorded: HashMap<_, _> =
+            settled.iter().map(|(key, pending)| (key, pending.recorded)).collect();
+        for taken in self.table.take(&over)? {
+            self.table.forget(&taken.key);
+            self.leave(&taken.key, &taken.flow);
+            let recorded = recorded.get(&taken.key).copied();
+            self.rest(Taken { recorded, ..taken }, clocks);
         }
         Ok(())
     }
@@ -300,9 +294,15 @@ impl Assembler {
         }
     }
 
-    fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) -> Result<(), KernelError> {
+    /// Lets flows go that have their last record.
+    fn let_go(&mut self, clocks: Clocks) -> Result<(), KernelError> {
+        let over = std::mem::take(&mut self.over);
+        self.settle(&over, clocks)
+    }
+
+    fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) {
         if self.pending.contains_key(key) {
-            return Ok(());
+            return;
         }
         let mut recorded = self.table.recorded(key, flow);
         if due::is_blocked(flow) && self.unblocked.contains(key) {
@@ -314,12 +314,11 @@ impl Assembler {
             // A blocked flow's record said that it was over: the rest, if any, is told apart.
             Some(Due::Last(_)) if recorded.is_some() && due::is_blocked(flow) => {
                 let recorded = recorded.unwrap_or_default();
-                self.settle(key, &Pending { recorded, last: true, blocked: true }, clocks)?;
+                self.over.push((*key, Pending { recorded, last: true, blocked: true }));
             }
             Some(Due::Last(reason)) => self.record(key, flow, reason, true, clocks),
             Some(Due::SoFar(reason)) => self.record(key, flow, reason, false, clocks),
         }
-        Ok(())
     }
 
     /// Records what is new of a flow in the table.
@@ -347,21 +346,22 @@ impl Assembler {
         };
         let blocked = record.verdict == Verdict::Block;
         self.pending.insert(*key, Pending { recorded, last, blocked });
-        self.ready.push(Ready { record, of: Some(*key) });
+        self.ready.push(Ready { record, of: Some(Waiting::Flow(*key)) });
     }
 
     /// Records what came of a flow after its record, and is in no table any more: a flow of its own,
     /// from that record on. A flow without a record is told whole.
-    fn rest(&mut self, key: &FlowKey, flow: &Flow, recorded: Option<Recorded>, clocks: Clocks) {
-        let delta = Delta::of(flow, recorded.as_ref());
+    fn rest(&mut self, taken: Taken, clocks: Clocks) {
+        let Taken { key, flow, recorded, entry } = taken;
+        let delta = Delta::of(&flow, recorded.as_ref());
         self.balance.leave(recorded.as_ref(), delta.amount());
         if delta.is_empty() {
+            self.table.free(entry);
             return;
         }
-        let first_ns = recorded.map_or(flow.first_ns, |recorded| recorded.recorded_ns);
-        let flow = Flow { first_ns, ..*flow };
-        let record = self.build(key, &flow, delta, EndReason::EndOfFlow, clocks);
-        self.ready.push(Ready { record, of: None });
+        let flow = recorded.map_or(flow, |recorded| rest_of(&flow, &recorded));
+        let record = self.build(&key, &flow, delta, EndReason::EndOfFlow, clocks);
+        self.ready.push(Ready { record, of: entry.map(Waiting::Entry) });
     }
 
     fn build(
@@ -386,6 +386,11 @@ impl Assembler {
             .filter(|recorded| recorded.first_ns == flow.first_ns)
             .or_else(|| self.table.recorded(key, flow))
     }
+}
+
+/// What came of a flow after its last record, as a flow of its own.
+const fn rest_of(flow: &Flow, recorded: &Recorded) -> Flow {
+    Flow { first_ns: recorded.recorded_ns, ..*flow }
 }
 
 /// What of a flow is in no record yet.

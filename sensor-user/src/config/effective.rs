@@ -4,10 +4,12 @@ use std::fmt::{Display, Write as _};
 use std::mem::size_of;
 use std::path::Path;
 
+use sensor_ebpf::abi::table::Line;
 use sensor_ebpf::abi::{
-    ANSWERED_MAX, AnsweredKey, AnsweredName, Flow, FlowKey, LISTED_PREFIXES_MAX, LOGINS_MAX,
-    MEMBERS_MAX, MemberKey, Recorded, StoredName,
+    ANSWERED_MAX, AnsweredKey, AnsweredName, FlowEntry, LISTED_PREFIXES_MAX, LOGINS_MAX,
+    MEMBERS_MAX, MemberKey, StoredName,
 };
+use sensor_ebpf::flow_table::{self, WAYS};
 use sensor_ebpf::slot::Slot;
 
 use super::check::{
@@ -108,9 +110,10 @@ impl Config {
     /// here cost less than 6 MiB.
     pub fn kernel_memory(&self) -> Vec<(&'static str, u64)> {
         let Self { kernel, .. } = self;
+        let buckets = flow_table::buckets(kernel.flows_max);
         vec![
-            ("flows", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Flow>())),
-            ("recorded", hash_map(kernel.flows_max, size_of::<FlowKey>(), size_of::<Recorded>())),
+            ("flow_tags", array(buckets + 1, size_of::<Line>())),
+            ("flow_entries", array(buckets * WAYS, size_of::<FlowEntry>())),
             ("names", hash_map(kernel.names_max, size_of::<u64>(), size_of::<StoredName>())),
             // One in force, one being filled.
             ("domains", 2 * Image::bytes_max(kernel.domains_max)),

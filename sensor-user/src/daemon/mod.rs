@@ -50,7 +50,7 @@ use crate::kernel::control::ControlCell;
 use crate::kernel::counters::Counters;
 use crate::kernel::events::Rings;
 use crate::kernel::flows::FlowTable;
-use crate::kernel::object::{Clock, Object, Sizes};
+use crate::kernel::object::{Clock, Flows, Object, Sizes};
 use crate::kernel::preflight;
 use crate::kernel::tables::PolicyTables;
 use crate::metrics::Metrics;
@@ -472,6 +472,7 @@ fn sizes(config: &Config) -> Sizes {
         domains: kernel.domains_max,
         slots: kernel.handshake_slots,
         quic: config.quic.read,
+        place: Flows::Table,
         verdict_ring: kernel.verdict_ring_kib * 1024,
         flow_end_ring: kernel.flow_end_ring_kib * 1024,
     }

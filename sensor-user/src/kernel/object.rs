@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Map, MapError, ProgramArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
+use sensor_ebpf::flow_table;
 
-use super::KernelError;
+use super::{KernelError, flows};
 
 /// The programs for frames that may lie in several buffers.
 static FRAGS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-frags"));
@@ -19,9 +20,9 @@ static LINEAR: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sensor-
 const PINNED: [&str; 22] = [
     "INTERFACES",
     "COUNTERS",
-    "FLOWS",
+    "FLOW_TAGS",
+    "FLOW_ENTRIES",
     "SLOTS",
-    "RECORDED",
     "NAMES",
     "HELLOS",
     "SLOT_SHARES",
@@ -88,6 +89,18 @@ pub struct Sizes {
     pub flow_end_ring: u32,
     /// Whether QUIC is read, where the kernel takes the stage that does.
     pub quic: bool,
+    /// Where flows lie.
+    pub place: Flows,
+}
+
+/// Where flows lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Flows {
+    /// In the table of [`sensor_ebpf::flow_table`].
+    #[default]
+    Table,
+    /// In the kernel's own hash map, which the table is compared with. It is never pinned.
+    Stock,
 }
 
 impl Sizes {
@@ -100,6 +113,7 @@ impl Sizes {
         verdict_ring: 1 << 20,
         flow_end_ring: 4 << 20,
         quic: true,
+        place: Flows::Table,
     };
 }
 
@@ -152,10 +166,8 @@ impl Object {
 
     /// Sized maps that were pinned with another size than asked for now: configuration key and size.
     pub fn kept_sizes(&self) -> Vec<(&'static str, u32)> {
-        let Sizes { flows, names, slots, verdict_ring, flow_end_ring, domains: _, quic: _ } =
-            self.sizes;
+        let Sizes { flows, names, slots, verdict_ring, flow_end_ring, .. } = self.sizes;
         let asked = [
-            ("FLOWS", "kernel.flows_max", flows),
             ("NAMES", "kernel.names_max", names),
             ("SLOTS", "kernel.handshake_slots", slots),
             ("VERDICTS", "kernel.verdict_ring_kib", verdict_ring),
@@ -172,7 +184,9 @@ impl Object {
             let has = data.info().ok()?.max_entries();
             (has != size).then_some((knob, has))
         });
-        kept.collect()
+        let buckets = self.buckets().ok().filter(|has| *has != flow_table::buckets(flows));
+        let flows = buckets.map(|has| ("kernel.flows_max", flow_table::flows(has)));
+        flows.into_iter().chain(kept).collect()
     }
 
     /// The programs for generic mode, on the same pinned maps.
@@ -195,8 +209,16 @@ impl Object {
         let mut loader = EbpfLoader::new();
         // Nothing is relocated against the kernel's types, so their 25 ms of parsing are saved.
         loader.btf(None);
-        loader.map_max_entries("FLOWS", sizes.flows);
-        loader.map_max_entries("RECORDED", sizes.flows);
+        let (buckets, stock) = match sizes.place {
+            Flows::Table => (flow_table::buckets(sizes.flows), 1),
+            Flows::Stock => (1, sizes.flows),
+        };
+        loader.map_max_entries("FLOW_TAGS", buckets + 1);
+        loader.map_max_entries("FLOW_ENTRIES", buckets * flow_table::WAYS);
+        loader.map_max_entries("FLOWS", stock);
+        loader.map_max_entries("RECORDED", stock);
+        let is_stock = u8::from(sizes.place == Flows::Stock);
+        loader.override_global("STOCK_TABLE", &is_stock, true);
         loader.map_max_entries("NAMES", sizes.names);
         loader.map_max_entries("SLOTS", sizes.slots);
         loader.map_max_entries("VERDICTS", sizes.verdict_ring);
@@ -222,9 +244,25 @@ impl Object {
             .map_err(|source| KernelError::Load { what: "maps", source: source.into() })?;
         let pins = pins.map(Path::to_owned);
         let mut object = Self { ebpf, pins, linear: None, quic_refusal: None, sizes, clock };
+        flows::set_up(&mut object)?;
         object.load_programs()?;
         object.wire_stages()?;
         Ok(object)
+    }
+
+    /// Where flows lie.
+    pub(super) const fn flows(&self) -> Flows {
+        self.sizes.place
+    }
+
+    /// Buckets of the flow table, which was pinned with another number than asked for perhaps.
+    pub(super) fn buckets(&self) -> Result<u32, KernelError> {
+        const TAGS: &str = "FLOW_TAGS";
+        let Some(Map::Array(tags)) = self.ebpf.map(TAGS) else {
+            return Err(KernelError::Missing(TAGS));
+        };
+        let info = tags.info().map_err(|source| stages_error(TAGS, "look at", source))?;
+        Ok(info.max_entries().saturating_sub(1))
     }
 
     /// One of [`STAGES`].
@@ -404,7 +442,7 @@ const REFUSAL_LINES: usize = 3;
 /// Characters of a refusal that are shown: a few lines of a terminal.
 const REFUSAL_MAX: usize = 400;
 
-fn owned_fd(
+pub(super) fn owned_fd(
     name: &'static str,
     fd: Result<&ProgramFd, ProgramError>,
 ) -> Result<ProgramFd, KernelError> {

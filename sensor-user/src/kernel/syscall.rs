@@ -2,11 +2,14 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+use std::sync::atomic::AtomicU64;
 
 #[cfg(feature = "lab")]
 const DELETE_ELEM: libc::c_long = 3;
 #[cfg(feature = "lab")]
 const GET_NEXT_KEY: libc::c_long = 4;
+#[cfg(feature = "lab")]
+const PROG_TEST_RUN: libc::c_long = 10;
 const LOOKUP_AND_DELETE_ELEM: libc::c_long = 21;
 const LOOKUP_BATCH: libc::c_long = 24;
 #[cfg(feature = "lab")]
@@ -33,6 +36,20 @@ struct BatchAttr {
     map_fd: u32,
     element_flags: u64,
     flags: u64,
+}
+
+/// `union bpf_attr` for runs of a program on a frame.
+#[cfg(feature = "lab")]
+#[repr(C)]
+struct TestRunAttr {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
 }
 
 fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
@@ -74,6 +91,12 @@ impl Mapping {
         Ok(Self { start, bytes })
     }
 
+    /// The elements as words that the kernel writes too.
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: the mapping starts at a page and has so many words; whoever else writes them does so word by word.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.bytes / size_of::<u64>()) }
+    }
+
     /// Copies values to the first elements, as many as fit.
     pub(super) fn copy_from<T: aya::Pod>(&mut self, values: &[T]) {
         let count = values.len().min(self.bytes / size_of::<T>());
@@ -82,6 +105,11 @@ impl Mapping {
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.cast(), count) };
     }
 }
+
+// SAFETY: the mapping is not bound to a thread; what it has is written through atomics, or by who owns it alone.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
 
 impl Drop for Mapping {
     fn drop(&mut self) {
@@ -184,4 +212,21 @@ pub(super) fn zero(map: BorrowedFd<'_>, value_size: usize, count: u32) -> io::Re
         flags: 0,
     };
     bpf(UPDATE_BATCH, &mut attr)
+}
+
+/// Runs a program so many times on one frame, keeping nothing but what it said last.
+#[cfg(feature = "lab")]
+pub(super) fn test_run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<u32> {
+    let mut attr = TestRunAttr {
+        prog_fd: program.as_raw_fd() as u32,
+        retval: 0,
+        data_size_in: frame.len() as u32,
+        data_size_out: 0,
+        data_in: frame.as_ptr() as u64,
+        data_out: 0,
+        repeat,
+        duration: 0,
+    };
+    bpf(PROG_TEST_RUN, &mut attr)?;
+    Ok(attr.retval)
 }

@@ -1,11 +1,20 @@
 //! The loaded programs on frames from memory, by `BPF_PROG_TEST_RUN`: replay, parity tests, benches.
 
+#[cfg(feature = "lab")]
+use std::os::fd::AsFd as _;
+
+#[cfg(feature = "lab")]
+use aya::programs::ProgramFd;
 use aya::programs::{TestRun as _, TestRunOptions};
 use sensor_ebpf::abi::PageKey;
 use sensor_ebpf::reset::Order;
 
 use super::KernelError;
 use super::object::Object;
+#[cfg(feature = "lab")]
+use super::object::owned_fd;
+#[cfg(feature = "lab")]
+use super::syscall;
 
 /// Shortest frame the kernel runs a program on.
 pub const FRAME_MIN: usize = 14;
@@ -62,6 +71,40 @@ pub mod action {
 
 /// Interface index test frames arrive at: the loopback device of this network namespace.
 pub const TEST_IFINDEX: u32 = 1;
+
+/// A program that several threads run at once.
+#[cfg(feature = "lab")]
+pub struct Repeated {
+    program: ProgramFd,
+    name: &'static str,
+}
+
+#[cfg(feature = "lab")]
+impl Repeated {
+    /// Runs it `repeat` times on one frame, keeping nothing.
+    pub fn run(&self, frame: &[u8], repeat: u32) -> Result<u32, KernelError> {
+        syscall::test_run(self.program.as_fd(), frame, repeat).map_err(|source| {
+            KernelError::TestRun { program: self.name, length: frame.len(), source: source.into() }
+        })
+    }
+}
+
+#[cfg(feature = "lab")]
+impl Object {
+    /// The XDP entry program, for several threads.
+    pub fn repeated_xdp(&mut self) -> Result<Repeated, KernelError> {
+        let name = "sensor";
+        let program = owned_fd(name, self.xdp(name)?.fd())?;
+        Ok(Repeated { program, name })
+    }
+
+    /// The TC egress program, for several threads.
+    pub fn repeated_egress(&mut self) -> Result<Repeated, KernelError> {
+        let name = "egress";
+        let program = owned_fd(name, self.classifier(name)?.fd())?;
+        Ok(Repeated { program, name })
+    }
+}
 
 impl Object {
     /// Runs the XDP entry program on one frame.

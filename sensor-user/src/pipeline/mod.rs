@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
-use sensor_ebpf::abi::{FlowEndEvent, FlowKey, VerdictEvent, Volume};
+use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent, Volume};
 use tracing::{debug, error, warn};
 
-use crate::assembly::{Assembler, Ready};
+use crate::assembly::{Assembler, Ready, Waiting};
 use crate::clock;
 use crate::export::Feed;
 use crate::kernel::KernelError;
@@ -174,7 +174,7 @@ fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, st
 struct Streams {
     samples: Receiver<Sample>,
     records: Sender<Vec<Ready>>,
-    commits: Receiver<Vec<FlowKey>>,
+    commits: Receiver<Vec<Waiting>>,
 }
 
 /// What it takes to hold records and flows against what was counted.
@@ -239,11 +239,8 @@ fn assemble(
     }
 }
 
-fn settle(assembler: &mut Assembler, committed: &[FlowKey], metrics: &Metrics) {
-    let clocks = clock::now();
-    for key in committed {
-        note_failure(assembler.committed(key, clocks), metrics);
-    }
+fn settle(assembler: &mut Assembler, committed: &[Waiting], metrics: &Metrics) {
+    note_failure(assembler.committed(committed, clock::now()), metrics);
 }
 
 fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result<(), KernelError> {
@@ -301,7 +298,7 @@ fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
 
 /// What a batch is made ready with, and who is told of its commit.
 struct Commits {
-    settled: Sender<Vec<FlowKey>>,
+    settled: Sender<Vec<Waiting>>,
     exports: Feed,
     pseudonyms: Option<Pseudonyms>,
 }
@@ -323,7 +320,7 @@ fn keep(
                 Err(_late_or_ended) => break,
             }
         }
-        let (mut batch, keys): (Vec<Record>, Vec<Option<FlowKey>>) =
+        let (mut batch, keys): (Vec<Record>, Vec<Option<Waiting>>) =
             batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
         // Here, so that store and exports have the same, and nothing else writes names.
         if let Some(pseudonyms) = &commits.pseudonyms {

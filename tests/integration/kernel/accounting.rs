@@ -128,7 +128,7 @@ fn a_full_table_still_judges() -> Result<()> {
     let sizes = Sizes { flows: 64, ..Sizes::SMALL };
     let mut bench = Bench::with_sizes(Side::Lan, sizes)?;
     bench.block(&["blocked.example"])?;
-    for port in 1..=200 {
+    for port in 1..=2000 {
         bench.run(&Frame::from_device(false, b"fill").from_port(port))?;
     }
     let totals = bench.ingress()?;

@@ -26,9 +26,7 @@ impl Stage {
         let clocks = self.at(second);
         let ready = self.assembler.take_ready();
         for ready in &ready {
-            if let Some(key) = &ready.of {
-                self.assembler.committed(key, clocks)?;
-            }
+            self.assembler.committed(ready.of.as_slice(), clocks)?;
         }
         Ok(ready.len())
     }
@@ -92,7 +90,7 @@ fn a_packet_that_is_lost_or_told_twice_shows() -> Result<()> {
     let bytes = stage.flow(&syn).expect("a flow");
     let bytes = bytes.to_peer.bytes + bytes.to_lan.bytes;
     // Behind its back.
-    stage.assembler.table().take(&key(&syn))?;
+    stage.assembler.table().take(&[key(&syn)])?;
     let found = stage.look(12)?;
     assert_eq!((found.packets_off, found.bytes_off), (2, bytes));
     // Once told it is told.

@@ -8,6 +8,7 @@ mod dns_parity;
 mod dns_replies;
 mod dns_stream;
 mod groups;
+mod hammer;
 mod honesty;
 mod link;
 mod locked;
@@ -138,6 +139,7 @@ impl Bench {
     /// As it was when it was loaded, but for another key of the name hash.
     fn forget(mut self) -> Result<Self> {
         self.memory.forget()?;
+        self.flows.begin_again();
         self.tables.forget()?;
         while self.rings.next_verdict().is_some() || self.rings.next_flow_end().is_some() {}
         self.control = ControlCell::open(&self.object)?;

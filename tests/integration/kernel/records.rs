@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use sensor_ebpf::abi::{Flow, FlowEndEvent, NameSource, NoName, Side, Verdict};
 use sensor_lab::frames::{Frame, Hello, flag, request};
-use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts};
+use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts, Waiting};
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::counters::Counters;
 use sensor_user::kernel::events::Rings;
@@ -84,9 +84,7 @@ impl Stage {
         let mut ready = self.assembler.take_ready();
         assert_eq!(ready.len(), 1, "at {second} s: {ready:?}");
         let ready = ready.remove(0);
-        if let Some(key) = &ready.of {
-            self.assembler.committed(key, clocks)?;
-        }
+        self.assembler.committed(ready.of.as_slice(), clocks)?;
         Ok(ready.record)
     }
 }
@@ -106,7 +104,7 @@ fn a_flow_stays_until_the_store_has_its_record() -> Result<()> {
     assert!(stage.flow(&syn).is_some(), "not committed yet");
     stage.assembler.sweep(later)?;
     assert!(stage.assembler.take_ready().is_empty(), "on its way already");
-    stage.assembler.committed(&key(&syn), later)?;
+    stage.assembler.committed(&[Waiting::Flow(key(&syn))], later)?;
     assert!(stage.flow(&syn).is_none());
     assert!(stage.assembler.take_ready().is_empty());
     Ok(())
@@ -126,7 +124,7 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     stage.run(&syn.clone().further(5000))?;
     let hello = Frame::from_device(false, &Hello::of("blocked.example").bytes());
     stage.run(&hello.further(5000))?;
-    stage.assembler.committed(&key(&syn), later)?;
+    stage.assembler.committed(&[Waiting::Flow(key(&syn))], later)?;
     let flow = stage.flow(&syn).expect("the new flow");
     assert_eq!((flow.verdict, flow.to_peer.packets), (Verdict::Block as u8, 2));
     // And the event of the old one tells nothing twice.

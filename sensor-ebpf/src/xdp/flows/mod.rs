@@ -1,28 +1,67 @@
-//! The flow table, behind the few operations the hooks need: find or make, add, end, replace.
+//! Flows, behind the few operations the hooks need: find or make, add, end, replace. They lie in [`table`]; in
+//! [`stock`] where that is to be compared with it.
 
-use sensor_ebpf::abi::{Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
+mod stock;
+mod table;
+
+use sensor_ebpf::abi::{Accounting, Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
 use crate::events;
-use crate::maps::{FLOWS, STAGING, Staging};
+use crate::maps::{Examination, STAGING, Staging};
 
-/// `BPF_NOEXIST`: of two CPUs that make the same flow, one does.
-const NOEXIST: u64 = 1;
+/// 1 where flows lie in the kernel's hash map; set when the object is loaded.
+#[unsafe(no_mangle)]
+static STOCK_TABLE: u8 = 0;
+
+#[inline(always)]
+fn is_stock() -> bool {
+    // SAFETY: a read of an initialised static; volatile, because the loader rewrites it.
+    unsafe { core::ptr::read_volatile(&raw const STOCK_TABLE) != 0 }
+}
 
 /// A packet's flow. The key stays where it was looked up from: a copy costs more than the parsing.
 #[derive(Clone, Copy)]
 pub(crate) struct Sight<'key> {
     pub(crate) key: &'key FlowKey,
     pub(crate) flow: *mut Flow,
+    /// Number of its entry, see [`at`].
+    pub(crate) entry: u32,
     /// The sender is the flow's LAN side.
     pub(crate) from_lan: bool,
 }
 
-/// The flow of `key`, if it lives.
+/// A flow that was looked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Found {
+    pub(crate) flow: *mut Flow,
+    /// Number of its entry, see [`at`].
+    pub(crate) entry: u32,
+    /// The key has the ends the other way round.
+    pub(crate) is_reverse: bool,
+}
+
+/// [`Found::entry`] of no flow.
+pub(crate) const NOWHERE: u32 = u32::MAX;
+
+/// The flow between the two ends of `key`, whichever way round, if it lives.
 #[inline(always)]
-pub(crate) fn find(key: &FlowKey) -> Option<*mut Flow> {
-    FLOWS.get_ptr_mut(key)
+pub(crate) fn find(key: &FlowKey) -> Option<Found> {
+    if is_stock() { stock::find(key) } else { table::find(key) }
+}
+
+/// The flow that this run, or the program before this one in it, has found in an entry: it stays there until all of
+/// them have ended. `key` is the flow's own.
+#[inline(always)]
+pub(crate) fn at(entry: u32, key: &FlowKey) -> Option<*mut Flow> {
+    if is_stock() { stock::at(key) } else { table::at(entry) }
+}
+
+/// The flow of the packet that is examined.
+#[inline(always)]
+pub(crate) fn of(examination: &Examination) -> Option<*mut Flow> {
+    at(examination.entry, &examination.event.key)
 }
 
 /// This CPU's and hook's scratch memory.
@@ -33,7 +72,7 @@ pub(crate) fn staging(hook: Direction) -> Option<&'static mut Staging> {
     STAGING.get_ptr_mut(hook as u32).map(|staging| unsafe { &mut *staging })
 }
 
-/// Makes a flow, or finds the one another CPU made meanwhile. `None`: the table is full.
+/// Makes a flow that was not found. Without one the packet is judged by its bytes, and counted as is said here.
 #[inline(always)]
 pub(crate) fn make(
     key: &FlowKey,
@@ -42,12 +81,13 @@ pub(crate) fn make(
     ifindex: u32,
     hook: Direction,
     now_ns: u64,
-) -> Option<*mut Flow> {
-    let staging = staging(hook)?;
+) -> Result<Found, Accounting> {
+    if !is_stock() {
+        return table::make(key, || Flow::first(packet, from_lan, ifindex, now_ns));
+    }
+    let Some(staging) = staging(hook) else { return Err(Accounting::TableFull) };
     staging.flow = Flow::first(packet, from_lan, ifindex, now_ns);
-    // A failure shows in the look-up that follows.
-    let _made = FLOWS.insert(key, &staging.flow, NOEXIST);
-    find(key)
+    stock::make(key, &staging.flow)
 }
 
 /// Adds a packet, and says so when it closed the connection.

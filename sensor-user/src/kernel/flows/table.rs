@@ -1,0 +1,232 @@
+//! User space's half of the flow table, see [`sensor_ebpf::flow_table`]: it reads the arrays as memory, and is the only one
+//! that takes flows out.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::maps::{Array, MapData};
+use sensor_ebpf::abi::table::Line;
+use sensor_ebpf::abi::{Flow, FlowEntry, FlowKey, Recorded};
+use sensor_ebpf::flow_table::{self, Bucket as _, Head, Place, Tags, WAYS};
+
+use super::{Entry, Taken, noted};
+use crate::kernel::object::Object;
+use crate::kernel::syscall::Mapping;
+use crate::kernel::{KernelError, syscall};
+
+/// Words of a bucket and of an entry.
+const LINE: usize = size_of::<Line>() / 8;
+const ENTRY: usize = size_of::<FlowEntry>() / 8;
+
+/// Where in an entry it says what is recorded, in words.
+const RECORDED: usize = std::mem::offset_of!(FlowEntry, recorded) / 8;
+
+/// Names of the maps.
+const TAGS: &str = "FLOW_TAGS";
+const ENTRIES: &str = "FLOW_ENTRIES";
+
+/// Gives a table that is new its number of buckets and a key of its own. Before any program runs.
+pub(crate) fn set_up(object: &mut Object) -> Result<(), KernelError> {
+    let failed = |operation, source| KernelError::Map { map: TAGS, operation, source };
+    let (buckets, descriptor) = (object.buckets()?, object.descriptor(TAGS)?);
+    let data = MapData::from_fd(descriptor).map_err(|error| failed("open", error.into()))?;
+    let mut tags = Array::<MapData, Line>::try_from(aya::maps::Map::Array(data))
+        .map_err(|error| failed("open", error.into()))?;
+    let line = tags.get(&0, 0).map_err(|error| failed("read", error.into()))?;
+    if Head::of(&line).buckets != 0 {
+        return Ok(());
+    }
+    let mut keys = [0; 6];
+    for key in &mut keys {
+        *key = getrandom::u64().map_err(|error| KernelError::Preflight(error.to_string()))?;
+    }
+    let head = Head { buckets, keys };
+    tags.set(0, head.line(), 0).map_err(|error| failed("write", error.into()))
+}
+
+/// The mapped arrays.
+pub(super) struct Table {
+    head: Head,
+    tags: Mapping,
+    entries: Mapping,
+}
+
+/// Eight tags.
+#[derive(Clone, Copy)]
+struct Bucket<'table>(&'table [AtomicU64]);
+
+impl Bucket<'_> {
+    fn tag(&self, way: u32) -> Option<&AtomicU64> {
+        self.0.get(way as usize)
+    }
+}
+
+impl flow_table::Bucket for Bucket<'_> {
+    fn load(self, way: u32) -> u64 {
+        self.tag(way).map_or(0, |tag| tag.load(Ordering::Acquire))
+    }
+
+    fn swap(self, way: u32, from: u64, to: u64) -> bool {
+        let order = (Ordering::SeqCst, Ordering::Relaxed);
+        self.tag(way).is_some_and(|tag| tag.compare_exchange(from, to, order.0, order.1).is_ok())
+    }
+
+    fn store(self, way: u32, value: u64) {
+        if let Some(tag) = self.tag(way) {
+            tag.store(value, Ordering::Release);
+        }
+    }
+}
+
+/// [`Tags`] as user space sees them.
+struct Lines<'table>(&'table Table);
+
+impl<'table> Tags for Lines<'table> {
+    type Bucket = Bucket<'table>;
+
+    fn bucket(&self, number: u32) -> Option<Bucket<'table>> {
+        let start = (number as usize + 1) * LINE;
+        self.0.tags.words().get(start..start + LINE).map(Bucket)
+    }
+}
+
+impl Table {
+    pub(super) fn open(object: &Object) -> Result<Self, KernelError> {
+        let map = |name: &'static str, bytes: usize| {
+            Mapping::of(object.descriptor(name)?, bytes).map_err(|source| KernelError::Map {
+                map: name,
+                operation: "map",
+                source: source.into(),
+            })
+        };
+        let buckets = object.buckets()? as usize;
+        let tags = map(TAGS, (buckets + 1) * size_of::<Line>())?;
+        let entries = map(ENTRIES, buckets * WAYS as usize * size_of::<FlowEntry>())?;
+        let mut words = tags.words().iter().map(|word| word.load(Ordering::Relaxed));
+        let head = Head::of(&Line { words: std::array::from_fn(|_| words.next().unwrap_or(0)) });
+        drop(words);
+        Ok(Self { head, tags, entries })
+    }
+
+    /// Sets the table up again, for tests that have emptied it.
+    #[cfg(feature = "lab")]
+    pub(super) fn begin_again(&self) {
+        for (shared, word) in self.tags.words().iter().zip(self.head.line().words) {
+            shared.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// The live entry of a key.
+    pub(super) fn get(&self, key: &FlowKey) -> Option<FlowEntry> {
+        self.find(key).map(|(_, entry)| entry)
+    }
+
+    pub(super) fn scan(&self, mut visit: impl FnMut(&FlowKey, &Flow)) {
+        self.each(|_, tag, entry| {
+            if flow_table::is_live(tag) {
+                let FlowEntry { key, flow, recorded: _ } = self.read(entry);
+                visit(&key, &flow);
+            }
+        });
+    }
+
+    pub(super) fn take(&self, keys: &[FlowKey]) -> Vec<Taken> {
+        let mut closed = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some((place, _)) = self.find(key)
+                && let Some(bucket) = Lines(self).bucket(place.bucket)
+                && flow_table::close(bucket, place.way, self.hash(key))
+            {
+                closed.push(place.entry());
+            }
+        }
+        if !closed.is_empty() {
+            syscall::wait_for_programs();
+        }
+        closed.into_iter().map(|entry| self.taken(entry)).collect()
+    }
+
+    pub(super) fn left_over(&self) -> Vec<Taken> {
+        let mut entries = Vec::new();
+        self.each(|_, tag, entry| {
+            if flow_table::is_closing(tag) {
+                entries.push(entry);
+            }
+        });
+        // Whoever began to take them has not waited, perhaps.
+        if !entries.is_empty() {
+            syscall::wait_for_programs();
+        }
+        entries.into_iter().map(|entry| self.taken(entry)).collect()
+    }
+
+    pub(super) fn free(&self, entry: u32) {
+        self.note(entry, &Recorded::default());
+        let place = Place { bucket: entry / WAYS, way: entry % WAYS };
+        if let Some(bucket) = Lines(self).bucket(place.bucket) {
+            flow_table::free(bucket, place.way);
+        }
+    }
+
+    pub(super) fn remember(&self, key: &FlowKey, recorded: &Recorded) {
+        if let Some((place, _)) = self.find(key) {
+            self.note(place.entry(), recorded);
+        }
+    }
+
+    fn taken(&self, number: u32) -> Taken {
+        let FlowEntry { key, flow, recorded } = self.read(number);
+        Taken { key, flow, recorded: noted(recorded), entry: Some(Entry(number)) }
+    }
+
+    fn hash(&self, key: &FlowKey) -> u64 {
+        flow_table::hash(&self.head, key)
+    }
+
+    /// The live entry of a key, and where it is.
+    fn find(&self, key: &FlowKey) -> Option<(Place, FlowEntry)> {
+        let hash = self.hash(key);
+        let places = flow_table::places(hash, self.head.buckets);
+        let place = flow_table::find(&Lines(self), places, hash)?;
+        let entry = self.read(place.entry());
+        (entry.key == *key).then_some((place, entry))
+    }
+
+    /// Visits every tag in use: its bucket, what it says, and the number of its entry.
+    fn each(&self, mut visit: impl FnMut(u32, u64, u32)) {
+        for number in 0..self.head.buckets {
+            let Some(bucket) = Lines(self).bucket(number) else { return };
+            for way in 0..WAYS {
+                let tag = bucket.load(way);
+                if tag != 0 {
+                    visit(number, tag, Place { bucket: number, way }.entry());
+                }
+            }
+        }
+    }
+
+    /// An entry as it is now. Programs may add to it meanwhile, each of its words by itself.
+    fn read(&self, number: u32) -> FlowEntry {
+        let start = number as usize * ENTRY;
+        let mut words = [0; ENTRY];
+        if let Some(shared) = self.entries.words().get(start..start + ENTRY) {
+            for (word, shared) in words.iter_mut().zip(shared) {
+                *word = shared.load(Ordering::Relaxed);
+            }
+        }
+        // SAFETY: of the same size, and any words are a valid entry: it is integers only.
+        unsafe { std::mem::transmute::<[u64; ENTRY], FlowEntry>(words) }
+    }
+
+    /// Writes what of an entry's flow is recorded, which only user space does.
+    fn note(&self, number: u32, recorded: &Recorded) {
+        const WORDS: usize = size_of::<Recorded>() / 8;
+        // SAFETY: of the same size, and without padding.
+        let words = unsafe { std::mem::transmute::<Recorded, [u64; WORDS]>(*recorded) };
+        let start = number as usize * ENTRY + RECORDED;
+        if let Some(shared) = self.entries.words().get(start..start + WORDS) {
+            for (shared, word) in shared.iter().zip(words) {
+                shared.store(word, Ordering::Relaxed);
+            }
+        }
+    }
+}
