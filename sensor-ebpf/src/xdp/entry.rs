@@ -135,12 +135,11 @@ fn replace(seen: &Seen, sight: &Sight<'_>) {
 /// known, its sender is that flow's peer, on the LAN too or seen through a tap, and `key` becomes that one.
 #[inline(always)]
 fn sight<'key>(seen: &Seen, key: &'key mut FlowKey) -> Result<Sight<'key>, Accounting> {
-    let found = match flows::find(key) {
-        Some(found) => found,
-        None => {
-            let hook = Direction::Ingress;
-            flows::make(key, &seen.packet, true, seen.ifindex, hook, seen.now_ns)?
-        }
+    let found = if let Some(found) = flows::find(key) {
+        found
+    } else {
+        let hook = Direction::Ingress;
+        flows::make(key, &seen.packet, true, seen.ifindex, hook, seen.now_ns)?
     };
     let Found { flow, entry, is_reverse } = found;
     if is_reverse {

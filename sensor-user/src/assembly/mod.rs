@@ -139,7 +139,7 @@ impl Assembler {
                 let recorded = self.recorded(&key, &flow);
                 self.balance.replaced(event);
                 self.leave(&key, &flow);
-                self.rest(Taken { key, flow, recorded, entry: None }, clocks);
+                self.rest(&Taken { key, flow, recorded, entry: None }, clocks);
                 Ok(())
             }
             Ok(FlowEnd::Closed) | Err(_) => Ok(()),
@@ -281,7 +281,7 @@ impl Assembler {
             self.table.forget(&taken.key);
             self.leave(&taken.key, &taken.flow);
             let recorded = recorded.get(&taken.key).copied();
-            self.rest(Taken { recorded, ..taken }, clocks);
+            self.rest(&Taken { recorded, ..taken }, clocks);
         }
         Ok(())
     }
@@ -351,8 +351,8 @@ impl Assembler {
 
     /// Records what came of a flow after its record, and is in no table any more: a flow of its own,
     /// from that record on. A flow without a record is told whole.
-    fn rest(&mut self, taken: Taken, clocks: Clocks) {
-        let Taken { key, flow, recorded, entry } = taken;
+    fn rest(&mut self, taken: &Taken, clocks: Clocks) {
+        let Taken { key, flow, recorded, entry } = *taken;
         let delta = Delta::of(&flow, recorded.as_ref());
         self.balance.leave(recorded.as_ref(), delta.amount());
         if delta.is_empty() {

@@ -38,7 +38,7 @@ impl Assembler {
             }
             let unknown = unknown(&by_flow, &key, &flow, recorded, clocks);
             let recorded = unknown.map(|pending| pending.recorded).or(recorded);
-            self.rest(Taken { recorded, ..taken }, clocks);
+            self.rest(&Taken { recorded, ..taken }, clocks);
         }
         let mut of_live = Amount::default();
         self.table.recorded_of_live(|recorded| of_live += recorded.into())?;
