@@ -58,7 +58,9 @@ fn memory_follows_the_sizes() {
     let memory = parse(MINIMAL).kernel_memory();
     insta::assert_debug_snapshot!(memory);
     let larger = format!("{MINIMAL}[kernel]\nflows_max = 1048576\n");
-    assert_eq!(parse(&larger).kernel_memory()[0].1, 4 * memory[0].1);
+    let larger = parse(&larger).kernel_memory();
+    // The last bucket may not be full.
+    assert!(larger[1].1.abs_diff(4 * memory[1].1) < 16_384, "{larger:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
@@ -312,8 +312,12 @@ fn keep(
     metrics: &Metrics,
 ) {
     let mut expired_on = None;
+    let mut today = store.today();
+    if let Err(failure) = &today {
+        warn!(error = %chain(failure), "the days of the store could not be listed: none is removed");
+    }
     while let Ok(mut batch) = records.recv() {
-        let until = std::time::Instant::now() + BATCH_WAIT;
+        let until = Instant::now() + BATCH_WAIT;
         while batch.len() < BATCH_RECORDS {
             match records.recv_deadline(until) {
                 Ok(more) => batch.extend(more),
@@ -331,10 +335,13 @@ fn keep(
             let _ended = commits.settled.send(keys.into_iter().flatten().collect());
             commits.exports.offer(&Arc::new(batch));
         }
-        let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        if expired_on != Some(today) {
-            expired_on = Some(today);
-            if let Err(failure) = store.expire(retention_days, today) {
+        let says = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+        let day = today.as_mut().ok().map(|today| today.of(says, Instant::now()));
+        if let Some(day) = day
+            && expired_on != Some(day)
+        {
+            expired_on = Some(day);
+            if let Err(failure) = store.expire(retention_days, day) {
                 warn!(error = %chain(&failure), "old day files could not be removed");
             }
         }

@@ -26,6 +26,7 @@ mod site;
 mod summed;
 #[cfg(test)]
 mod tests;
+mod today;
 mod top;
 mod visits;
 mod write;
@@ -35,6 +36,7 @@ pub use read::{Position, Query, Reader};
 pub use schema::SCHEMA_VERSION;
 pub use sightings::{Seen, Sighting};
 pub use site::site_of;
+pub use today::Today;
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};
 pub use visits::Visits;
 pub use write::{Counters, DayStore, Expired};

@@ -16,7 +16,7 @@ use super::ids::{INSERT_FLOW, Ids};
 use super::migrate::migrate;
 use super::rollup::Rollups;
 use super::schema::{self, Found};
-use super::{HOUR_US, Reader, StoreError, day_files, day_of, file_name, files, start_of};
+use super::{HOUR_US, Reader, StoreError, Today, day_files, day_of, file_name, files, start_of};
 use crate::record::Record;
 
 /// Day files kept open: today's, yesterday's around midnight, and what a late delivery brings.
@@ -115,8 +115,14 @@ impl DayStore {
         Reader::open(&self.dir)?.last_sequence(&self.sensor, boot)
     }
 
+    /// Which day it is for [`Self::expire`], by the days there are.
+    pub fn today(&self) -> Result<Today, StoreError> {
+        let days: Vec<_> = day_files(&self.dir)?.into_iter().map(|(day, _)| day).collect();
+        Ok(Today::after(&days))
+    }
+
     /// Removes every day that is more than `retention_days` full days before today, with all that
-    /// lies beside its file. The caller vouches for `today`: a wrong clock removes too much.
+    /// lies beside its file. The caller vouches for `today`, see [`Today`]: a wrong clock removes too much.
     pub fn expire(&mut self, retention_days: u32, today: Date) -> Result<Expired, StoreError> {
         let mut expired = Expired::default();
         // A retention longer than the calendar keeps everything.
