@@ -31,8 +31,9 @@
 //!    and reads the entry: no program adds to it any more, since nobody finds it. Then the tag is free. A packet that
 //!    comes meanwhile makes another flow.
 //! 4. Only user space takes flows out. With no room left packets are judged by their bytes, counted as `table-full`.
+//! 5. A tag at its flow's [`home`] is where a look begins: it is the common case, and costs one wait for memory.
 //!
-//! `tests` goes through every interleaving of small tables.
+//! `tests` goes through the interleavings of small tables that have up to two forced switches.
 
 mod hash;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Every interleaving of programs and user space over small tables, by loom: each load, swap and store of the protocol's
+//! Interleavings of programs and user space over small tables, by loom: each load, swap and store of the protocol's
 //! own source is a place where another one may go on.
 
 use std::collections::BTreeMap;
