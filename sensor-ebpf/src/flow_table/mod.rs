@@ -5,7 +5,7 @@
 //!
 //! Two arrays. One has buckets of eight tags, a line of a CPU's cache each, behind a first line with the table's
 //! [`Head`]; the other has the entry of each tag ([`FlowEntry`](crate::abi::FlowEntry): key, state, and what is recorded of
-//! it). A flow may lie in two buckets, which its [`hash`] tells, and is made in the one with more room: with four entries
+//! it). A flow may lie in two buckets, which its [`hash()`] tells, and is made in the one with more room: with four entries
 //! for every three flows, one in some ten thousand of the last finds both full. The hash is the same for both directions
 //! of a conversation: a packet whose flow has the ends the other way round is found by the same look.
 //!
