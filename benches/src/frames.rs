@@ -59,6 +59,18 @@ pub(crate) fn reply(path: Path, acknowledged: usize, payload: &[u8]) -> Vec<u8> 
     tcp(path.reversed(), flag::ACK | flag::PSH, numbers, &OPTIONS, payload)
 }
 
+/// The client's last segment, so many bytes into its stream.
+pub(crate) fn fin(path: Path, at: usize) -> Vec<u8> {
+    let numbers = (CLIENT_FIRST + bytes(at), SERVER_FIRST);
+    tcp(path, flag::ACK | flag::FIN, numbers, &OPTIONS, &[])
+}
+
+/// The server's last segment, which acknowledges so many bytes; `path` is the client's.
+pub(crate) fn fin_back(path: Path, at: usize, acknowledged: usize) -> Vec<u8> {
+    let numbers = (SERVER_FIRST + bytes(at), CLIENT_FIRST + bytes(acknowledged));
+    tcp(path.reversed(), flag::ACK | flag::FIN, numbers, &OPTIONS, &[])
+}
+
 /// A datagram.
 pub(crate) fn datagram(path: Path, payload: &[u8]) -> Vec<u8> {
     frame(path, Transport::Udp, &[], payload)

@@ -1,5 +1,5 @@
 //! What the kernel programs cost: [`mod@bench`] measures ns per packet, [`verify`] holds the verifier's
-//! figures against their budgets, [`mod@store`] asks the day store about a [`month`].
+//! figures against their budgets, [`mod@store`] asks the day store about a [`month`], [`mod@rate`] has flows end.
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
@@ -17,6 +17,7 @@ mod month;
 mod names;
 mod payloads;
 mod peer;
+mod rate;
 mod scenarios;
 mod stack;
 mod stand;
@@ -43,6 +44,8 @@ enum Command {
     Bench(bench::Options),
     /// Measure the day store: records a second, and questions over a month.
     Store(store::Options),
+    /// Measure the way from the kernel to the day store: flows that end, a second.
+    Rate(rate::Options),
     /// Check the programs against their budgets.
     Verify(verify::Options),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Store(options) => store::run(&options),
+        Command::Rate(options) => rate::run(&options),
         Command::Verify(options) => verify::run(&options),
     };
     match result {

@@ -30,7 +30,8 @@ pub(crate) const BLOCKED: &str = "media.images.blocked.example";
 /// Listed names beside the blocked one.
 const LISTED: u32 = 1000;
 
-const SLOT: u16 = 0;
+/// Where the interface of the test frames is counted.
+pub(crate) const SLOT: u16 = 0;
 
 /// The loaded programs and all that is around them.
 pub(crate) struct Stand {
@@ -41,7 +42,7 @@ pub(crate) struct Stand {
     pub(crate) alone: Lab,
     pub(crate) lists: Lists,
     pub(crate) tables: Tables,
-    counters: Counters,
+    pub(crate) counters: Counters,
     control: ControlCell,
     policy_tables: PolicyTables,
     policy: PolicyImage,

@@ -1,4 +1,4 @@
-//! Programs for tests and benches, never part of the product: a baseline, a mutator that makes many
+//! Programs for tests and benches, never part of the product: a baseline, mutators that make many
 //! flows of one frame, a meter that sums what the wire sees with code of its own, and look-ups of names
 //! by several means ([`names`]).
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -13,11 +13,18 @@ use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
 
+/// `TC_ACT_UNSPEC`: whoever comes next decides.
+const CONTINUE: i32 = -1;
+
 /// What the mutator goes on with: the program under test, or nothing for its own cost.
 #[map]
 static NEXT: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
-/// The mutator's counter.
+/// The same of the one at TC egress.
+#[map]
+static NEXT_BACK: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// The mutators' counter.
 #[map]
 static TURN: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -31,36 +38,63 @@ pub(crate) fn pass(_ctx: XdpContext) -> u32 {
     XDP_PASS
 }
 
-/// Gives each run another source address of 10.0.0.0/8 in an untagged IPv4 TCP frame, then goes on. The
-/// port takes off what the address adds, so that the TCP checksum stays as right as it was: the sensor
+/// Gives each run another source address of 10.0.0.0/8 in an untagged IPv4 frame of TCP or UDP, then goes on. The
+/// port takes off what the address adds, so that the checksum stays as right as it was: the sensor
 /// checks it only where the SYN's was right.
 #[xdp(frags)]
 pub(crate) fn mutate(ctx: XdpContext) -> u32 {
-    const SOURCE_ADDRESS: usize = 26;
-    const SOURCE_PORT: usize = 34;
-    let data = ctx.data();
-    if data + SOURCE_PORT + 2 > ctx.data_end() {
-        return XDP_PASS;
+    // SAFETY: the frame is this program's.
+    if unsafe { turn(ctx.data(), ctx.data_end(), Side { address: 26, port: 34 }) } {
+        // SAFETY: same context; without a program in the slot control comes back.
+        unsafe { NEXT.tail_call(&ctx, 0) };
     }
-    let Some(turn) = TURN.get_ptr_mut(0) else { return XDP_PASS };
+    XDP_PASS
+}
+
+/// The same at TC egress with the destination: the same turns give the answers to the same flows.
+#[classifier]
+pub(crate) fn mutate_back(ctx: TcContext) -> i32 {
+    // SAFETY: the frame is this program's.
+    if unsafe { turn(ctx.data(), ctx.data_end(), Side { address: 30, port: 36 }) } {
+        // SAFETY: same context; without a program in the slot control comes back.
+        unsafe { NEXT_BACK.tail_call(&ctx, 0) };
+    }
+    CONTINUE
+}
+
+/// Where an end of a flow stands in a frame.
+struct Side {
+    address: usize,
+    port: usize,
+}
+
+/// Takes the next turn; false if the frame is too short for one.
+///
+/// # Safety
+/// Both bounds are those of a frame that may be written.
+#[inline(always)]
+unsafe fn turn(data: usize, data_end: usize, side: Side) -> bool {
+    // The ports end here.
+    if data + 38 > data_end {
+        return false;
+    }
+    let Some(turn) = TURN.get_ptr_mut(0) else { return false };
     // SAFETY: a live map value; only one run at a time uses it.
     let turn = unsafe {
         *turn = (*turn).wrapping_add(1);
         *turn
     };
-    // SAFETY: the frame was checked to reach behind the port.
+    // SAFETY: the frame was checked to reach behind the ports.
     unsafe {
-        let high = (data + SOURCE_ADDRESS) as *mut u16;
-        let low = (data + SOURCE_ADDRESS + 2) as *mut u16;
-        let port = (data + SOURCE_PORT) as *mut u16;
+        let high = (data + side.address) as *mut u16;
+        let low = (data + side.address + 2) as *mut u16;
+        let port = (data + side.port) as *mut u16;
         let sum = u32::from(*high) + u32::from(*low) + u32::from(*port);
         *high = 0x0a | ((turn >> 16 & 0xff) << 8) as u16;
         *low = (turn & 0xffff) as u16;
         *port = fold(sum + u32::from(!*high) + u32::from(!*low));
     }
-    // SAFETY: same context; without a program in the slot control comes back.
-    unsafe { NEXT.tail_call(&ctx, 0) };
-    XDP_PASS
+    true
 }
 
 /// One's complement sum of at most five words; never 0 where one of them is not.
@@ -84,8 +118,6 @@ pub(crate) fn meter_egress(ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn meter(ctx: &TcContext, row: u32) -> i32 {
-    /// `TC_ACT_UNSPEC`: whoever comes next decides.
-    const CONTINUE: i32 = -1;
     let skb = ctx.skb.skb;
     // SAFETY: the context is the one this program was called with.
     let (segments, length) = unsafe { ((*skb).gso_segs, (*skb).wire_len) };

@@ -76,6 +76,8 @@ pub struct Assembler {
     builder: build::Builder,
     /// Closed flows and when their stragglers have had their time, in order.
     lingering: VecDeque<(u64, FlowKey)>,
+    /// Flows found due, which nobody has looked at yet.
+    found: VecDeque<FlowKey>,
     pending: HashMap<FlowKey, Pending>,
     /// Flows that have a record, and were not blocked when the last one was made.
     unblocked: HashSet<FlowKey>,
@@ -89,6 +91,12 @@ pub struct Assembler {
 
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
 const LINGERING_MAX: usize = 1 << 20;
+
+/// Flows found due: twice as many as end in a second of a busy campus. Further ones are due at the next sweep too.
+const FOUND_MAX: usize = 1 << 17;
+
+/// Flows looked at before their records are handed on, so that a million of them never are in memory at once.
+const VISITS_MAX: usize = 4096;
 
 impl Assembler {
     /// An assembler whose next record has number `sequence`.
@@ -106,6 +114,7 @@ impl Assembler {
             timeouts,
             builder,
             lingering: VecDeque::new(),
+            found: VecDeque::new(),
             pending: HashMap::new(),
             unblocked: HashSet::new(),
             ready: Vec::new(),
@@ -146,21 +155,30 @@ impl Assembler {
         }
     }
 
-    /// Records the closed flows whose linger is over.
-    pub fn lingered(&mut self, clocks: Clocks) -> Result<(), KernelError> {
+    /// Finds the closed flows whose linger is over.
+    pub fn lingered(&mut self, clocks: Clocks) {
         while let Some((until, key)) = self.lingering.front().copied() {
-            if until > clocks.now_ns {
+            if until > clocks.now_ns || self.found.len() >= FOUND_MAX {
                 break;
             }
             self.lingering.pop_front();
+            self.found.push_back(key);
+        }
+    }
+
+    /// Records some of the flows that were found due; false when none is left.
+    pub fn visit_found(&mut self, clocks: Clocks) -> Result<bool, KernelError> {
+        let some = self.found.len().min(VISITS_MAX);
+        for key in self.found.drain(..some).collect::<Vec<_>>() {
             if let Some(flow) = self.table.get(&key) {
                 self.visit(&key, &flow, clocks);
             }
         }
-        self.let_go(clocks)
+        self.let_go(clocks)?;
+        Ok(!self.found.is_empty())
     }
 
-    /// Looks at every flow of the table.
+    /// Looks at every flow of the table, finds those that are due, and tells how many there are in all.
     pub fn sweep(&mut self, clocks: Clocks) -> Result<usize, KernelError> {
         let (live, _) = self.sweep_and_sum(clocks)?;
         Ok(live)
@@ -192,42 +210,46 @@ impl Assembler {
     /// How many flows there are, and what they have.
     fn sweep_and_sum(&mut self, clocks: Clocks) -> Result<(usize, Amount), KernelError> {
         let (mut live, mut sum) = (0, Amount::default());
-        let mut found = Vec::new();
-        let Self { table, timeouts, rates, .. } = self;
-        if let Some(rates) = rates {
+        // Whatever was not looked at is found again.
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        let mut rates = self.rates.take();
+        if let Some(rates) = &mut rates {
             rates.begin_sweep(clocks.now_ns);
         }
-        table.scan(|key, flow| {
+        let scanned = self.table.scan(|key, flow| {
             live += 1;
             sum += flow.into();
-            if let Some(rates) = rates {
-                rates.see(key, flow, |hash| table.name(hash));
+            if let Some(rates) = &mut rates {
+                rates.see(key, flow, |hash| self.table.name(hash));
             }
-            // What is recorded is asked for only where it could matter.
-            if timeouts.may_be_due(flow, clocks.now_ns) {
-                found.push((*key, *flow));
+            if found.len() < FOUND_MAX && self.due(key, flow, clocks).is_some() {
+                found.push_back(*key);
             }
-        })?;
-        if let Some(rates) = rates {
+        });
+        if let Some(rates) = &mut rates {
             rates.end_sweep();
         }
-        for (key, flow) in found {
-            self.visit(&key, &flow, clocks);
-        }
-        self.let_go(clocks)?;
+        (self.rates, self.found) = (rates, found);
+        scanned?;
         Ok((live, sum))
     }
 
-    /// Records what is not recorded of every flow: nothing is lost if the machine goes down next.
-    pub fn record_all(&mut self, clocks: Clocks) -> Result<(), KernelError> {
-        let mut found = Vec::new();
-        self.table.scan(|key, flow| found.push((*key, *flow)))?;
-        for (key, flow) in found {
+    /// Every flow there is.
+    pub fn keys(&self) -> Result<Vec<FlowKey>, KernelError> {
+        let mut keys = Vec::new();
+        self.table.scan(|key, _| keys.push(*key))?;
+        Ok(keys)
+    }
+
+    /// Records what is not recorded of these flows, due or not: nothing is lost if the machine goes down next.
+    pub fn record_all(&mut self, keys: &[FlowKey], clocks: Clocks) {
+        for key in keys {
+            let Some(flow) = self.table.get(key) else { continue };
             let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
             let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
-            self.record(&key, &flow, reason, over, clocks);
+            self.record(key, &flow, reason, over, clocks);
         }
-        Ok(())
     }
 
     /// The flow table it works on.
@@ -238,6 +260,16 @@ impl Assembler {
     /// Records made since the last call, in order of their numbers.
     pub fn take_ready(&mut self) -> Vec<Ready> {
         std::mem::take(&mut self.ready)
+    }
+
+    /// Takes back records that could not be handed on. None was made since.
+    pub fn put_back(&mut self, ready: Vec<Ready>) {
+        self.ready = ready;
+    }
+
+    /// How many records there are to take.
+    pub const fn ready(&self) -> usize {
+        self.ready.len()
     }
 
     /// The store has the records that these waited for.
@@ -300,24 +332,28 @@ impl Assembler {
         self.settle(&over, clocks)
     }
 
+    /// What a flow is due for, with what is recorded of it.
+    fn due(&self, key: &FlowKey, flow: &Flow, clocks: Clocks) -> Option<(Due, Option<Recorded>)> {
+        // What is recorded is asked for only where it could matter.
+        if !self.timeouts.may_be_due(flow, clocks.now_ns) || self.pending.contains_key(key) {
+            return None;
+        }
+        // Of a flow that was blocked since its record, the block is not told yet.
+        let is_told = !(due::is_blocked(flow) && self.unblocked.contains(key));
+        let recorded = self.table.recorded(key, flow).filter(|_| is_told);
+        let due = due(flow, recorded.as_ref(), clocks.now_ns, &self.timeouts)?;
+        Some((due, recorded))
+    }
+
     fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) {
-        if self.pending.contains_key(key) {
-            return;
-        }
-        let mut recorded = self.table.recorded(key, flow);
-        if due::is_blocked(flow) && self.unblocked.contains(key) {
-            // The block is not told yet.
-            recorded = None;
-        }
-        match due(flow, recorded.as_ref(), clocks.now_ns, &self.timeouts) {
+        match self.due(key, flow, clocks) {
             None => {}
             // A blocked flow's record said that it was over: the rest, if any, is told apart.
-            Some(Due::Last(_)) if recorded.is_some() && due::is_blocked(flow) => {
-                let recorded = recorded.unwrap_or_default();
+            Some((Due::Last(_), Some(recorded))) if due::is_blocked(flow) => {
                 self.over.push((*key, Pending { recorded, last: true, blocked: true }));
             }
-            Some(Due::Last(reason)) => self.record(key, flow, reason, true, clocks),
-            Some(Due::SoFar(reason)) => self.record(key, flow, reason, false, clocks),
+            Some((Due::Last(reason), _)) => self.record(key, flow, reason, true, clocks),
+            Some((Due::SoFar(reason), _)) => self.record(key, flow, reason, false, clocks),
         }
     }
 

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, select, tick};
 use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent, Volume};
 use tracing::{debug, error, warn};
 
@@ -27,10 +27,14 @@ use crate::store::DayStore;
 const SAMPLES_MAX: usize = 1 << 14;
 
 /// Batches of records between assembly and the store.
-const BATCHES_MAX: usize = 64;
+const BATCHES_MAX: usize = 2;
+
+/// Records assembly keeps before it waits for the store. With those it makes at once, and batches of as many on their
+/// way, there are never more than 50,000 of them, some 60 MiB, however long the store takes.
+const READY_MAX: usize = 1 << 13;
 
 /// Commits assembly has not heard of: there are never more than batches on their way, and a few.
-const COMMITS_MAX: usize = BATCHES_MAX * 2;
+const COMMITS_MAX: usize = 16;
 
 /// Longest wait for a verdict before the flow-end ring, which wakes nobody, is looked at.
 const RING_WAIT: Duration = Duration::from_millis(10);
@@ -218,7 +222,10 @@ fn assemble(
                 settle(&mut assembler, &keys.unwrap_or_default(), metrics);
                 Ok(())
             }
-            recv(lingered) -> _ => assembler.lingered(clock::now()),
+            recv(lingered) -> _ => {
+                assembler.lingered(clock::now());
+                Ok(())
+            }
             recv(swept) -> _ => assembler
                 .sweep(clock::now())
                 .map(|live| metrics.live_flows.set(live as u64)),
@@ -227,12 +234,33 @@ fn assemble(
                 .map(|live| metrics.live_flows.set(live as u64)),
         };
         note_failure(done, metrics);
-        if !pass_on(&mut assembler, &records, metrics) {
-            return;
+        loop {
+            let more = assembler.visit_found(clock::now());
+            let has_more = matches!(more, Ok(true));
+            note_failure(more.map(drop), metrics);
+            if !pass_on(&mut assembler, &records, metrics) {
+                return;
+            }
+            if !has_more {
+                break;
+            }
+            for keys in commits.try_iter() {
+                settle(&mut assembler, &keys, metrics);
+            }
         }
     }
-    note_failure(assembler.record_all(clock::now()), metrics);
-    pass_on(&mut assembler, &records, metrics);
+    let keys = assembler.keys();
+    for some in keys.as_deref().unwrap_or_default().chunks(READY_MAX) {
+        assembler.record_all(some, clock::now());
+        if !hand_on(&mut assembler, &records, metrics) {
+            return;
+        }
+        for keys in commits.try_iter() {
+            settle(&mut assembler, &keys, metrics);
+        }
+    }
+    note_failure(keys.map(drop), metrics);
+    hand_on(&mut assembler, &records, metrics);
     drop(records);
     for keys in commits {
         settle(&mut assembler, &keys, metrics);
@@ -279,14 +307,29 @@ fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result
     }
 }
 
-/// Hands the finished records on; false when nobody takes them any more.
+/// Hands the finished records on, or keeps them for now while the store is busy; false when nobody takes them any more.
 fn pass_on(assembler: &mut Assembler, records: &Sender<Vec<Ready>>, metrics: &Metrics) -> bool {
-    let ready = assembler.take_ready();
-    if ready.is_empty() {
+    if assembler.ready() == 0 {
         return true;
     }
+    if assembler.ready() >= READY_MAX {
+        return hand_on(assembler, records, metrics);
+    }
+    let ready = assembler.take_ready();
+    let count = ready.len() as u64;
+    match records.try_send(ready) {
+        Ok(()) => metrics.records_made.add(count),
+        Err(TrySendError::Full(ready)) => assembler.put_back(ready),
+        Err(TrySendError::Disconnected(_)) => return false,
+    }
+    true
+}
+
+/// Hands them on, waiting for the store.
+fn hand_on(assembler: &mut Assembler, records: &Sender<Vec<Ready>>, metrics: &Metrics) -> bool {
+    let ready = assembler.take_ready();
     metrics.records_made.add(ready.len() as u64);
-    records.send(ready).is_ok()
+    ready.is_empty() || records.send(ready).is_ok()
 }
 
 fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {

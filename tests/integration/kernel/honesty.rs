@@ -14,6 +14,7 @@ impl Stage {
         let clocks = self.at(second);
         let counted = || self.counters.in_flows(&[0]);
         self.assembler.sweep_and_look(counted, || clocks)?;
+        while self.assembler.visit_found(clocks)? {}
         while let Some(sample) = self.rings.next_flow_end() {
             let event = FlowEndEvent::decode(&sample).expect("an event");
             self.assembler.flow_end(&event, clocks)?;

@@ -77,10 +77,17 @@ impl Stage {
         self.assembler.table().get(&key(frame))
     }
 
+    /// Makes a record of each flow that is due.
+    fn sweep(&mut self, clocks: Clocks) -> Result<()> {
+        self.assembler.sweep(clocks)?;
+        while self.assembler.visit_found(clocks)? {}
+        Ok(())
+    }
+
     /// The only record that a sweep at this second makes, once the store has it.
     fn record(&mut self, second: u64) -> Result<Record> {
         let clocks = self.at(second);
-        self.assembler.sweep(clocks)?;
+        self.sweep(clocks)?;
         let mut ready = self.assembler.take_ready();
         assert_eq!(ready.len(), 1, "at {second} s: {ready:?}");
         let ready = ready.remove(0);
@@ -97,12 +104,12 @@ fn a_flow_stays_until_the_store_has_its_record() -> Result<()> {
     stage.run(&syn)?;
     stage.run(&syn.reply().with_flags(flag::RST | flag::ACK))?;
     let later = stage.at(20);
-    stage.assembler.sweep(later)?;
+    stage.sweep(later)?;
     let ready = stage.assembler.take_ready();
     assert_eq!(ready.len(), 1);
     assert_eq!(ready[0].record.end_reason, EndReason::EndOfFlow);
     assert!(stage.flow(&syn).is_some(), "not committed yet");
-    stage.assembler.sweep(later)?;
+    stage.sweep(later)?;
     assert!(stage.assembler.take_ready().is_empty(), "on its way already");
     stage.assembler.committed(&[Waiting::Flow(key(&syn))], later)?;
     assert!(stage.flow(&syn).is_none());
@@ -118,7 +125,7 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     stage.run(&syn)?;
     stage.run(&syn.reply().with_flags(flag::RST | flag::ACK))?;
     let later = stage.at(20);
-    stage.assembler.sweep(later)?;
+    stage.sweep(later)?;
     assert_eq!(stage.assembler.take_ready().len(), 1);
     // The record is on its way, and the port is used again.
     stage.run(&syn.clone().further(5000))?;
@@ -254,7 +261,7 @@ fn a_flood_of_names_costs_names_and_is_counted() -> Result<()> {
         stage.run(&hello.from_port(1024 + number))?;
     }
     let later = stage.at(2000);
-    stage.assembler.sweep(later)?;
+    stage.sweep(later)?;
     let (mut named, mut evicted) = (0, 0);
     for ready in stage.assembler.take_ready() {
         let Record { device_port, name: told, no_name, verdict, .. } = ready.record;

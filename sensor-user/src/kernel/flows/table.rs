@@ -20,6 +20,9 @@ const ENTRY: usize = size_of::<FlowEntry>() / 8;
 /// Where in an entry it says what is recorded, in words.
 const RECORDED: usize = std::mem::offset_of!(FlowEntry, recorded) / 8;
 
+/// How far ahead of the one that is read entries are asked for.
+const AHEAD: u32 = 16;
+
 /// Names of the maps.
 const TAGS: &str = "FLOW_TAGS";
 const ENTRIES: &str = "FLOW_ENTRIES";
@@ -122,6 +125,7 @@ impl Table {
 
     pub(super) fn scan(&self, mut visit: impl FnMut(&FlowKey, &Flow)) {
         self.each(|_, tag, entry| {
+            self.ask_for(entry + AHEAD);
             if flow_table::is_live(tag) {
                 let FlowEntry { key, flow, recorded: _ } = self.read(entry);
                 visit(&key, &flow);
@@ -199,6 +203,23 @@ impl Table {
                 let tag = bucket.load(way);
                 if tag != 0 {
                     visit(number, tag, Place { bucket: number, way }.entry());
+                }
+            }
+        }
+    }
+
+    /// Has the processor fetch an entry meanwhile, which it need not have.
+    #[inline(always)]
+    fn ask_for(&self, number: u32) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(shared) = self.entries.words().get(number as usize * ENTRY..)
+            && shared.len() >= ENTRY
+        {
+            for line in 0..ENTRY / LINE {
+                // SAFETY: fetching reads nothing; the address is within the mapping.
+                unsafe {
+                    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+                    _mm_prefetch::<_MM_HINT_T0>(shared.as_ptr().add(line * LINE).cast());
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Programs and switches of tests and benches: a baseline, a mutator in front of the sensor, a meter behind
+//! Programs and switches of tests and benches: a baseline, mutators in front of the sensor, a meter behind
 //! it; drivers without metadata. [`names`] looks names up, [`memory`] has one load serve many tests.
 
 pub mod memory;
@@ -9,7 +9,7 @@ use std::path::Path;
 use aya::maps::{Array, Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
-    LinkOrder, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp, XdpMode,
+    LinkOrder, ProgramFd, SchedClassifier, TcAttachType, TestRun as _, TestRunOptions, Xdp, XdpMode,
 };
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use sensor_ebpf::abi::{Direction, Interface, Volume};
@@ -58,20 +58,27 @@ impl Lab {
             let program: &mut Xdp = program(&mut ebpf, name)?;
             program.load().map_err(|source| load_error(name, source))?;
         }
-        for name in ["meter_ingress", "meter_egress"] {
+        for name in ["mutate_back", "meter_ingress", "meter_egress"] {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
             program.load().map_err(|source| load_error(name, source))?;
         }
         Ok(Self { ebpf })
     }
 
-    /// Puts the sensor behind the mutator.
+    /// Puts the sensor behind the mutators.
     pub fn mutate_into(&mut self, object: &mut Object) -> Result<(), KernelError> {
         let fd = object.xdp("sensor")?.fd().map_err(|source| load_error("sensor", source))?;
-        let map = self.ebpf.map_mut("NEXT").ok_or(KernelError::Missing("NEXT"))?;
+        self.go_on_with("NEXT", fd)?;
+        let fd =
+            object.classifier("egress")?.fd().map_err(|source| load_error("egress", source))?;
+        self.go_on_with("NEXT_BACK", fd)
+    }
+
+    fn go_on_with(&mut self, next: &'static str, program: &ProgramFd) -> Result<(), KernelError> {
+        let map = self.ebpf.map_mut(next).ok_or(KernelError::Missing(next))?;
         ProgramArray::try_from(map)
-            .and_then(|mut next: ProgramArray<_>| next.set(0, fd, 0))
-            .map_err(|source| load_error("NEXT", source))
+            .and_then(|mut next: ProgramArray<_>| next.set(0, program, 0))
+            .map_err(|source| load_error(next, source))
     }
 
     /// Has the mutator go on from this turn: the same turns give the same flows.
@@ -91,11 +98,18 @@ impl Lab {
     ) -> Result<u32, KernelError> {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let program: &mut Xdp = program(&mut self.ebpf, name)?;
-        let result = program.test_run(options).map_err(|source| KernelError::TestRun {
-            program: name,
-            length: frame.len(),
-            source: source.into(),
-        })?;
+        let result =
+            program.test_run(options).map_err(|source| test_run_error(name, frame, source))?;
+        Ok(result.return_value)
+    }
+
+    /// Runs `mutate_back` on a frame, so many times.
+    pub fn repeat_back(&mut self, frame: &[u8], repeat: u32) -> Result<u32, KernelError> {
+        let name = "mutate_back";
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let program: &mut SchedClassifier = program(&mut self.ebpf, name)?;
+        let result =
+            program.test_run(options).map_err(|source| test_run_error(name, frame, source))?;
         Ok(result.return_value)
     }
 
@@ -164,4 +178,12 @@ pub(super) fn load_error(
     source: impl std::error::Error + Send + Sync + 'static,
 ) -> KernelError {
     KernelError::Load { what, source: source.into() }
+}
+
+fn test_run_error(
+    program: &'static str,
+    frame: &[u8],
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> KernelError {
+    KernelError::TestRun { program, length: frame.len(), source: source.into() }
 }
