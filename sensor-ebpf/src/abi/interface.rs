@@ -30,6 +30,12 @@ pub struct InterfaceCounters {
     pub seen: Volume,
     /// The same, by [`Accounting`](crate::abi::Accounting); their sum is `seen`.
     pub accounted: [Volume; ACCOUNTINGS],
+    /// What joined frames count for beyond one frame of their length each: they are seen as the wire will have them.
+    pub joined: Volume,
+    /// What the egress program itself has dropped.
+    pub dropped: Volume,
+    /// What the ingress program has sent back out of the interface, which no egress program sees.
+    pub sent_back: Volume,
     /// By [`Happening`](crate::abi::Happening).
     pub happened: [u64; HAPPENINGS],
     /// Hellos, flows and packets that gave no name, by [`NoName`](crate::abi::NoName).

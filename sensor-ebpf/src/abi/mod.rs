@@ -6,7 +6,7 @@
 //! user space refuses pinned maps of another version.
 
 /// Version of this file's layouts.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Bytes of the longest name kept: 255 is the DNS limit on the wire (RFC 1035 section 2.3.4).
 pub const NAME_MAX: usize = 255;
@@ -78,7 +78,7 @@ const _: () = assert!(size_of::<Control>() == 64 + LOGIN_COUNTS * 4);
 const _: () = assert!(size_of::<Interface>() == 8);
 const _: () = assert!(
     size_of::<InterfaceCounters>()
-        == 16 + ACCOUNTINGS * 16 + (HAPPENINGS + NO_NAMES + ANOMALIES) * 8
+        == 64 + ACCOUNTINGS * 16 + (HAPPENINGS + NO_NAMES + ANOMALIES) * 8
 );
 const _: () = assert!(size_of::<StoredHello>() == 560);
 const _: () = assert!(size_of::<AnsweredKey>() == 40);

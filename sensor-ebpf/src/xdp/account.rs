@@ -1,8 +1,10 @@
 //! Counting what was seen: every packet once as seen, once by where it went.
 
+use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
+use aya_ebpf::programs::XdpContext;
 use sensor_ebpf::abi::{
     ANOMALIES, Accounting, Anomaly, Direction, Happening, Interface, InterfaceCounters, NO_NAMES,
-    NoName,
+    NoName, Volume,
 };
 use sensor_ebpf::cursor::bound;
 
@@ -46,6 +48,35 @@ impl Row {
         let volume = unsafe { &mut *(&raw mut (*self.0).accounted[0]).add(accounting as usize) };
         volume.packets += packets;
         volume.bytes += bytes;
+    }
+
+    /// Counts what of what was seen is because frames are joined.
+    #[inline(always)]
+    pub(crate) fn joined(self, packets: u64, bytes: u64) {
+        // SAFETY: as above.
+        let joined = unsafe { &mut (*self.0).joined };
+        joined.packets += packets;
+        joined.bytes += bytes;
+    }
+
+    /// Counts what was seen and goes no further.
+    #[inline(always)]
+    pub(crate) fn dropped(self, volume: Volume) {
+        // SAFETY: as above.
+        let dropped = unsafe { &mut (*self.0).dropped };
+        dropped.packets += volume.packets;
+        dropped.bytes += volume.bytes;
+    }
+
+    /// Counts a frame that goes out where it came in, as it is now.
+    #[inline(always)]
+    pub(crate) fn sent_back(self, ctx: &XdpContext) {
+        // SAFETY: the context is the one this program was called with.
+        let bytes = unsafe { bpf_xdp_get_buff_len(ctx.ctx) };
+        // SAFETY: as above.
+        let sent_back = unsafe { &mut (*self.0).sent_back };
+        sent_back.packets += 1;
+        sent_back.bytes += bytes;
     }
 
     /// Counts something that happened beside the accounting.

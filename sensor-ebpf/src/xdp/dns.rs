@@ -217,6 +217,7 @@ pub(crate) fn answer(ctx: &XdpContext) -> u32 {
         return XDP_DROP;
     }
     row.happened(Happening::DnsAnswered);
+    row.sent_back(ctx);
     XDP_TX
 }
 

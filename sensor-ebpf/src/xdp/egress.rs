@@ -39,6 +39,11 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
         return CONTINUE;
     };
     let volume = on_the_wire(skb);
+    if volume.packets > 1 {
+        // SAFETY: the context is the one this program was called with.
+        let length = unsafe { (*skb).len };
+        row.joined(volume.packets - 1, volume.bytes - u64::from(length));
+    }
     row.saw(volume.packets, volume.bytes);
     let (accounting, plan) = account_for(ctx, interface, ifindex, row, volume);
     row.account(accounting, volume.packets, volume.bytes);
@@ -46,6 +51,7 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
         Plan::Pass => CONTINUE,
         Plan::Drop => {
             row.happened(Happening::BlockedDropped);
+            row.dropped(volume);
             TC_ACT_SHOT
         }
         Plan::Read => {

@@ -94,6 +94,7 @@ pub(crate) fn run(ctx: &XdpContext) -> u32 {
         return XDP_PASS;
     }
     row.happened(Happening::ClientReset);
+    row.sent_back(ctx);
     XDP_TX
 }
 

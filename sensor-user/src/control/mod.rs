@@ -6,6 +6,7 @@
 //! [`top::Top`], which is gathered while somebody goes on asking for it.
 
 pub mod client;
+pub mod direction;
 pub mod identity;
 pub mod logins;
 pub mod openmetrics;

@@ -5,13 +5,13 @@ use std::fmt;
 use std::sync::PoisonError;
 
 use jiff::civil::Date;
-use sensor_ebpf::abi::{Accounting, Anomaly, Direction, Happening, NoName, Volume};
+use sensor_ebpf::abi::Direction;
 use serde::{Deserialize, Serialize};
 
+pub use super::direction::{DirectionStatus, OnInterface};
 use super::identity::IdentityStatus;
 use crate::assembly::Honesty;
 use crate::export::state::ExportStatus;
-use crate::kernel::counters::Totals;
 use crate::metrics::{Metrics, Quantiles};
 use crate::names::{ByReason, Tally, percent};
 use crate::policy::List;
@@ -121,55 +121,6 @@ pub struct InterfaceNames {
     pub since_start: ByReason,
 }
 
-/// One direction of an interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DirectionStatus {
-    /// Packets seen.
-    pub packets: u64,
-    /// Wire bytes seen.
-    pub bytes: u64,
-    /// Packets and bytes by where they went, those that are not zero.
-    pub accounted: BTreeMap<String, [u64; 2]>,
-    /// Happenings that are not zero.
-    pub happened: BTreeMap<String, u64>,
-    /// Hellos, flows and packets that gave no name, by every reason.
-    pub no_name: BTreeMap<String, u64>,
-    /// Segments no correct receiver would take, dropped or not, by every anomaly.
-    pub anomalies: BTreeMap<String, u64>,
-    /// Everything seen went somewhere.
-    pub conserved: bool,
-    /// Packets the interface had in the last seconds, and the program saw none; 0 where it sees.
-    pub unseen: u64,
-}
-
-impl From<&Totals> for DirectionStatus {
-    fn from(totals: &Totals) -> Self {
-        let Volume { packets, bytes } = totals.seen();
-        let accounted = Accounting::ALL
-            .iter()
-            .map(|accounting| (accounting.name().to_owned(), totals.accounted(*accounting)))
-            .filter(|(_, volume)| volume.packets != 0)
-            .map(|(name, volume)| (name, [volume.packets, volume.bytes]))
-            .collect();
-        let happened = Happening::ALL
-            .iter()
-            .map(|happening| (happening.name().to_owned(), totals.happened(*happening)))
-            .filter(|(_, count)| *count != 0)
-            .collect();
-        let no_name = NoName::ALL
-            .iter()
-            .filter(|reason| **reason != NoName::Named)
-            .map(|reason| (reason.name().to_owned(), totals.no_name(*reason)))
-            .collect();
-        let anomalies = Anomaly::ALL
-            .iter()
-            .map(|anomaly| (anomaly.name().to_owned(), totals.anomaly(*anomaly)))
-            .collect();
-        let conserved = totals.is_conserved();
-        Self { packets, bytes, accounted, happened, no_name, anomalies, conserved, unseen: 0 }
-    }
-}
-
 /// Records on their way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordStatus {
@@ -233,8 +184,8 @@ impl fmt::Display for Status {
         for interface in &self.interfaces {
             let InterfaceStatus { name, side, mode, ingress, egress, names, .. } = interface;
             writeln!(f, "interface {name}: {side}, {mode} mode")?;
-            write_direction(f, Direction::Ingress, ingress)?;
-            write_direction(f, Direction::Egress, egress)?;
+            ingress.write(f, Direction::Ingress)?;
+            egress.write(f, Direction::Egress)?;
             write_names(f, &names.recent, &self.names_since)?;
         }
         writeln!(
@@ -268,36 +219,6 @@ fn write_lists(f: &mut fmt::Formatter<'_>, lists: &[ListStatus]) -> fmt::Result 
     Ok(())
 }
 
-fn write_direction(
-    f: &mut fmt::Formatter<'_>,
-    direction: Direction,
-    status: &DirectionStatus,
-) -> fmt::Result {
-    let conserved = if status.conserved { "all accounted for" } else { "NOT ALL ACCOUNTED FOR" };
-    writeln!(
-        f,
-        "  {:8}{} packets, {} bytes, {conserved}",
-        direction.name(),
-        status.packets,
-        status.bytes
-    )?;
-    if status.unseen > 0 {
-        writeln!(
-            f,
-            "    BLIND   {} packets passed in ten seconds, and none was seen",
-            status.unseen
-        )?;
-    }
-    for (name, [packets, bytes]) in &status.accounted {
-        writeln!(f, "    {name:24}{packets:>12} packets {bytes:>16} bytes")?;
-    }
-    for (name, count) in &status.happened {
-        writeln!(f, "    {name:24}{count:>12}")?;
-    }
-    write_counts(f, "no name", &status.no_name)?;
-    write_counts(f, "anomalies", &status.anomalies)
-}
-
 /// What has no usable name, and why: most bytes first.
 fn write_names(f: &mut fmt::Formatter<'_>, names: &ByReason, since: &str) -> fmt::Result {
     let (total, unnamed) = (names.total(), names.unnamed());
@@ -316,22 +237,6 @@ fn write_names(f: &mut fmt::Formatter<'_>, names: &ByReason, since: &str) -> fmt
         let flows = percent(tally.flows, total.flows);
         let bytes = percent(tally.bytes, total.bytes);
         writeln!(f, "    {:24}{flows:>12} of flows {bytes:>16} of bytes", reason.name())?;
-    }
-    Ok(())
-}
-
-/// The counts that are not zero, below a heading.
-fn write_counts(
-    f: &mut fmt::Formatter<'_>,
-    heading: &str,
-    counts: &BTreeMap<String, u64>,
-) -> fmt::Result {
-    let mut counts = counts.iter().filter(|(_, count)| **count != 0).peekable();
-    if counts.peek().is_some() {
-        writeln!(f, "    {heading}")?;
-    }
-    for (name, count) in counts {
-        writeln!(f, "      {name:22}{count:>12}")?;
     }
     Ok(())
 }
@@ -369,53 +274,9 @@ fn write_latency(f: &mut fmt::Formatter<'_>, what: &str, quantiles: &Quantiles) 
 
 #[cfg(test)]
 mod tests {
+    use sensor_ebpf::abi::NoName;
+
     use super::*;
-
-    /// Shows a direction as `status` does.
-    struct Shown(DirectionStatus);
-
-    impl fmt::Display for Shown {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write_direction(f, Direction::Ingress, &self.0)
-        }
-    }
-
-    fn totals(no_name: &[(NoName, u64)], anomalies: &[(Anomaly, u64)]) -> Totals {
-        let mut totals = Totals::default();
-        for (reason, count) in no_name {
-            totals.0.no_name[*reason as usize] = *count;
-        }
-        for (anomaly, count) in anomalies {
-            totals.0.anomalies[*anomaly as usize] = *count;
-        }
-        totals
-    }
-
-    #[test]
-    fn people_are_shown_the_reasons_that_occurred() {
-        let head = "  ingress 0 packets, 0 bytes, all accounted for\n";
-        for (no_name, anomalies, expected) in [
-            (&[][..], &[][..], ""),
-            (
-                &[(NoName::ExtensionHeaders, 7), (NoName::NoSni, 12)],
-                &[],
-                "    no name\n      \
-                       extension-headers                7\n      \
-                       no-sni                          12\n",
-            ),
-            (
-                &[(NoName::Oversize, 1)],
-                &[(Anomaly::Md5, 1_000_000)],
-                "    no name\n      \
-                       oversize                         1\n    \
-                     anomalies\n      \
-                       md5                        1000000\n",
-            ),
-        ] {
-            let shown = Shown((&totals(no_name, anomalies)).into()).to_string();
-            assert_eq!(shown, format!("{head}{expected}"));
-        }
-    }
 
     #[test]
     fn the_share_without_a_name_is_shown_by_reason() {
@@ -474,20 +335,5 @@ mod tests {
         ];
         let lists = lists.iter().filter_map(|list| ListStatus::of(list, today)).collect();
         insta::assert_snapshot!(Lists(lists));
-    }
-
-    #[test]
-    fn json_has_every_reason_and_anomaly() {
-        let totals = totals(&[(NoName::Evasion, 3)], &[(Anomaly::Urgent, 4)]);
-        let json = serde_json::to_value(DirectionStatus::from(&totals)).unwrap();
-        for reason in NoName::ALL.iter().filter(|reason| **reason != NoName::Named) {
-            let expected = if *reason == NoName::Evasion { 3 } else { 0 };
-            assert_eq!(json["no_name"][reason.name()], expected, "{}", reason.name());
-        }
-        assert!(json["no_name"].get("named").is_none());
-        for anomaly in Anomaly::ALL {
-            let expected = if *anomaly == Anomaly::Urgent { 4 } else { 0 };
-            assert_eq!(json["anomalies"][anomaly.name()], expected, "{}", anomaly.name());
-        }
     }
 }

@@ -3,19 +3,17 @@
 //! Attached is not at work: a packet that is forwarded by hardware, or by a program in front, passes without them. What the
 //! kernel counts on the interface meanwhile tells.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use sensor_ebpf::abi::Direction;
+
+use super::net_dev;
 
 /// How long is looked at once.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// Packets that say something: fewer may be the gateway's own, or lie on either side of the window's edge.
 const FEW_PACKETS: u64 = 20;
-
-/// What the kernel counts on the interfaces of this network namespace (`proc_net_dev(5)`): `/sys` may be another one's.
-const COUNTERS: &str = "/proc/self/net/dev";
 
 /// One direction of an interface, as it is looked at.
 #[derive(Debug)]
@@ -44,9 +42,8 @@ impl Sight {
     /// Looks once more; `seen` is what the program has counted. True where it has become blind, or sees again.
     pub(super) fn look(&mut self, seen: u64, now: Instant) -> bool {
         // An interface that is gone has no packets.
-        let counted = fs::read_to_string(COUNTERS).ok();
-        let there = counted.and_then(|text| packets(&text, &self.interface, self.direction));
-        there.is_some_and(|there| self.compare(there, seen, now))
+        let there = net_dev::read(&self.interface, self.direction).ok().flatten();
+        there.is_some_and(|there| self.compare(there.packets, seen, now))
     }
 
     /// Packets of the last window, of which the programs saw none; 0 where they see.
@@ -68,41 +65,9 @@ impl Sight {
     }
 }
 
-/// The packets of an interface by a table of all: eight numbers of what came in, eight of what went out, of which the
-/// second are packets.
-fn packets(table: &str, interface: &str, direction: Direction) -> Option<u64> {
-    let mut lines = table.lines().filter_map(|line| line.split_once(':'));
-    let (_, numbers) = lines.find(|(name, _)| name.trim() == interface)?;
-    let column = match direction {
-        Direction::Ingress => 1,
-        Direction::Egress => 9,
-    };
-    numbers.split_whitespace().nth(column)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packets_are_read_by_interface_and_direction() {
-        let table = "Inter-|   Receive                                                |  Transmit\n \
-            face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop\n    \
-            lo:     100       2    0    0    0     0          0         0      100       3    0    0\n  \
-            lan0:  7000      70    1    0    0     0          0         0     8000      80    0    0\n\
-            lan0.5:   1       5    0    0    0     0          0         0        1       6    0    0\n";
-        for (interface, direction, expected) in [
-            ("lan0", Direction::Ingress, Some(70)),
-            ("lan0", Direction::Egress, Some(80)),
-            ("lan0.5", Direction::Ingress, Some(5)),
-            ("lo", Direction::Egress, Some(3)),
-            ("lan", Direction::Ingress, None),
-        ] {
-            assert_eq!(packets(table, interface, direction), expected, "{interface}");
-        }
-        let here = fs::read_to_string(COUNTERS).unwrap();
-        assert!(packets(&here, "lo", Direction::Ingress).is_some(), "{here}");
-    }
 
     #[test]
     fn who_sees_nothing_of_what_is_there_is_blind() {

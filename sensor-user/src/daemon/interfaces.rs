@@ -4,10 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use sensor_ebpf::abi::{Direction, Side};
+use tokio::runtime::Handle;
 use tracing::{error, info, warn};
 
 use super::blind::Sight;
+use super::differences::{Beside, Look, Seen};
+use super::queues;
 use crate::config::{AttachMode, Config};
+use crate::control::status::DirectionStatus;
 use crate::kernel::attach::{self, Mode, Wanted};
 use crate::kernel::counters::Counters;
 use crate::kernel::object::Object;
@@ -21,6 +25,8 @@ pub(super) struct Attached {
     pub(super) mode: Mode,
     /// Whether its programs see what is there, by direction.
     pub(super) sights: Mutex<Vec<(Direction, Sight)>>,
+    /// What the interface itself has counted, by direction.
+    beside: Mutex<Vec<(Direction, Beside)>>,
     /// Its row of counters.
     pub(super) slot: u16,
 }
@@ -47,8 +53,45 @@ impl Attached {
         Ok(())
     }
 
+    /// Holds what its programs have seen against what the interface has counted. Within the runtime.
+    pub(super) fn compare(&self, counters: &Mutex<Counters>) -> anyhow::Result<()> {
+        let dropped = Handle::current().block_on(queues::dropped(self.ifindex))?;
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        for (direction, beside) in beside.iter_mut() {
+            let seen = || {
+                let counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
+                let ingress = counters.totals(self.slot, Direction::Ingress)?;
+                let egress = counters.totals(self.slot, Direction::Egress)?;
+                Ok(Seen::of(*direction, &ingress, &egress))
+            };
+            let dropped = if *direction == Direction::Egress { dropped } else { 0 };
+            if let Some(look) = Look::take(&self.name, *direction, dropped, seen)? {
+                beside.add(look);
+            }
+        }
+        Ok(())
+    }
+
+    /// How one direction is doing.
+    pub(super) fn status(
+        &self,
+        direction: Direction,
+        counters: &Mutex<Counters>,
+    ) -> anyhow::Result<DirectionStatus> {
+        // One lock at a time.
+        let unseen = self.unseen(direction);
+        let on_interface = {
+            let beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+            let of = beside.iter().find(|(way, _)| *way == direction);
+            of.map(|(_, beside)| beside.found()).unwrap_or_default()
+        };
+        let counters = counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let totals = &counters.totals(self.slot, direction)?;
+        Ok(DirectionStatus { unseen, on_interface, ..totals.into() })
+    }
+
     /// Packets of the last seconds in one direction, of which the program saw none.
-    pub(super) fn unseen(&self, direction: Direction) -> u64 {
+    fn unseen(&self, direction: Direction) -> u64 {
         let sights = self.sights.lock().unwrap_or_else(PoisonError::into_inner);
         let of = sights.iter().find(|(way, _)| *way == direction);
         of.map_or(0, |(_, sight)| sight.unseen())
@@ -115,6 +158,7 @@ fn attach_one(
         Side::Lan => &[Direction::Ingress, Direction::Egress][..],
         Side::Tap | Side::Unwatched => &[Direction::Ingress],
     };
-    let sights = directions.iter().map(|way| (*way, Sight::of(name, *way))).collect();
-    Ok(Attached { name: name.clone(), ifindex, side, mode, sights: Mutex::new(sights), slot })
+    let sights = Mutex::new(directions.iter().map(|way| (*way, Sight::of(name, *way))).collect());
+    let beside = Mutex::new(directions.iter().map(|way| (*way, Beside::default())).collect());
+    Ok(Attached { name: name.clone(), ifindex, side, mode, sights, beside, slot })
 }

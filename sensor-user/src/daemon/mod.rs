@@ -3,12 +3,15 @@
 //! Nothing is attached before everything that can be wrong was looked at; a start that fails on an
 //! interface takes back what it attached. Stopping leaves the programs at work: leaving is `detach`.
 //!
-//! [`interfaces`] are attached to and counted, [`in_force`] is the policy and how it is replaced, [`watch`] tells when its
+//! [`interfaces`] are attached to and counted, [`differences`] tells their counts from the programs', [`in_force`] is the policy and how it is replaced, [`watch`] tells when its
 //! files are others, [`sources`] are those who tell who is where, and [`who`] is what comes of it.
 
 mod blind;
+mod differences;
 mod in_force;
 mod interfaces;
+mod net_dev;
+mod queues;
 mod sources;
 mod watch;
 mod who;
@@ -38,9 +41,7 @@ use crate::config::{Config, Privacy};
 use crate::control::identity::IdentityStatus;
 use crate::control::logins::LoginStatus;
 use crate::control::server::{self, Daemon};
-use crate::control::status::{
-    DirectionStatus, InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status,
-};
+use crate::control::status::{InterfaceNames, InterfaceStatus, PolicyStatus, RecordStatus, Status};
 use crate::control::top::Top;
 use crate::export::state::State;
 use crate::export::{self, Exports};
@@ -155,7 +156,7 @@ async fn until_stopped(
                 let sensor = Arc::clone(sensor);
                 tokio::task::spawn_blocking(move || {
                     sensor.keep_time();
-                    sensor.look_for_blindness();
+                    sensor.look_at_interfaces();
                     sensor.follow_files();
                 });
             },
@@ -291,9 +292,10 @@ impl Sensor {
     }
 
     /// Looks whether the programs see what goes through their interfaces.
-    fn look_for_blindness(&self) {
+    fn look_at_interfaces(&self) {
         for interface in &self.interfaces {
-            if let Err(failure) = interface.look(&self.counters) {
+            let looked = interface.look(&self.counters);
+            if let Err(failure) = looked.and_then(|()| interface.compare(&self.counters)) {
                 warn!(error = format!("{failure:#}"), "an interface was not looked at");
             }
         }
@@ -338,18 +340,6 @@ impl Sensor {
     fn in_force(&self) -> MutexGuard<'_, PolicyInForce> {
         self.policy.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn direction(
-        &self,
-        interface: &Attached,
-        direction: Direction,
-    ) -> anyhow::Result<DirectionStatus> {
-        // One lock at a time.
-        let unseen = interface.unseen(direction);
-        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
-        let totals = &counters.totals(interface.slot, direction)?;
-        Ok(DirectionStatus { unseen, ..totals.into() })
-    }
 }
 
 impl Daemon for Sensor {
@@ -369,8 +359,8 @@ impl Daemon for Sensor {
                 ifindex: interface.ifindex,
                 side: interface.side.name().to_owned(),
                 mode: interface.mode.to_string(),
-                ingress: self.direction(interface, Direction::Ingress)?,
-                egress: self.direction(interface, Direction::Egress)?,
+                ingress: interface.status(Direction::Ingress, &self.counters)?,
+                egress: interface.status(Direction::Egress, &self.counters)?,
                 names,
             });
         }

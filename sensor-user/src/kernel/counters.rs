@@ -25,6 +25,9 @@ impl Default for Totals {
         Self(InterfaceCounters {
             seen: Volume::default(),
             accounted: [Volume::default(); ACCOUNTINGS],
+            joined: Volume::default(),
+            dropped: Volume::default(),
+            sent_back: Volume::default(),
             happened: [0; HAPPENINGS],
             no_name: [0; NO_NAMES],
             anomalies: [0; ANOMALIES],
@@ -41,6 +44,21 @@ impl Totals {
     /// What went this way.
     pub fn accounted(&self, accounting: Accounting) -> Volume {
         self.0.accounted.get(accounting as usize).copied().unwrap_or_default()
+    }
+
+    /// What joined frames count for beyond one frame each.
+    pub const fn joined(&self) -> Volume {
+        self.0.joined
+    }
+
+    /// What the egress program itself has dropped.
+    pub const fn dropped(&self) -> Volume {
+        self.0.dropped
+    }
+
+    /// What the ingress program has sent back out of the interface.
+    pub const fn sent_back(&self) -> Volume {
+        self.0.sent_back
     }
 
     /// How often this happened.
@@ -72,6 +90,9 @@ impl Totals {
         for (sum, other) in self.0.accounted.iter_mut().zip(&other.accounted) {
             add(sum, *other);
         }
+        add(&mut self.0.joined, other.joined);
+        add(&mut self.0.dropped, other.dropped);
+        add(&mut self.0.sent_back, other.sent_back);
         add_each(&mut self.0.happened, &other.happened);
         add_each(&mut self.0.no_name, &other.no_name);
         add_each(&mut self.0.anomalies, &other.anomalies);

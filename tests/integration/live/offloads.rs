@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sensor_ebpf::abi::{Direction, Volume};
-use sensor_lab::lab::{HOST_INTERFACE, LAN_INTERFACE};
+use sensor_lab::lab::{Family, HOST_INTERFACE, LAN_INTERFACE, Offloads, Plan};
 use sensor_lab::process;
-use sensor_user::control::status::DirectionStatus;
+use sensor_lab::sensor::Sensor;
+use sensor_user::control::status::{DirectionStatus, InterfaceStatus, OnInterface};
 use sensor_user::kernel::lab::Lab as Meter;
 
+use super::dns;
 use super::traffic::{self, Dial, Dialler, Scheme};
-use super::{ALLOWED, SOON, Site, lan, say, setup, status};
+use super::{ALLOWED, BLOCKED, SOON, Site, lan, say, setup, status};
 
 const DOWNLOAD: usize = 20_000_000;
 const SMALL_FLOWS: u16 = 100;
@@ -60,8 +62,97 @@ fn sums_equal_the_wires_where_frames_are_joined() -> Result<()> {
     // Frames of 1514 bytes: had super-frames been counted as one, there would be a tenth of them.
     assert!(sums.egress.packets > DOWNLOAD as u64 / 1_448, "{sums:?}");
     assert!(sums.egress.bytes > (DOWNLOAD + DOWNLOAD / 1_448 * 66) as u64, "{sums:?}");
-    say(&format!("{sums:?}"));
+    let told = explained(&site.sensor)?;
+    assert!(told.egress.more.contains_key("joined-frames"), "{told:?}");
+    say(&format!("{sums:?}, {told:?}"));
     Ok(())
+}
+
+/// The interface's own counters beside the sensor's, and behind a queue that has no room: each difference has its cause in
+/// the status, and no packet is left over.
+#[test]
+fn an_interface_that_counts_otherwise_has_its_reasons() -> Result<()> {
+    const BLOCKED_FLOWS: u16 = 20;
+    let plan = Plan { offloads: Offloads::Off, ..Plan::default() };
+    let site = Site::with(plan, &setup())?;
+    let dial = |number: u16| {
+        let name = if number < BLOCKED_FLOWS { BLOCKED } else { ALLOWED };
+        Dial { port: FIRST_PORT + number, ..Dial::new(Scheme::Http, name) }
+    };
+    let plan: Vec<_> = (0..2 * BLOCKED_FLOWS).map(dial).collect();
+    Dialler::start(&site.lab, Some(&site.web), &plan, 8)?.finish(TRAFFIC)?;
+    let told = explained(&site.sensor)?;
+    assert!(told.ingress.packets > u64::from(BLOCKED_FLOWS), "{told:?}");
+    say(&format!("{told:?}"));
+
+    // A queue of two frames behind 1 Mbit/s.
+    let queue =
+        "qdisc add dev {} root tbf rate 1mbit burst 3000 limit 3000".replace("{}", LAN_INTERFACE);
+    let arguments: Vec<&str> = queue.split(' ').collect();
+    site.lab.gateway().run("tc", &arguments)?;
+    let download = traffic::put(&site.web, 300_000)?;
+    let big = Dial { path: download, port: FIRST_PORT + 100, ..Dial::new(Scheme::Http, ALLOWED) };
+    Dialler::start(&site.lab, Some(&site.web), &[big], 1)?.finish(TRAFFIC)?;
+    let told = process::wait_until("drops of the queue in the status", SOON, || {
+        let told = Told::take(&site.sensor)?;
+        Ok(told.egress.more.contains_key("queue-dropped").then_some(told))
+    })?;
+    let [packets, bytes] = told.egress.more.get("queue-dropped").copied().unwrap_or_default();
+    assert!(packets < 0 && bytes == 0, "{told:?}");
+    let unexplained = told.egress.more.get("unexplained").copied().unwrap_or_default();
+    assert_eq!(unexplained[0], 0, "{told:?}");
+    say(&format!("{told:?}"));
+    Ok(())
+}
+
+/// Queries that XDP answers go out past the egress program: the interface has sent them, and the status says why it has
+/// more.
+#[test]
+fn what_is_sent_back_has_its_reason() -> Result<()> {
+    const QUERIES: i64 = 10;
+    let site = dns::Site::build(&setup())?;
+    for _ in 0..QUERIES {
+        site.dig(Family::V4, BLOCKED, "A", &[])?;
+    }
+    let all = process::wait_until("the answers in the status", SOON, || {
+        let told = Told::take(&site.sensor)?;
+        let sent_back = told.egress.more.get("sent-back").is_some_and(|back| back[0] == QUERIES);
+        Ok((sent_back && told.is_explained()).then_some(()))
+    });
+    ensure!(all.is_ok(), "{:?}", Told::take(&site.sensor)?);
+    Ok(())
+}
+
+/// What the status tells of the interface's own counters.
+#[derive(Debug)]
+struct Told {
+    ingress: OnInterface,
+    egress: OnInterface,
+}
+
+impl Told {
+    fn take(sensor: &Sensor) -> Result<Self> {
+        let status = status(sensor)?;
+        let InterfaceStatus { ingress, egress, .. } = lan(&status)?.clone();
+        Ok(Self { ingress: ingress.on_interface, egress: egress.on_interface })
+    }
+
+    fn is_explained(&self) -> bool {
+        [&self.ingress, &self.egress].iter().all(|way| !way.more.contains_key("unexplained"))
+    }
+}
+
+/// The same, once nothing is without a cause; on a difference that stays, the last look.
+fn explained(sensor: &Sensor) -> Result<Told> {
+    let first = Told::take(sensor)?;
+    let told = process::wait_until("every difference explained", SOON, || {
+        let told = Told::take(sensor)?;
+        let is_new = told.ingress.packets + told.egress.packets >= first.ingress.packets;
+        Ok((is_new && told.is_explained() && told.egress.packets > 0).then_some(told))
+    });
+    let told = told.or_else(|_late| Told::take(sensor))?;
+    ensure!(told.is_explained(), "{told:?}");
+    Ok(told)
 }
 
 /// What each observer has summed.
