@@ -3,6 +3,7 @@
 //!
 //! - [`nfdump`], [`pmacct`], [`tshark`]: IPFIX. [`rsyslog`]: syslog. [`daemon`]: the whole sensor in the lab.
 
+mod conservation;
 mod daemon;
 mod nfdump;
 mod pmacct;
