@@ -5,13 +5,15 @@
 //!
 //! A record is made of a flow that stays where it is until the store has the record; only then the flow
 //! leaves the table, or what is recorded of it is remembered beside it. So a daemon that dies loses no
-//! record, and one that starts again counts nothing twice: [`Assembler::reconcile`] asks the store for
-//! what was committed but not yet remembered.
+//! record, and one that starts again counts nothing twice: [`Assembler::reconcile`] is given what the store
+//! has and is not yet remembered. An event that is all that is left of a flow stays in its ring as long.
 
 mod balance;
 mod build;
 mod due;
+mod held;
 mod known;
+mod part;
 pub mod rates;
 mod reconcile;
 
@@ -25,9 +27,13 @@ use std::sync::Arc;
 use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
 
 use self::balance::{Amount, Balance};
+use self::held::Held;
+use self::part::{Delta, Part};
 use self::rates::Meter;
+use self::reconcile::Earlier;
 use crate::identity::Directory;
 use crate::kernel::KernelError;
+use crate::kernel::events::{Keeper, Place};
 use crate::kernel::flows::{Entry, FlowTable, Taken};
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Record};
@@ -46,8 +52,8 @@ pub struct Identity {
 pub struct Ready {
     /// The record.
     pub record: Record,
-    /// What waits for the store to have it; nothing where the record is all that is left of its flow.
-    pub of: Option<Waiting>,
+    /// What waits for the store to have it.
+    pub of: Waiting,
 }
 
 /// What waits for a record to be stored.
@@ -57,6 +63,10 @@ pub enum Waiting {
     Flow(FlowKey),
     /// The entry of a flow that nobody finds any more.
     Entry(Entry),
+    /// The event here, which is all that is left of its flow.
+    Event(Place),
+    /// Nothing: the kernel's hash map had the flow, and has let it go.
+    Nothing,
 }
 
 /// A record the store does not have yet.
@@ -80,8 +90,14 @@ pub struct Assembler {
     /// Flows that have a record, and were not blocked when the last one was made.
     unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
+    /// Records that were made and whose flows do not know yet that the store has them.
+    unsettled: usize,
     /// Flows that go without a further record.
     over: Vec<(FlowKey, Pending)>,
+    /// Events that are in their ring until the store has what they tell.
+    held: Held,
+    /// What a daemon before this one may have told of events that are still in the ring.
+    earlier: Earlier,
     balance: Balance,
     /// What passes now, for whoever looks.
     rates: Option<Meter>,
@@ -89,6 +105,10 @@ pub struct Assembler {
 
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
 const LINGERING_MAX: usize = 1 << 20;
+
+/// Records on their way before no further ones are made: flows wait in their table. Some seconds of the store's work, and
+/// some MiB. What a daemon that starts has to look at is bounded by it.
+pub const UNSETTLED_MAX: usize = 1 << 16;
 
 impl Assembler {
     /// An assembler whose next record has number `sequence`.
@@ -109,7 +129,10 @@ impl Assembler {
             pending: HashMap::new(),
             unblocked: HashSet::new(),
             ready: Vec::new(),
+            unsettled: 0,
             over: Vec::new(),
+            held: Held::default(),
+            earlier: Earlier::default(),
             balance: Balance::default(),
             rates: None,
         }
@@ -125,25 +148,63 @@ impl Assembler {
         self.builder.name_devices(directory);
     }
 
-    /// Takes a flow-end event.
-    pub fn flow_end(&mut self, event: &FlowEndEvent, clocks: Clocks) -> Result<(), KernelError> {
+    /// Gives events back to their ring once they are told.
+    pub fn keep_events(&mut self, keeper: Keeper) {
+        self.held.keep_in(keeper);
+    }
+
+    /// Takes a flow-end event, which lies here in its ring.
+    pub fn flow_end(&mut self, event: &FlowEndEvent, place: Place, clocks: Clocks) {
         match FlowEnd::try_from(event.end) {
-            Ok(FlowEnd::Closed) if self.lingering.len() < LINGERING_MAX => {
-                let until = event.time_ns.saturating_add(self.timeouts.linger_ns);
-                self.lingering.push_back((until, event.key));
-                Ok(())
-            }
             // The event is all that is left of the flow.
-            Ok(FlowEnd::Replaced) => {
-                let (key, flow) = (event.key, event.flow);
-                let recorded = self.recorded(&key, &flow);
-                self.balance.replaced(event);
-                self.leave(&key, &flow);
-                self.rest(&Taken { key, flow, recorded, entry: None }, clocks);
-                Ok(())
+            Ok(FlowEnd::Replaced) => self.replaced(event, place, clocks),
+            Ok(FlowEnd::Closed) => {
+                if self.lingering.len() < LINGERING_MAX {
+                    let until = event.time_ns.saturating_add(self.timeouts.linger_ns);
+                    self.lingering.push_back((until, event.key));
+                }
+                self.held.pass(place);
             }
-            Ok(FlowEnd::Closed) | Err(_) => Ok(()),
+            Err(_) => self.held.pass(place),
         }
+    }
+
+    /// Takes note of an event that says nothing.
+    pub fn pass_over(&mut self, place: Place) {
+        self.held.pass(place);
+    }
+
+    fn replaced(&mut self, event: &FlowEndEvent, place: Place, clocks: Clocks) {
+        let (key, flow) = (event.key, event.flow);
+        let known = self.recorded(&key, &flow);
+        let unknown = self.earlier.beyond(&key, &flow, known, clocks);
+        let recorded = unknown.map(|pending| pending.recorded).or(known);
+        self.balance.replaced(event);
+        self.leave(&key, &flow);
+        let left = if self.earlier.has_rest(&key, &flow, recorded.as_ref()) {
+            Delta::default()
+        } else {
+            Delta::of(&flow, recorded.as_ref())
+        };
+        self.balance.leave(recorded.as_ref(), left.amount());
+        self.held.hold(place, key, left.is_empty());
+        self.rest(&key, &flow, recorded.as_ref(), left, Waiting::Event(place), clocks);
+    }
+
+    /// Every event was heard that was sent before now.
+    pub fn heard_all(&mut self) {
+        // A daemon before this one left no others.
+        self.earlier = Earlier::default();
+    }
+
+    /// False while so many records are on their way that no more are made.
+    pub const fn has_room(&self) -> bool {
+        self.unsettled < UNSETTLED_MAX
+    }
+
+    /// Whether every record that was made is where it must be.
+    pub const fn is_settled(&self) -> bool {
+        self.unsettled == 0
     }
 
     /// Records the closed flows whose linger is over.
@@ -218,16 +279,33 @@ impl Assembler {
         Ok((live, sum))
     }
 
-    /// Records what is not recorded of every flow: nothing is lost if the machine goes down next.
-    pub fn record_all(&mut self, clocks: Clocks) -> Result<(), KernelError> {
+    /// The flows there are.
+    pub fn all(&self) -> Result<Vec<FlowKey>, KernelError> {
         let mut found = Vec::new();
-        self.table.scan(|key, flow| found.push((*key, *flow)))?;
-        for (key, flow) in found {
-            let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
-            let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
-            self.record(&key, &flow, reason, over, clocks);
-        }
-        Ok(())
+        self.table.scan(|key, _| found.push(*key))?;
+        Ok(found)
+    }
+
+    /// Records what is not recorded of these flows: nothing is lost if the machine goes down next. Those that must wait
+    /// for the store stay in `left`.
+    pub fn record_all(&mut self, left: &mut Vec<FlowKey>, clocks: Clocks) {
+        left.retain(|key| {
+            if !self.may_record(key) {
+                return true;
+            }
+            if let Some(flow) = self.table.get(key) {
+                let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
+                let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
+                self.record(key, &flow, reason, over, clocks);
+            }
+            false
+        });
+    }
+
+    /// Dies, and leaves the flow table as it is.
+    #[cfg(feature = "lab")]
+    pub fn into_table(self) -> FlowTable {
+        self.table
     }
 
     /// The flow table it works on.
@@ -243,12 +321,15 @@ impl Assembler {
     /// The store has the records that these waited for.
     pub fn committed(&mut self, waiting: &[Waiting], clocks: Clocks) -> Result<(), KernelError> {
         let mut settled = Vec::with_capacity(waiting.len());
+        self.unsettled = self.unsettled.saturating_sub(waiting.len());
         for one in waiting {
             match one {
                 Waiting::Flow(key) => {
                     settled.extend(self.pending.remove(key).map(|pending| (*key, pending)));
                 }
                 Waiting::Entry(entry) => self.table.free(Some(*entry)),
+                Waiting::Event(place) => self.held.told(*place),
+                Waiting::Nothing => {}
             }
         }
         self.settle(&settled, clocks)
@@ -281,7 +362,7 @@ impl Assembler {
             self.table.forget(&taken.key);
             self.leave(&taken.key, &taken.flow);
             let recorded = recorded.get(&taken.key).copied();
-            self.rest(&Taken { recorded, ..taken }, clocks);
+            self.left(&Taken { recorded, ..taken }, clocks);
         }
         Ok(())
     }
@@ -301,7 +382,7 @@ impl Assembler {
     }
 
     fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) {
-        if self.pending.contains_key(key) {
+        if !self.may_record(key) {
             return;
         }
         let mut recorded = self.table.recorded(key, flow);
@@ -321,6 +402,12 @@ impl Assembler {
         }
     }
 
+    /// Whether a record of this flow can be made now. While one is on its way, or an event of a flow that had the key before is
+    /// not told, what is noted beside the flow must stay.
+    fn may_record(&self, key: &FlowKey) -> bool {
+        self.has_room() && !self.pending.contains_key(key) && !self.held.has(key)
+    }
+
     /// Records what is new of a flow in the table.
     fn record(
         &mut self,
@@ -332,10 +419,11 @@ impl Assembler {
     ) {
         let delta = Delta::of(flow, self.recorded(key, flow).as_ref());
         let is_news = last || reason == EndReason::ForcedEnd || !delta.is_empty();
-        if self.pending.contains_key(key) || !is_news {
+        if !is_news {
             return;
         }
-        let record = self.build(key, flow, delta, reason, clocks);
+        let part = Part { flow_id: part::flow_id(key, flow), delta, reason };
+        let record = self.build(key, flow, &part, clocks);
         self.balance.record(delta.amount());
         let recorded = Recorded {
             to_peer: flow.to_peer,
@@ -346,37 +434,53 @@ impl Assembler {
         };
         let blocked = record.verdict == Verdict::Block;
         self.pending.insert(*key, Pending { recorded, last, blocked });
-        self.ready.push(Ready { record, of: Some(Waiting::Flow(*key)) });
+        self.make_ready(record, Waiting::Flow(*key));
     }
 
-    /// Records what came of a flow after its record, and is in no table any more: a flow of its own,
-    /// from that record on. A flow without a record is told whole.
-    fn rest(&mut self, taken: &Taken, clocks: Clocks) {
-        let Taken { key, flow, recorded, entry } = *taken;
-        let delta = Delta::of(&flow, recorded.as_ref());
-        self.balance.leave(recorded.as_ref(), delta.amount());
-        if delta.is_empty() {
-            self.table.free(entry);
-            return;
+    /// Lets the entry of a flow go that was taken out, once what came after its last record is told.
+    fn left(&mut self, taken: &Taken, clocks: Clocks) {
+        let Taken { key, flow, recorded, entry } = taken;
+        let left = Delta::of(flow, recorded.as_ref());
+        self.balance.leave(recorded.as_ref(), left.amount());
+        if left.is_empty() {
+            self.table.free(*entry);
         }
-        let flow = recorded.map_or(flow, |recorded| rest_of(&flow, &recorded));
-        let record = self.build(&key, &flow, delta, EndReason::EndOfFlow, clocks);
-        self.ready.push(Ready { record, of: entry.map(Waiting::Entry) });
+        let waiting = entry.map_or(Waiting::Nothing, Waiting::Entry);
+        self.rest(key, flow, recorded.as_ref(), left, waiting, clocks);
     }
 
-    fn build(
+    /// Records what is left of a flow after its record, if anything, and is in no table any more: a flow of its own, from that
+    /// record on. A flow without a record is told whole.
+    fn rest(
         &mut self,
         key: &FlowKey,
         flow: &Flow,
-        delta: Delta,
-        reason: EndReason,
+        recorded: Option<&Recorded>,
+        left: Delta,
+        waiting: Waiting,
         clocks: Clocks,
-    ) -> Record {
+    ) {
+        if left.is_empty() {
+            return;
+        }
+        let flow_id = part::rest_id(key, flow, recorded);
+        let part = Part { flow_id, delta: left, reason: EndReason::EndOfFlow };
+        let rest = recorded.map_or(*flow, |recorded| part::rest_of(flow, recorded));
+        let record = self.build(key, &rest, &part, clocks);
+        self.make_ready(record, waiting);
+    }
+
+    fn make_ready(&mut self, record: Record, of: Waiting) {
+        self.unsettled += 1;
+        self.ready.push(Ready { record, of });
+    }
+
+    fn build(&mut self, key: &FlowKey, flow: &Flow, part: &Part, clocks: Clocks) -> Record {
         let table = &self.table;
         let (name, hello) = (|hash| table.name(hash), |key| table.hello(key));
         let answered = |flow: &FlowKey| table.answered(flow);
         let stores = known::Stores { name: &name, hello: &hello, answered: &answered };
-        self.builder.record(key, flow, delta, reason, clocks, stores)
+        self.builder.record(key, flow, part, clocks, stores)
     }
 
     /// What of this flow is recorded, on its way to the store included.
@@ -385,42 +489,5 @@ impl Assembler {
         on_its_way
             .filter(|recorded| recorded.first_ns == flow.first_ns)
             .or_else(|| self.table.recorded(key, flow))
-    }
-}
-
-/// What came of a flow after its last record, as a flow of its own.
-const fn rest_of(flow: &Flow, recorded: &Recorded) -> Flow {
-    Flow { first_ns: recorded.recorded_ns, ..*flow }
-}
-
-/// What of a flow is in no record yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Delta {
-    to_peer: Volume,
-    to_lan: Volume,
-}
-
-impl Delta {
-    fn of(flow: &Flow, recorded: Option<&Recorded>) -> Self {
-        let recorded = recorded.copied().unwrap_or_default();
-        Self {
-            to_peer: minus(flow.to_peer, recorded.to_peer),
-            to_lan: minus(flow.to_lan, recorded.to_lan),
-        }
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.to_peer.packets + self.to_lan.packets == 0
-    }
-
-    fn amount(&self) -> Amount {
-        Amount::from(self.to_peer) + self.to_lan.into()
-    }
-}
-
-const fn minus(total: Volume, recorded: Volume) -> Volume {
-    Volume {
-        packets: total.packets.saturating_sub(recorded.packets),
-        bytes: total.bytes.saturating_sub(recorded.bytes),
     }
 }

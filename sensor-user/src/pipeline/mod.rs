@@ -9,14 +9,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, bounded, select, tick};
+use crossbeam::channel::{Receiver, Sender, bounded, never, select, tick};
 use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent, Volume};
 use tracing::{debug, error, warn};
 
-use crate::assembly::{Assembler, Ready, Waiting};
+use crate::assembly::{Assembler, Honesty, Ready, Waiting};
 use crate::clock;
 use crate::export::Feed;
 use crate::kernel::KernelError;
+use crate::kernel::events;
 use crate::kernel::events::Rings;
 use crate::metrics::Metrics;
 use crate::privacy::Pseudonyms;
@@ -47,6 +48,9 @@ const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// Wait before a failed transaction is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// Longest wait for a commit at a stop before no more records are made: as long as the store tries.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 /// Tries of the last transaction at a stop, before its records are given up and counted.
 const LAST_TRIES: u32 = 5;
 
@@ -56,7 +60,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// An event off a ring.
 enum Sample {
     Verdict(Bytes),
-    FlowEnd(Bytes),
+    FlowEnd(events::Sample),
     /// Both rings were empty since this was asked for.
     Empty,
 }
@@ -85,12 +89,13 @@ pub struct Pipeline {
 /// Starts the threads.
 pub fn start(
     rings: Rings,
-    assembler: Assembler,
+    mut assembler: Assembler,
     drains: Drains,
     sweep_interval: Duration,
     counted: Counted,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<Pipeline> {
+    assembler.keep_events(rings.keeper());
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicBool::new(false));
     let (samples_in, samples_out) = bounded(SAMPLES_MAX);
@@ -108,8 +113,9 @@ pub fn start(
         move || {
             let streams =
                 Streams { samples: samples_out, records: records_in, commits: commits_out };
-            let look = Look { counted, asked };
-            assemble(assembler, streams, sweep_interval, &look, &metrics);
+            let mut looks =
+                Looks { counted, asked, is_asked: false, is_sweep: false, is_look: false };
+            assemble(assembler, streams, sweep_interval, &mut looks, &metrics);
         }
     };
     let keep = {
@@ -177,18 +183,46 @@ struct Streams {
     commits: Receiver<Vec<Waiting>>,
 }
 
-/// What it takes to hold records and flows against what was counted.
-struct Look {
+/// When the table is looked at: each time once every event is known that was sent before. An event may be all that is left of a
+/// flow whose key another one has, and comes first.
+struct Looks {
     counted: Counted,
     /// Has the rings say when they were empty.
     asked: Arc<AtomicBool>,
+    /// They have not said so since.
+    is_asked: bool,
+    /// All flows are due for a look.
+    is_sweep: bool,
+    /// Records and flows are to be held against what was counted.
+    is_look: bool,
 }
 
-impl Look {
-    fn take(&self, assembler: &mut Assembler) -> Result<usize, KernelError> {
-        let live = assembler.sweep_and_look(&self.counted, clock::now)?;
-        self.asked.store(true, Ordering::Release);
-        Ok(live)
+impl Looks {
+    fn ask(&mut self) {
+        if !self.is_asked {
+            self.is_asked = true;
+            self.asked.store(true, Ordering::Release);
+        }
+    }
+
+    /// The rings were empty since they were asked.
+    fn heard(&mut self, assembler: &mut Assembler, metrics: &Metrics) -> Result<(), KernelError> {
+        self.is_asked = false;
+        assembler.heard_all();
+        note_honesty(assembler.conclude_look(), metrics);
+        assembler.lingered(clock::now())?;
+        let live = if self.is_look {
+            let live = assembler.sweep_and_look(&self.counted, clock::now)?;
+            self.ask();
+            live
+        } else if self.is_sweep {
+            assembler.sweep(clock::now())?
+        } else {
+            return Ok(());
+        };
+        (self.is_look, self.is_sweep) = (false, false);
+        metrics.live_flows.set(live as u64);
+        Ok(())
     }
 }
 
@@ -196,43 +230,64 @@ fn assemble(
     mut assembler: Assembler,
     streams: Streams,
     sweep_interval: Duration,
-    look: &Look,
+    looks: &mut Looks,
     metrics: &Metrics,
 ) {
     let Streams { samples, records, commits } = streams;
     let lingered = tick(LINGER_TICK);
     let swept = tick(sweep_interval);
     let looked = tick(LOOK_INTERVAL);
+    let nothing = never();
     loop {
         // First of all, so that the store never waits for room to say that it has committed.
         for keys in commits.try_iter() {
             settle(&mut assembler, &keys, metrics);
         }
-        let done = select! {
+        let samples = if assembler.has_room() { &samples } else { &nothing };
+        select! {
             recv(samples) -> sample => match sample {
+                Ok(Sample::Empty) => note_failure(looks.heard(&mut assembler, metrics), metrics),
                 Ok(sample) => take(&mut assembler, &sample, metrics),
                 // The rings are read to their end.
                 Err(_ended) => break,
             },
-            recv(commits) -> keys => {
-                settle(&mut assembler, &keys.unwrap_or_default(), metrics);
-                Ok(())
-            }
-            recv(lingered) -> _ => assembler.lingered(clock::now()),
-            recv(swept) -> _ => assembler
-                .sweep(clock::now())
-                .map(|live| metrics.live_flows.set(live as u64)),
-            recv(looked) -> _ => look
-                .take(&mut assembler)
-                .map(|live| metrics.live_flows.set(live as u64)),
-        };
-        note_failure(done, metrics);
+            recv(commits) -> keys => settle(&mut assembler, &keys.unwrap_or_default(), metrics),
+            recv(lingered) -> _ => looks.ask(),
+            recv(swept) -> _ => looks.is_sweep = true,
+            recv(looked) -> _ => looks.is_look = true,
+        }
         if !pass_on(&mut assembler, &records, metrics) {
             return;
         }
     }
-    note_failure(assembler.record_all(clock::now()), metrics);
-    pass_on(&mut assembler, &records, metrics);
+    conclude(assembler, records, &commits, metrics);
+}
+
+/// Records all there is, and waits until the store has it or gives up.
+fn conclude(
+    mut assembler: Assembler,
+    records: Sender<Vec<Ready>>,
+    commits: &Receiver<Vec<Waiting>>,
+    metrics: &Metrics,
+) {
+    let mut left = assembler.all().unwrap_or_else(|failure| {
+        note_failure(Err(failure), metrics);
+        Vec::new()
+    });
+    loop {
+        assembler.record_all(&mut left, clock::now());
+        if !pass_on(&mut assembler, &records, metrics) {
+            return;
+        }
+        if left.is_empty() && assembler.is_settled() {
+            return;
+        }
+        match commits.recv_timeout(LAST_WAIT) {
+            Ok(keys) => settle(&mut assembler, &keys, metrics),
+            Err(_late_or_ended) => break,
+        }
+    }
+    // What is still on its way is committed, or given up.
     drop(records);
     for keys in commits {
         settle(&mut assembler, &keys, metrics);
@@ -243,40 +298,37 @@ fn settle(assembler: &mut Assembler, committed: &[Waiting], metrics: &Metrics) {
     note_failure(assembler.committed(committed, clock::now()), metrics);
 }
 
-fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result<(), KernelError> {
+fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) {
     let clocks = clock::now();
     match sample {
         Sample::Verdict(sample) => {
             let Some(event) = VerdictEvent::decode(sample) else {
                 metrics.undecodable_events.add(1);
-                return Ok(());
+                return;
             };
             metrics.verdict_events.add(1);
             metrics.verdict_latency.record(clocks.now_ns.saturating_sub(event.time_ns));
             debug!(verdict = event.verdict, policy = event.policy, "verdict");
-            Ok(())
         }
-        Sample::FlowEnd(sample) => {
-            let Some(event) = FlowEndEvent::decode(sample) else {
+        Sample::FlowEnd(events::Sample { bytes, place }) => {
+            let Some(event) = FlowEndEvent::decode(bytes) else {
                 metrics.undecodable_events.add(1);
-                return Ok(());
+                assembler.pass_over(*place);
+                return;
             };
             metrics.flow_end_events.add(1);
-            assembler.flow_end(&event, clocks)
+            assembler.flow_end(&event, *place, clocks);
         }
-        Sample::Empty => {
-            let honesty = assembler.conclude_look();
-            let mut known = metrics.honesty.lock().unwrap_or_else(PoisonError::into_inner);
-            if honesty.packets_off > known.packets_off {
-                error!(
-                    packets = honesty.packets_off,
-                    "packets are in no record and no flow, or in two"
-                );
-            }
-            *known = honesty;
-            Ok(())
-        }
+        Sample::Empty => {}
     }
+}
+
+fn note_honesty(honesty: Honesty, metrics: &Metrics) {
+    let mut known = metrics.honesty.lock().unwrap_or_else(PoisonError::into_inner);
+    if honesty.packets_off > known.packets_off {
+        error!(packets = honesty.packets_off, "packets are in no record and no flow, or in two");
+    }
+    *known = honesty;
 }
 
 /// Hands the finished records on; false when nobody takes them any more.
@@ -324,7 +376,7 @@ fn keep(
                 Err(_late_or_ended) => break,
             }
         }
-        let (mut batch, keys): (Vec<Record>, Vec<Option<Waiting>>) =
+        let (mut batch, keys): (Vec<Record>, Vec<Waiting>) =
             batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
         // Here, so that store and exports have the same, and nothing else writes names.
         if let Some(pseudonyms) = &commits.pseudonyms {
@@ -332,7 +384,7 @@ fn keep(
         }
         // An error means that assembly has ended; its flows are found by the next start.
         if commit(&mut store, &batch, stop, metrics) {
-            let _ended = commits.settled.send(keys.into_iter().flatten().collect());
+            let _ended = commits.settled.send(keys);
             commits.exports.offer(&Arc::new(batch));
         }
         let says = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
