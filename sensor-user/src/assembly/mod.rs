@@ -11,6 +11,7 @@
 mod balance;
 mod build;
 mod due;
+mod ends;
 mod held;
 mod known;
 mod part;
@@ -24,7 +25,7 @@ pub use due::{Due, Timeouts, due};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
+use sensor_ebpf::abi::{Flow, FlowKey, Recorded, Verdict, Volume};
 
 use self::balance::{Amount, Balance};
 use self::held::Held;
@@ -33,7 +34,7 @@ use self::rates::Meter;
 use self::reconcile::Earlier;
 use crate::identity::Directory;
 use crate::kernel::KernelError;
-use crate::kernel::events::{Keeper, Place};
+use crate::kernel::events::Place;
 use crate::kernel::flows::{Entry, FlowTable, Taken};
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Record};
@@ -146,55 +147,6 @@ impl Assembler {
     /// Says in records who was at the device's address when the flow began, as the directory knows it.
     pub fn name_devices(&mut self, directory: Arc<Directory>) {
         self.builder.name_devices(directory);
-    }
-
-    /// Gives events back to their ring once they are told.
-    pub fn keep_events(&mut self, keeper: Keeper) {
-        self.held.keep_in(keeper);
-    }
-
-    /// Takes a flow-end event, which lies here in its ring.
-    pub fn flow_end(&mut self, event: &FlowEndEvent, place: Place, clocks: Clocks) {
-        match FlowEnd::try_from(event.end) {
-            // The event is all that is left of the flow.
-            Ok(FlowEnd::Replaced) => self.replaced(event, place, clocks),
-            Ok(FlowEnd::Closed) => {
-                if self.lingering.len() < LINGERING_MAX {
-                    let until = event.time_ns.saturating_add(self.timeouts.linger_ns);
-                    self.lingering.push_back((until, event.key));
-                }
-                self.held.pass(place);
-            }
-            Err(_) => self.held.pass(place),
-        }
-    }
-
-    /// Takes note of an event that says nothing.
-    pub fn pass_over(&mut self, place: Place) {
-        self.held.pass(place);
-    }
-
-    fn replaced(&mut self, event: &FlowEndEvent, place: Place, clocks: Clocks) {
-        let (key, flow) = (event.key, event.flow);
-        let known = self.recorded(&key, &flow);
-        let unknown = self.earlier.beyond(&key, &flow, known, clocks);
-        let recorded = unknown.map(|pending| pending.recorded).or(known);
-        self.balance.replaced(event);
-        self.leave(&key, &flow);
-        let left = if self.earlier.has_rest(&key, &flow, recorded.as_ref()) {
-            Delta::default()
-        } else {
-            Delta::of(&flow, recorded.as_ref())
-        };
-        self.balance.leave(recorded.as_ref(), left.amount());
-        self.held.hold(place, key, left.is_empty());
-        self.rest(&key, &flow, recorded.as_ref(), left, Waiting::Event(place), clocks);
-    }
-
-    /// Every event was heard that was sent before now.
-    pub fn heard_all(&mut self) {
-        // A daemon before this one left no others.
-        self.earlier = Earlier::default();
     }
 
     /// False while so many records are on their way that no more are made.
