@@ -35,16 +35,20 @@ use self::count::{Arrivals, Tally};
 use self::ledger::{Ledger, Missing};
 use self::traffic::{BLOCKED, Way};
 use self::wire::{Schedule, Wire};
-use super::SOON;
 
 /// Flows of a run, and of a full one.
 const FLOWS: u32 = 12_000;
 const FLOWS_FULL: u32 = 1_000_000;
 
-/// Flows between two frames of one, and how long it takes to send all. A full run takes as long as it takes.
+/// Flows between two frames of one, and how long it takes to send all, or longer.
 const STRIDE: u32 = 250;
 const STRIDE_FULL: u32 = 2_000;
 const LASTS: Duration = Duration::from_secs(12);
+const LASTS_FULL: Duration = Duration::from_mins(4);
+
+/// Flows that a stop may have to record: it is given seconds. And how long the last daemon has to record the others.
+const LIVE_AT_STOP: u64 = 4_000;
+const RECORDED: Duration = Duration::from_mins(5);
 
 /// The smallest that the configuration takes.
 const SMALLEST_RING_KIB: u64 = 64;
@@ -188,7 +192,7 @@ impl Run {
     /// Sends everything while daemons come and go.
     fn send(&self, lab: &Lab, sensor: &mut Sensor) -> Result<Traffic> {
         let schedule = if is_full() {
-            Schedule { flows: FLOWS_FULL, stride: STRIDE_FULL, lasts: Duration::ZERO }
+            Schedule { flows: FLOWS_FULL, stride: STRIDE_FULL, lasts: LASTS_FULL }
         } else {
             Schedule { flows: FLOWS, stride: STRIDE, lasts: LASTS }
         };
@@ -229,9 +233,11 @@ fn at_rest(sensor: &Sensor) -> Result<Status> {
     let status = || -> Result<Status> {
         serde_json::from_str(&sensor.cli(&["status", "--json"])?).context("read the status")
     };
-    process::wait_until("a moment without traffic", SOON, || {
+    process::wait_until("most flows are recorded", RECORDED, || {
         let first = status()?;
-        Ok((status()?.interfaces == first.interfaces).then_some(first))
+        let has_few = first.records.live_flows <= LIVE_AT_STOP && first.records.stored > 0;
+        let is_quiet = status()?.interfaces == first.interfaces;
+        Ok((has_few && is_quiet).then_some(first))
     })
 }
 
