@@ -37,6 +37,7 @@ impl Assembler {
     fn replaced(&mut self, event: &FlowEndEvent, place: Place, clocks: Clocks) {
         let (key, flow) = (event.key, event.flow);
         let known = self.recorded(&key, &flow);
+        self.displaced.remove(&(key, flow.first_ns));
         let unknown = self.earlier.beyond(&key, &flow, known, clocks);
         let recorded = unknown.map(|pending| pending.recorded).or(known);
         self.balance.replaced(event);

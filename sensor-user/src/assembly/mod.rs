@@ -95,6 +95,8 @@ pub struct Assembler {
     unsettled: usize,
     /// Flows that go without a further record.
     over: Vec<(FlowKey, Pending)>,
+    /// What is recorded of flows whose entry went with another one, by key and beginning, until their event comes.
+    displaced: HashMap<(FlowKey, u64), Recorded>,
     /// Events that are in their ring until the store has what they tell.
     held: Held,
     /// What a daemon before this one may have told of events that are still in the ring.
@@ -132,6 +134,7 @@ impl Assembler {
             ready: Vec::new(),
             unsettled: 0,
             over: Vec::new(),
+            displaced: HashMap::new(),
             held: Held::default(),
             earlier: Earlier::default(),
             balance: Balance::default(),
@@ -301,16 +304,18 @@ impl Assembler {
                 self.unblocked.insert(*key);
             }
             self.table.remember(key, recorded)?;
-            // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
-            // event that tells of the old one finds here what is recorded of it.
-            let is_it = |flow: Flow| flow.first_ns == recorded.first_ns;
-            if *last && self.table.get(key).is_some_and(is_it) {
+            if *last {
                 over.push(*key);
             }
         }
         let recorded: HashMap<_, _> =
             settled.iter().map(|(key, pending)| (key, pending.recorded)).collect();
-        for taken in self.table.take(&over)? {
+        // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
+        // event that tells of the old one finds here what is recorded of it.
+        let is_it = |key: &FlowKey, flow: &Flow| {
+            recorded.get(key).is_some_and(|recorded| recorded.first_ns == flow.first_ns)
+        };
+        for taken in self.table.take_if(&over, is_it)? {
             self.table.forget(&taken.key);
             self.leave(&taken.key, &taken.flow);
             let recorded = recorded.get(&taken.key).copied();
@@ -392,6 +397,12 @@ impl Assembler {
     /// Lets the entry of a flow go that was taken out, once what came after its last record is told.
     fn left(&mut self, taken: &Taken, clocks: Clocks) {
         let Taken { key, flow, recorded, entry } = taken;
+        // A connection took the key in the very moment: an event tells of the flow before.
+        let is_other = |recorded: &Recorded| recorded.first_ns != flow.first_ns;
+        if let Some(recorded) = recorded.filter(is_other) {
+            self.displaced.insert((*key, recorded.first_ns), recorded);
+        }
+        let recorded = recorded.filter(|recorded| !is_other(recorded));
         let left = Delta::of(flow, recorded.as_ref());
         self.balance.leave(recorded.as_ref(), left.amount());
         if left.is_empty() {
@@ -441,5 +452,6 @@ impl Assembler {
         on_its_way
             .filter(|recorded| recorded.first_ns == flow.first_ns)
             .or_else(|| self.table.recorded(key, flow))
+            .or_else(|| self.displaced.get(&(*key, flow.first_ns)).copied())
     }
 }

@@ -8,14 +8,15 @@ use sensor_user::assembly::{Clocks, UNSETTLED_MAX, Waiting};
 use sensor_user::kernel::object::Sizes;
 use sensor_user::record::{EndReason, Record};
 
+use super::key;
 use super::records::Stage;
 
 /// What the store has.
-type Stored = Vec<Record>;
+pub(super) type Stored = Vec<Record>;
 
 impl Stage {
     /// The store takes every record that was made; who waits for that is not told.
-    fn store(&mut self, stored: &mut Stored) -> Vec<Waiting> {
+    pub(super) fn store(&mut self, stored: &mut Stored) -> Vec<Waiting> {
         let ready = self.assembler.take_ready().into_iter();
         let (records, waiting): (Vec<_>, Vec<_>) = ready.map(|one| (one.record, one.of)).unzip();
         stored.extend(records);
@@ -23,7 +24,7 @@ impl Stage {
     }
 
     /// The same, and who waits is told, until nothing is left to do.
-    fn settle(&mut self, stored: &mut Stored, clocks: Clocks) -> Result<()> {
+    pub(super) fn settle(&mut self, stored: &mut Stored, clocks: Clocks) -> Result<()> {
         loop {
             self.hear(clocks);
             self.assembler.sweep(clocks)?;
@@ -160,6 +161,32 @@ fn an_event_tells_what_records_do_not() -> Result<()> {
         stage.settle(&mut stored, clocks)?;
         check(&stored, 3, 2);
     }
+    Ok(())
+}
+
+/// A connection takes the key of a flow in the moment its entry is closed, and the daemon dies: what is noted there is of the
+/// flow before, of which an event tells the rest.
+#[test]
+fn a_connection_that_went_with_the_entry_of_another_is_told_whole() -> Result<()> {
+    let (mut stage, mut stored) = (Stage::new()?, Stored::new());
+    stage.at(10);
+    stage.run(&syn())?;
+    stage.run(&syn().reply().with_flags(flag::SYN | flag::ACK))?;
+    let clocks = stage.at(400);
+    stage.run(&syn().further(1).with_flags(flag::ACK))?;
+    stage.assembler.sweep(clocks)?;
+    let waiting = stage.store(&mut stored);
+    assert_eq!(stored.len(), 1, "what passed so far");
+    stage.assembler.committed(&waiting, clocks)?;
+    stage.run(&syn().reply().with_flags(flag::RST | flag::ACK))?;
+    stage.at(401);
+    stage.run(&syn().further(5000))?;
+    assert_eq!(stage.assembler.table().take(&[key(&syn())])?.len(), 1);
+    let mut stage = stage.die(&stored, 402)?;
+    let clocks = stage.at(402);
+    stage.settle(&mut stored, clocks)?;
+    check(&stored, 3, 2);
+    assert_eq!((stored.len(), finals(&stored)), (3, 2));
     Ok(())
 }
 

@@ -22,6 +22,7 @@ mod records;
 mod rejudge;
 mod requests;
 mod resets;
+mod reused;
 mod split;
 mod swaps;
 pub(super) mod verdicts;

@@ -24,7 +24,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// The programs behind one interface, and the assembler that works on their flow table.
 pub(super) struct Stage {
-    object: Object,
+    pub(super) object: Object,
     control: ControlCell,
     pub(super) counters: Counters,
     pub(super) rings: Rings,

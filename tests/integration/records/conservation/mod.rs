@@ -284,7 +284,7 @@ fn outcome(sent: &Tally, missing: Missing, status: &Status) -> Result<Outcome> {
             not_kept.bytes += bytes;
             *refused.entry(name.clone()).or_default() += packets;
         }
-        ensure!(missing == not_kept, "{way:?}: {missing:?} missing, {not_kept:?} refused");
+        ensure!(missing == not_kept, "{way:?}: {missing:?} missing, refused {accounted:?}");
         for (name, count) in &direction.happened {
             *happened.entry(name.clone()).or_default() += count;
         }
