@@ -109,9 +109,9 @@ pub struct Assembler {
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
 const LINGERING_MAX: usize = 1 << 20;
 
-/// Records on their way before no further ones are made: flows wait in their table. Some seconds of the store's work, and
-/// some MiB. What a daemon that starts has to look at is bounded by it.
-pub const UNSETTLED_MAX: usize = 1 << 16;
+/// Records on their way before no further ones are made: flows wait in their table. Some tenths of a second of the store's
+/// work, so that it begins soon with what a sweep finds. What a daemon that starts has to look at is bounded by it.
+pub const UNSETTLED_MAX: usize = 1 << 14;
 
 impl Assembler {
     /// An assembler whose next record has number `sequence`.

@@ -220,7 +220,8 @@ impl Looks {
         } else {
             return Ok(());
         };
-        (self.is_look, self.is_sweep) = (false, false);
+        // Where more was due than there is room for, another sweep follows as soon as there is.
+        (self.is_look, self.is_sweep) = (false, !assembler.has_room());
         metrics.live_flows.set(live as u64);
         Ok(())
     }

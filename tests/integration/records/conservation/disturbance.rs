@@ -14,8 +14,9 @@ use crate::kernel::Random;
 /// Kills of a run, at least.
 const KILLS: usize = 3;
 
-/// A daemon lives for so long at most.
+/// A daemon lives for so long at most. Of a full run it has more to do at its start.
 const LIFE_MS: usize = 2_500;
+const LIFE_MS_FULL: usize = 10_000;
 /// And is away for so long before the next one starts.
 const AWAY_MS: usize = 600;
 /// It stands still for so long, so that both rings overflow.
@@ -33,6 +34,7 @@ const SEED: u64 = 20;
 /// last one lives. How many were killed.
 pub(super) fn kill_again_and_again(sensor: &mut Sensor, left: &AtomicBool) -> Result<usize> {
     let mut random = Random(SEED);
+    let life_ms = if super::is_full() { LIFE_MS_FULL } else { LIFE_MS };
     for kills in 0.. {
         if kills >= KILLS && !left.load(Ordering::Acquire) {
             return Ok(kills);
@@ -42,7 +44,7 @@ pub(super) fn kill_again_and_again(sensor: &mut Sensor, left: &AtomicBool) -> Re
             thread::sleep(STILL);
             sensor.go_on()?;
         }
-        thread::sleep(Duration::from_millis(random.below(LIFE_MS) as u64));
+        thread::sleep(Duration::from_millis(random.below(life_ms) as u64));
         if kills % 2 == 1 {
             wait_for_commit(&sensor.store_directory())?;
         }
