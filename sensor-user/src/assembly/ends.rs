@@ -48,13 +48,14 @@ impl Assembler {
             Delta::of(&flow, recorded.as_ref())
         };
         self.balance.leave(recorded.as_ref(), left.amount());
-        self.held.hold(place, key, left.is_empty());
-        self.rest(&key, &flow, recorded.as_ref(), left, Waiting::Event(place), clocks);
+        self.rest(&key, &flow, recorded.as_ref(), left, Waiting::Nothing, clocks);
+        self.held.hold(place, key, self.made);
     }
 
-    /// Every event was heard that was sent before now.
-    pub fn heard_all(&mut self) {
+    /// Every event was heard that was sent until then, in ns of the sensor's clock.
+    pub fn heard_all(&mut self, until_ns: u64) {
         // A daemon before this one left no others.
         self.earlier = Earlier::default();
+        self.heard_ns = until_ns;
     }
 }

@@ -27,14 +27,13 @@ use std::sync::Arc;
 
 use sensor_ebpf::abi::{Flow, FlowKey, Recorded, Verdict, Volume};
 
-use self::balance::{Amount, Balance};
+use self::balance::{Amount, Balance, TICK_NS};
 use self::held::Held;
 use self::part::{Delta, Part};
 use self::rates::Meter;
 use self::reconcile::Earlier;
 use crate::identity::Directory;
 use crate::kernel::KernelError;
-use crate::kernel::events::Place;
 use crate::kernel::flows::{Entry, FlowTable, Taken};
 use crate::policy::generations::Generations;
 use crate::record::{EndReason, Record};
@@ -64,9 +63,7 @@ pub enum Waiting {
     Flow(FlowKey),
     /// The entry of a flow that nobody finds any more.
     Entry(Entry),
-    /// The event here, which is all that is left of its flow.
-    Event(Place),
-    /// Nothing: the kernel's hash map had the flow, and has let it go.
+    /// No flow: an event is all that is left of it, or the kernel's hash map has let it go.
     Nothing,
 }
 
@@ -91,8 +88,8 @@ pub struct Assembler {
     /// Flows that have a record, and were not blocked when the last one was made.
     unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
-    /// Records that were made and whose flows do not know yet that the store has them.
-    unsettled: usize,
+    /// Records that were made since the start.
+    made: u64,
     /// Flows that go without a further record.
     over: Vec<(FlowKey, Pending)>,
     /// What is recorded of flows whose entry went with another one, by key and beginning, until their event comes.
@@ -101,6 +98,8 @@ pub struct Assembler {
     held: Held,
     /// What a daemon before this one may have told of events that are still in the ring.
     earlier: Earlier,
+    /// Events that were sent until then are heard.
+    heard_ns: u64,
     balance: Balance,
     /// What passes now, for whoever looks.
     rates: Option<Meter>,
@@ -132,11 +131,12 @@ impl Assembler {
             pending: HashMap::new(),
             unblocked: HashSet::new(),
             ready: Vec::new(),
-            unsettled: 0,
+            made: 0,
             over: Vec::new(),
             displaced: HashMap::new(),
             held: Held::default(),
             earlier: Earlier::default(),
+            heard_ns: u64::MAX,
             balance: Balance::default(),
             rates: None,
         }
@@ -154,12 +154,12 @@ impl Assembler {
 
     /// False while so many records are on their way that no more are made.
     pub const fn has_room(&self) -> bool {
-        self.unsettled < UNSETTLED_MAX
+        self.held.unsettled(self.made) < UNSETTLED_MAX as u64
     }
 
     /// Whether every record that was made is where it must be.
     pub const fn is_settled(&self) -> bool {
-        self.unsettled == 0
+        self.held.unsettled(self.made) == 0
     }
 
     /// Records the closed flows whose linger is over.
@@ -242,17 +242,18 @@ impl Assembler {
     }
 
     /// Records what is not recorded of these flows: nothing is lost if the machine goes down next. Those that must wait
-    /// for the store stay in `left`.
+    /// for the store stay in `left`; those that have only just begun are the next daemon's.
     pub fn record_all(&mut self, left: &mut Vec<FlowKey>, clocks: Clocks) {
         left.retain(|key| {
-            if !self.may_record(key) {
+            let Some(flow) = self.table.get(key).filter(|flow| self.is_heard_of(flow)) else {
+                return false;
+            };
+            if !self.may_record(key, &flow) {
                 return true;
             }
-            if let Some(flow) = self.table.get(key) {
-                let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
-                let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
-                self.record(key, &flow, reason, over, clocks);
-            }
+            let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
+            let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
+            self.record(key, &flow, reason, over, clocks);
             false
         });
     }
@@ -276,14 +277,13 @@ impl Assembler {
     /// The store has the records that these waited for.
     pub fn committed(&mut self, waiting: &[Waiting], clocks: Clocks) -> Result<(), KernelError> {
         let mut settled = Vec::with_capacity(waiting.len());
-        self.unsettled = self.unsettled.saturating_sub(waiting.len());
+        self.held.stored(waiting.len() as u64);
         for one in waiting {
             match one {
                 Waiting::Flow(key) => {
                     settled.extend(self.pending.remove(key).map(|pending| (*key, pending)));
                 }
                 Waiting::Entry(entry) => self.table.free(Some(*entry)),
-                Waiting::Event(place) => self.held.told(*place),
                 Waiting::Nothing => {}
             }
         }
@@ -339,7 +339,7 @@ impl Assembler {
     }
 
     fn visit(&mut self, key: &FlowKey, flow: &Flow, clocks: Clocks) {
-        if !self.may_record(key) {
+        if !self.may_record(key, flow) {
             return;
         }
         let mut recorded = self.table.recorded(key, flow);
@@ -361,8 +361,16 @@ impl Assembler {
 
     /// Whether a record of this flow can be made now. While one is on its way, or an event of a flow that had the key before is
     /// not told, what is noted beside the flow must stay.
-    fn may_record(&self, key: &FlowKey) -> bool {
-        self.has_room() && !self.pending.contains_key(key) && !self.held.has(key)
+    fn may_record(&self, key: &FlowKey, flow: &Flow) -> bool {
+        self.has_room()
+            && self.is_heard_of(flow)
+            && !self.pending.contains_key(key)
+            && !self.held.has(key)
+    }
+
+    /// Whether the event is heard by now of the flow whose place this one took, if it did.
+    const fn is_heard_of(&self, flow: &Flow) -> bool {
+        flow.first_ns.saturating_add(TICK_NS) <= self.heard_ns
     }
 
     /// Records what is new of a flow in the table.
@@ -434,7 +442,7 @@ impl Assembler {
     }
 
     fn make_ready(&mut self, record: Record, of: Waiting) {
-        self.unsettled += 1;
+        self.made += 1;
         self.ready.push(Ready { record, of });
     }
 

@@ -61,8 +61,8 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 enum Sample {
     Verdict(Bytes),
     FlowEnd(events::Sample),
-    /// Both rings were empty since this was asked for.
-    Empty,
+    /// Every event was read that was sent until then, in ns of the sensor's clock.
+    Heard(u64),
 }
 
 /// What the interfaces have counted in flows.
@@ -154,6 +154,7 @@ impl Pipeline {
 fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, stop: &AtomicBool) {
     loop {
         let last_round = stop.load(Ordering::Relaxed);
+        let now_ns = clock::now().now_ns;
         // Before the rings are read: whatever was sent before it was asked is read now.
         let is_asked = asked.swap(false, Ordering::AcqRel);
         while let Some(sample) = rings.next_verdict() {
@@ -166,7 +167,7 @@ fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, st
                 return;
             }
         }
-        if is_asked && samples.send(Sample::Empty).is_err() {
+        if (is_asked || last_round) && samples.send(Sample::Heard(now_ns)).is_err() {
             return;
         }
         if last_round {
@@ -184,10 +185,10 @@ struct Streams {
 }
 
 /// When the table is looked at: each time once every event is known that was sent before. An event may be all that is left of a
-/// flow whose key another one has, and comes first.
+/// flow whose key another one has, and comes first. So a flow that began later than that is left for another look.
 struct Looks {
     counted: Counted,
-    /// Has the rings say when they were empty.
+    /// Has the rings say when they were read to their end.
     asked: Arc<AtomicBool>,
     /// They have not said so since.
     is_asked: bool,
@@ -205,10 +206,9 @@ impl Looks {
         }
     }
 
-    /// The rings were empty since they were asked.
+    /// Every event was heard that was sent before this was asked.
     fn heard(&mut self, assembler: &mut Assembler, metrics: &Metrics) -> Result<(), KernelError> {
         self.is_asked = false;
-        assembler.heard_all();
         note_honesty(assembler.conclude_look(), metrics);
         assembler.lingered(clock::now())?;
         let live = if self.is_look {
@@ -247,7 +247,10 @@ fn assemble(
         let samples = if assembler.has_room() { &samples } else { &nothing };
         select! {
             recv(samples) -> sample => match sample {
-                Ok(Sample::Empty) => note_failure(looks.heard(&mut assembler, metrics), metrics),
+                Ok(Sample::Heard(until_ns)) => {
+                    assembler.heard_all(until_ns);
+                    note_failure(looks.heard(&mut assembler, metrics), metrics);
+                }
                 Ok(sample) => take(&mut assembler, &sample, metrics),
                 // The rings are read to their end.
                 Err(_ended) => break,
@@ -320,7 +323,7 @@ fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) {
             metrics.flow_end_events.add(1);
             assembler.flow_end(&event, *place, clocks);
         }
-        Sample::Empty => {}
+        Sample::Heard(_) => {}
     }
 }
 

@@ -164,6 +164,51 @@ fn an_event_tells_what_records_do_not() -> Result<()> {
     Ok(())
 }
 
+/// An event adds nothing to a record that is on its way, which never arrives.
+#[test]
+fn an_event_waits_for_the_record_that_has_all_of_it() -> Result<()> {
+    for is_stored in [false, true] {
+        let (mut stage, mut stored) = (Stage::new()?, Stored::new());
+        stage.at(10);
+        connection(&mut stage, 0)?;
+        let clocks = stage.at(20);
+        stage.assembler.sweep(clocks)?;
+        connection(&mut stage, 5000)?;
+        stage.hear(clocks);
+        if is_stored {
+            assert_eq!(stage.store(&mut stored).len(), 1, "the first connection");
+        }
+        let mut stage = stage.die(&stored, 21)?;
+        let clocks = stage.at(30);
+        stage.settle(&mut stored, clocks)?;
+        check(&stored, 2, 2);
+        assert_eq!(stored.len(), 2, "{stored:?}");
+    }
+    Ok(())
+}
+
+/// A connection that took the place of another waits for the event of that one: what is noted beside it is not its own.
+#[test]
+fn a_flow_has_no_record_before_the_event_of_the_one_before_it() -> Result<()> {
+    let (mut stage, mut stored) = (Stage::new()?, Stored::new());
+    stage.at(10);
+    connection(&mut stage, 0)?;
+    let clocks = stage.at(20);
+    stage.assembler.sweep(clocks)?;
+    let waiting = stage.store(&mut stored);
+    stage.assembler.heard_all(clocks.now_ns);
+    stage.at(21);
+    connection(&mut stage, 5000)?;
+    stage.assembler.committed(&waiting, clocks)?;
+    let clocks = stage.at(30);
+    stage.assembler.sweep(clocks)?;
+    assert!(stage.store(&mut stored).is_empty(), "{stored:?}");
+    stage.settle(&mut stored, clocks)?;
+    check(&stored, 2, 2);
+    assert_eq!(stored.len(), 2, "{stored:?}");
+    Ok(())
+}
+
 /// A connection takes the key of a flow in the moment its entry is closed, and the daemon dies: what is noted there is of the
 /// flow before, of which an event tells the rest.
 #[test]

@@ -74,7 +74,7 @@ impl Stage {
             let event = FlowEndEvent::decode(&sample.bytes).expect("an event");
             self.assembler.flow_end(&event, sample.place, clocks);
         }
-        self.assembler.heard_all();
+        self.assembler.heard_all(u64::MAX);
     }
 
     pub(super) fn at(&self, second: u64) -> Clocks {

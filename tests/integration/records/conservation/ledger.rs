@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use sensor_ebpf::abi::Volume;
-use sensor_user::record::Record;
+use sensor_user::record::{EndReason, Record};
 use sensor_user::store::{Query, Reader};
 
 use super::count::Tally;
@@ -41,8 +41,8 @@ impl Ledger {
             add(down, record.packets_to_lan, record.bytes_to_lan);
             numbers.entry(record.boot.clone()).or_default().push(record.sequence);
             if record.end_reason.is_final() {
-                let before = ended.insert(record.flow_id, record.sequence);
-                ensure!(before.is_none(), "record {before:?} had ended this flow: {record:?}");
+                let before = ended.insert(record.flow_id, brief(&record));
+                ensure!(before.is_none(), "{before:?} had ended this flow: {record:?}");
             }
             is_whole(&record, flow)
         })?;
@@ -82,6 +82,13 @@ fn flow_of(record: &Record, flows: u32) -> Result<Flow> {
         protocol: record.protocol,
     };
     Flow::between(&ends, flows).with_context(|| format!("nobody sent this: {record:?}"))
+}
+
+/// What two records that should be one are told apart by.
+const fn brief(record: &Record) -> (u64, EndReason, [u64; 2], [i64; 2]) {
+    let Record { sequence, end_reason, packets_to_peer, packets_to_lan, start_us, end_us, .. } =
+        record;
+    (*sequence, *end_reason, [*packets_to_peer, *packets_to_lan], [*start_us, *end_us])
 }
 
 /// Whether the bytes of a record are those of its packets: another flow's packet among them would show.

@@ -44,7 +44,7 @@ const FLOWS_FULL: u32 = 1_000_000;
 const STRIDE: u32 = 250;
 const STRIDE_FULL: u32 = 2_000;
 const LASTS: Duration = Duration::from_secs(12);
-const LASTS_FULL: Duration = Duration::from_mins(4);
+const LASTS_FULL: Duration = Duration::from_secs(190);
 
 /// Flows that a stop may have to record: it is given seconds. And how long the last daemon has to record the others.
 const LIVE_AT_STOP: u64 = 4_000;
