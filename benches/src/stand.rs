@@ -129,7 +129,7 @@ impl Stand {
 
     /// Takes the waiting ends of flows, so that the ring has room for more.
     pub(crate) fn drain_flow_ends(&mut self) {
-        while self.rings.next_flow_end().is_some() {}
+        while self.rings.take_flow_end().is_some() {}
     }
 
     /// One frame that must have this outcome.

@@ -95,7 +95,7 @@ impl Replay {
                 visit(row(&pcap, &event));
             }
             // Their volumes are not asked for.
-            while self.rings.next_flow_end().is_some() {}
+            while self.rings.take_flow_end().is_some() {}
         }
         self.flows.clear()?;
         Ok(summary)

@@ -17,6 +17,7 @@
 //! - [`quic`]: datagrams of QUIC clients, byte by byte.
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`pins`]: a directory for what a sensor pins.
+//! - [`packets`]: whole frames in and out of an interface.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
 //!
@@ -42,6 +43,7 @@ pub mod frames;
 pub mod lab;
 mod leftover;
 pub mod namespace;
+pub mod packets;
 pub mod pins;
 pub mod process;
 #[expect(

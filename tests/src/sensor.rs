@@ -167,6 +167,18 @@ impl Sensor {
         self.daemon.take().context("the sensor is not running")?.kill()
     }
 
+    /// SIGSTOP: the daemon stands still, with all it has under way. [`Self::go_on`] ends that; so does [`Self::kill`].
+    pub fn pause(&self) -> Result<()> {
+        signal::send(self.pid().context("the sensor is not running")?, libc::SIGSTOP);
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub fn go_on(&self) -> Result<()> {
+        signal::send(self.pid().context("the sensor is not running")?, libc::SIGCONT);
+        Ok(())
+    }
+
     /// SIGHUP: the daemon reads its policy again.
     pub fn hang_up(&self) -> Result<()> {
         signal::send(self.pid().context("the sensor is not running")?, libc::SIGHUP);

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, pipe};
-use std::os::fd::{AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
@@ -69,24 +69,40 @@ pub(crate) fn enter_network(namespace: &File) -> io::Result<()> {
     }
 }
 
-/// A socket for whole frames of one interface, both ways, in the calling thread's network namespace.
+/// What a packet socket receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Frames {
+    /// Nothing: it only sends.
+    None,
+    /// What comes in.
+    Incoming,
+    /// What comes in and what goes out.
+    Both,
+}
+
+/// A socket for whole frames of one interface, in the calling thread's network namespace.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "the system's constants fit its own structures"
 )]
-pub(crate) fn frame_socket(interface: i32) -> io::Result<OwnedFd> {
+pub(crate) fn packet_socket(interface: i32, frames: Frames) -> io::Result<OwnedFd> {
     const EVERY_PROTOCOL: u16 = (libc::ETH_P_ALL as u16).to_be();
+    let protocol = if frames == Frames::None { 0 } else { EVERY_PROTOCOL };
     let flags = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    // With no protocol it hears nothing before it is bound.
     // SAFETY: takes three integers.
-    let descriptor = unsafe { libc::socket(libc::AF_PACKET, flags, i32::from(EVERY_PROTOCOL)) };
+    let descriptor = unsafe { libc::socket(libc::AF_PACKET, flags, 0) };
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the descriptor is new and nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    if frames == Frames::Incoming {
+        set_option(socket.as_fd(), (libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING), 1)?;
+    }
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: EVERY_PROTOCOL,
+        sll_protocol: protocol,
         sll_ifindex: interface,
         sll_hatype: 0,
         sll_pkttype: 0,
@@ -99,4 +115,39 @@ pub(crate) fn frame_socket(interface: i32) -> io::Result<OwnedFd> {
         0 => Ok(socket),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Lets so many bytes wait at a socket, whatever the machine's limit is.
+pub(crate) fn set_receive_buffer(socket: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
+    set_option(socket, (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE), bytes)
+}
+
+/// Frames that found no room at a packet socket since this was asked last.
+#[expect(clippy::cast_possible_truncation, reason = "two integers")]
+pub(crate) fn dropped(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    // `struct tpacket_stats`: frames that were taken or dropped, and those that were dropped.
+    let mut statistics = [0_u32; 2];
+    let mut length = size_of_val(&statistics) as libc::socklen_t;
+    // SAFETY: the kernel writes no more than `length` bytes.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            statistics.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let [_, dropped] = statistics;
+    if result == 0 { Ok(dropped) } else { Err(io::Error::last_os_error()) }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "an integer's size")]
+fn set_option(socket: BorrowedFd<'_>, (level, name): (i32, i32), value: i32) -> io::Result<()> {
+    let length = size_of_val(&value) as libc::socklen_t;
+    // SAFETY: the value is an integer, as these options have it.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -129,10 +129,10 @@ fn account_for(
     let known = unsafe { &mut *flow };
     if known.accepts_pending(&packet) {
         let new = known.take_pending(&packet, ifindex, now_ns);
-        flows::replace(&sight, new, Direction::Egress, row, now_ns);
+        flows::replace(&sight, new, row, now_ns);
     } else if packet.opens_connection() && known.yields_to_peers_connection(&packet) {
         let new = Flow::first(&packet, false, ifindex, now_ns);
-        flows::replace(&sight, new, Direction::Egress, row, now_ns);
+        flows::replace(&sight, new, row, now_ns);
     }
     flows::add(&sight, &packet, volume, Direction::Egress, row, now_ns);
     if packet.protocol == TCP {

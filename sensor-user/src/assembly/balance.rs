@@ -17,7 +17,7 @@ use sensor_ebpf::abi::{Flow, FlowEndEvent, Recorded, Volume};
 use serde::{Deserialize, Serialize};
 
 /// How far behind the kernel's coarse clock may be that stamps events: a tick is 10 ms at most.
-const TICK_NS: u64 = 20_000_000;
+pub(super) const TICK_NS: u64 = 20_000_000;
 
 /// Packets and bytes, and what is missing of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

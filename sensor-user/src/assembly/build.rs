@@ -7,12 +7,13 @@ use sensor_ebpf::abi::{AnsweredName, Flow, FlowKey, NameSource, NoName, Verdict}
 use sensor_ebpf::flow::mark;
 use sensor_ebpf::parse::{TCP, UDP};
 
+use super::Identity;
 use super::known::{Asked, HELLOS_MAX, Known, NAMES_MAX, Stores};
-use super::{Delta, Identity};
+use super::part::Part;
 use crate::hello::Offer;
 use crate::identity::Directory;
 use crate::policy::generations::Generations;
-use crate::record::{EndReason, Initiator, RECORD_VERSION, Record, name_of_bytes};
+use crate::record::{Initiator, RECORD_VERSION, Record, name_of_bytes};
 
 /// Time in both of its forms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,17 +58,11 @@ impl Builder {
         self.directory = directory;
     }
 
-    /// True for a record of this sensor whose times are of this boot's clock.
-    pub(super) fn is_of_this_boot(&self, record: &Record) -> bool {
-        record.sensor == self.identity.sensor && record.boot == self.identity.boot
-    }
-
     pub(super) fn record(
         &mut self,
         key: &FlowKey,
         flow: &Flow,
-        delta: Delta,
-        end_reason: EndReason,
+        part: &Part,
         clocks: Clocks,
         stores: Stores<'_>,
     ) -> Record {
@@ -107,7 +102,7 @@ impl Builder {
             sensor: self.identity.sensor.clone(),
             boot: self.identity.boot.clone(),
             sequence,
-            flow_id: flow_id(key, flow),
+            flow_id: part.flow_id,
             start_us,
             end_us: clocks.wall_us(flow.last_ns),
             device,
@@ -124,10 +119,10 @@ impl Builder {
             protocol: key.protocol,
             zone: key.zone,
             interface: self.interface(flow.ifindex),
-            packets_to_peer: delta.to_peer.packets,
-            bytes_to_peer: delta.to_peer.bytes,
-            packets_to_lan: delta.to_lan.packets,
-            bytes_to_lan: delta.to_lan.bytes,
+            packets_to_peer: part.delta.to_peer.packets,
+            bytes_to_peer: part.delta.to_peer.bytes,
+            packets_to_lan: part.delta.to_lan.packets,
+            bytes_to_lan: part.delta.to_lan.bytes,
             name_source,
             name,
             no_name,
@@ -143,7 +138,7 @@ impl Builder {
             alpn,
             ech,
             ja4,
-            end_reason,
+            end_reason: part.reason,
             initiator: initiator(flow),
         }
     }
@@ -239,35 +234,30 @@ const fn initiator(flow: &Flow) -> Initiator {
     }
 }
 
-/// The same for all records of a flow; another flow of the same key starts at another time.
-pub(super) fn flow_id(key: &FlowKey, flow: &Flow) -> u64 {
-    let FlowKey { lan_address, peer_address, lan_port, peer_port, zone, protocol, .. } = key;
-    let mut bytes = Vec::with_capacity(64);
-    bytes.extend(lan_address.octets());
-    bytes.extend(peer_address.octets());
-    for number in [lan_port, peer_port, zone] {
-        bytes.extend(number.to_be_bytes());
-    }
-    bytes.push(*protocol);
-    bytes.extend(flow.first_ns.to_be_bytes());
-    // FNV-1a, so that a daemon of another build finds the same flow under the same id.
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
     use sensor_ebpf::abi::{DomainEntry, StoredHello, StoredName, Volume};
 
+    use super::super::part::Delta;
     use super::*;
     use crate::hello::tests::chrome;
     use crate::identity::told;
     use crate::policy::Policy;
+    use crate::record::EndReason;
 
     const CLOCKS: Clocks = Clocks { now_ns: 9_000_000, wall_offset_ns: 1_000_000_000_000_000_000 };
+
+    /// The end of a flow, and nothing of it.
+    const PART: Part = Part {
+        flow_id: 1,
+        delta: Delta {
+            to_peer: Volume { packets: 0, bytes: 0 },
+            to_lan: Volume { packets: 0, bytes: 0 },
+        },
+        reason: EndReason::EndOfFlow,
+    };
 
     fn builder() -> Builder {
         let identity = Identity { sensor: "gw-1".to_owned(), boot: "boot".to_owned() };
@@ -285,8 +275,7 @@ mod tests {
 
     /// The record of a flow without packets of its own.
     fn made(builder: &mut Builder, flow: &Flow, stores: Stores<'_>) -> Record {
-        let (key, delta) = (FlowKey::default(), Delta::default());
-        builder.record(&key, flow, delta, EndReason::EndOfFlow, CLOCKS, stores)
+        builder.record(&FlowKey::default(), flow, &PART, CLOCKS, stores)
     }
 
     #[test]
@@ -310,14 +299,14 @@ mod tests {
             ..Flow::default()
         };
         let delta = Delta { to_peer: Volume { packets: 3, bytes: 900 }, ..Delta::default() };
+        let part = Part { delta, ..PART };
         let mut builder = builder();
-        let reason = EndReason::EndOfFlow;
         let stores = Stores {
             name: &|hash| (hash == 77).then(|| stored(b"a.example")),
             hello: &|key| (key == 78).then(chrome),
             ..NOTHING
         };
-        let record = builder.record(&key, &flow, delta, reason, CLOCKS, stores);
+        let record = builder.record(&key, &flow, &part, CLOCKS, stores);
         assert_eq!(record.sequence, 41);
         assert_eq!(record.name.as_deref(), Some("a.example"));
         assert_eq!(record.device.to_string(), "10.0.0.5");
@@ -329,7 +318,7 @@ mod tests {
         assert_eq!(record.ech, Some(false));
         assert_eq!(record.ja4.as_deref(), Some("t13d1516h2_8daaf6152771_e5627efa2ab1"));
         // The second record of the flow asks nobody for name and hello.
-        let again = builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING);
+        let again = builder.record(&key, &flow, &part, CLOCKS, NOTHING);
         assert_eq!(again, Record { sequence: 42, ..record });
     }
 
@@ -343,8 +332,7 @@ mod tests {
         let key = FlowKey { lan_address: device.into(), ..FlowKey::default() };
         let users = [500_000, 1_000_000, 2_999_000, 3_000_000].map(|first_ns| {
             let flow = Flow { first_ns, last_ns: 5_000_000, ..Flow::default() };
-            let (delta, reason) = (Delta::default(), EndReason::EndOfFlow);
-            builder.record(&key, &flow, delta, reason, CLOCKS, NOTHING).user.is_some()
+            builder.record(&key, &flow, &PART, CLOCKS, NOTHING).user.is_some()
         });
         assert_eq!(users, [false, true, true, false]);
     }
@@ -480,8 +468,7 @@ mod tests {
         let peer_address = "192.0.2.80".parse::<IpAddr>().unwrap().into();
         let lan_address = "10.0.0.5".parse::<IpAddr>().unwrap().into();
         let key = FlowKey { peer_address, lan_address, ..FlowKey::default() };
-        let (delta, reason) = (Delta::default(), EndReason::EndOfFlow);
-        let record = builder.record(&key, &flow, delta, reason, CLOCKS, stores);
+        let record = builder.record(&key, &flow, &PART, CLOCKS, stores);
         assert_eq!((record.name, record.no_name), (None, NoName::NoSni));
         assert!(record.peer.is_unspecified());
     }

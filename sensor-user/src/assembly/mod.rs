@@ -5,13 +5,16 @@
 //!
 //! A record is made of a flow that stays where it is until the store has the record; only then the flow
 //! leaves the table, or what is recorded of it is remembered beside it. So a daemon that dies loses no
-//! record, and one that starts again counts nothing twice: [`Assembler::reconcile`] asks the store for
-//! what was committed but not yet remembered.
+//! record, and one that starts again counts nothing twice: [`Assembler::reconcile`] is given what the store
+//! has and is not yet remembered. An event that is all that is left of a flow stays in its ring as long.
 
 mod balance;
 mod build;
 mod due;
+mod ends;
+mod held;
 mod known;
+mod part;
 pub mod rates;
 mod reconcile;
 
@@ -22,10 +25,13 @@ pub use due::{Due, Timeouts, due};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use sensor_ebpf::abi::{Flow, FlowEnd, FlowEndEvent, FlowKey, Recorded, Verdict, Volume};
+use sensor_ebpf::abi::{Flow, FlowKey, Recorded, Verdict, Volume};
 
-use self::balance::{Amount, Balance};
+use self::balance::{Amount, Balance, TICK_NS};
+use self::held::Held;
+use self::part::{Delta, Part};
 use self::rates::Meter;
+use self::reconcile::Earlier;
 use crate::identity::Directory;
 use crate::kernel::KernelError;
 use crate::kernel::flows::{Entry, FlowTable, Taken};
@@ -46,8 +52,8 @@ pub struct Identity {
 pub struct Ready {
     /// The record.
     pub record: Record,
-    /// What waits for the store to have it; nothing where the record is all that is left of its flow.
-    pub of: Option<Waiting>,
+    /// What waits for the store to have it.
+    pub of: Waiting,
 }
 
 /// What waits for a record to be stored.
@@ -57,6 +63,8 @@ pub enum Waiting {
     Flow(FlowKey),
     /// The entry of a flow that nobody finds any more.
     Entry(Entry),
+    /// No flow: an event is all that is left of it, or the kernel's hash map has let it go.
+    Nothing,
 }
 
 /// A record the store does not have yet.
@@ -76,14 +84,22 @@ pub struct Assembler {
     builder: build::Builder,
     /// Closed flows and when their stragglers have had their time, in order.
     lingering: VecDeque<(u64, FlowKey)>,
-    /// Flows found due, which nobody has looked at yet.
-    found: VecDeque<FlowKey>,
     pending: HashMap<FlowKey, Pending>,
     /// Flows that have a record, and were not blocked when the last one was made.
     unblocked: HashSet<FlowKey>,
     ready: Vec<Ready>,
+    /// Records that were made since the start.
+    made: u64,
     /// Flows that go without a further record.
     over: Vec<(FlowKey, Pending)>,
+    /// What is recorded of flows whose entry went with another one, by key and beginning, until their event comes.
+    displaced: HashMap<(FlowKey, u64), Recorded>,
+    /// Events that are in their ring until the store has what they tell.
+    held: Held,
+    /// What a daemon before this one may have told of events that are still in the ring.
+    earlier: Earlier,
+    /// Events that were sent until then are heard.
+    heard_ns: u64,
     balance: Balance,
     /// What passes now, for whoever looks.
     rates: Option<Meter>,
@@ -92,11 +108,9 @@ pub struct Assembler {
 /// Closed flows waiting out their linger; beyond it the sweep finds them.
 const LINGERING_MAX: usize = 1 << 20;
 
-/// Flows found due: twice as many as end in a second of a busy campus. Further ones are due at the next sweep too.
-const FOUND_MAX: usize = 1 << 17;
-
-/// Flows looked at before their records are handed on, so that a million of them never are in memory at once.
-const VISITS_MAX: usize = 4096;
+/// Records on their way before no further ones are made: flows wait in their table. Some tenths of a second of the store's
+/// work, so that it begins soon with what a sweep finds. What a daemon that starts has to look at is bounded by it.
+pub const UNSETTLED_MAX: usize = 1 << 14;
 
 impl Assembler {
     /// An assembler whose next record has number `sequence`.
@@ -114,11 +128,15 @@ impl Assembler {
             timeouts,
             builder,
             lingering: VecDeque::new(),
-            found: VecDeque::new(),
             pending: HashMap::new(),
             unblocked: HashSet::new(),
             ready: Vec::new(),
+            made: 0,
             over: Vec::new(),
+            displaced: HashMap::new(),
+            held: Held::default(),
+            earlier: Earlier::default(),
+            heard_ns: u64::MAX,
             balance: Balance::default(),
             rates: None,
         }
@@ -134,51 +152,31 @@ impl Assembler {
         self.builder.name_devices(directory);
     }
 
-    /// Takes a flow-end event.
-    pub fn flow_end(&mut self, event: &FlowEndEvent, clocks: Clocks) -> Result<(), KernelError> {
-        match FlowEnd::try_from(event.end) {
-            Ok(FlowEnd::Closed) if self.lingering.len() < LINGERING_MAX => {
-                let until = event.time_ns.saturating_add(self.timeouts.linger_ns);
-                self.lingering.push_back((until, event.key));
-                Ok(())
-            }
-            // The event is all that is left of the flow.
-            Ok(FlowEnd::Replaced) => {
-                let (key, flow) = (event.key, event.flow);
-                let recorded = self.recorded(&key, &flow);
-                self.balance.replaced(event);
-                self.leave(&key, &flow);
-                self.rest(&Taken { key, flow, recorded, entry: None }, clocks);
-                Ok(())
-            }
-            Ok(FlowEnd::Closed) | Err(_) => Ok(()),
-        }
+    /// False while so many records are on their way that no more are made.
+    pub const fn has_room(&self) -> bool {
+        self.held.unsettled(self.made) < UNSETTLED_MAX as u64
     }
 
-    /// Finds the closed flows whose linger is over.
-    pub fn lingered(&mut self, clocks: Clocks) {
+    /// Whether every record that was made is where it must be.
+    pub const fn is_settled(&self) -> bool {
+        self.held.unsettled(self.made) == 0
+    }
+
+    /// Records the closed flows whose linger is over.
+    pub fn lingered(&mut self, clocks: Clocks) -> Result<(), KernelError> {
         while let Some((until, key)) = self.lingering.front().copied() {
-            if until > clocks.now_ns || self.found.len() >= FOUND_MAX {
+            if until > clocks.now_ns {
                 break;
             }
             self.lingering.pop_front();
-            self.found.push_back(key);
-        }
-    }
-
-    /// Records some of the flows that were found due; false when none is left.
-    pub fn visit_found(&mut self, clocks: Clocks) -> Result<bool, KernelError> {
-        let some = self.found.len().min(VISITS_MAX);
-        for key in self.found.drain(..some).collect::<Vec<_>>() {
             if let Some(flow) = self.table.get(&key) {
                 self.visit(&key, &flow, clocks);
             }
         }
-        self.let_go(clocks)?;
-        Ok(!self.found.is_empty())
+        self.let_go(clocks)
     }
 
-    /// Looks at every flow of the table, finds those that are due, and tells how many there are in all.
+    /// Looks at every flow of the table.
     pub fn sweep(&mut self, clocks: Clocks) -> Result<usize, KernelError> {
         let (live, _) = self.sweep_and_sum(clocks)?;
         Ok(live)
@@ -210,9 +208,7 @@ impl Assembler {
     /// How many flows there are, and what they have.
     fn sweep_and_sum(&mut self, clocks: Clocks) -> Result<(usize, Amount), KernelError> {
         let (mut live, mut sum) = (0, Amount::default());
-        // Whatever was not looked at is found again.
-        let mut found = std::mem::take(&mut self.found);
-        found.clear();
+        let mut found = Vec::new();
         let mut rates = self.rates.take();
         if let Some(rates) = &mut rates {
             rates.begin_sweep(clocks.now_ns);
@@ -223,33 +219,51 @@ impl Assembler {
             if let Some(rates) = &mut rates {
                 rates.see(key, flow, |hash| self.table.name(hash));
             }
-            if found.len() < FOUND_MAX && self.due(key, flow, clocks).is_some() {
-                found.push_back(*key);
+            // For more there is no room now: they are due at the next sweep too.
+            if found.len() < UNSETTLED_MAX && self.due(key, flow, clocks).is_some() {
+                found.push((*key, *flow));
             }
         });
         if let Some(rates) = &mut rates {
             rates.end_sweep();
         }
-        (self.rates, self.found) = (rates, found);
+        self.rates = rates;
         scanned?;
+        for (key, flow) in found {
+            self.visit(&key, &flow, clocks);
+        }
+        self.let_go(clocks)?;
         Ok((live, sum))
     }
 
-    /// Every flow there is.
-    pub fn keys(&self) -> Result<Vec<FlowKey>, KernelError> {
-        let mut keys = Vec::new();
-        self.table.scan(|key, _| keys.push(*key))?;
-        Ok(keys)
+    /// The flows there are.
+    pub fn all(&self) -> Result<Vec<FlowKey>, KernelError> {
+        let mut found = Vec::new();
+        self.table.scan(|key, _| found.push(*key))?;
+        Ok(found)
     }
 
-    /// Records what is not recorded of these flows, due or not: nothing is lost if the machine goes down next.
-    pub fn record_all(&mut self, keys: &[FlowKey], clocks: Clocks) {
-        for key in keys {
-            let Some(flow) = self.table.get(key) else { continue };
+    /// Records what is not recorded of these flows: nothing is lost if the machine goes down next. Those that must wait
+    /// for the store stay in `left`; those that have only just begun are the next daemon's.
+    pub fn record_all(&mut self, left: &mut Vec<FlowKey>, clocks: Clocks) {
+        left.retain(|key| {
+            let Some(flow) = self.table.get(key).filter(|flow| self.is_heard_of(flow)) else {
+                return false;
+            };
+            if !self.may_record(key, &flow) {
+                return true;
+            }
             let over = flow.is_closed() && !due::is_blocked(&flow) && !flow.is_unsettled();
             let reason = if over { EndReason::EndOfFlow } else { EndReason::ActiveTimeout };
             self.record(key, &flow, reason, over, clocks);
-        }
+            false
+        });
+    }
+
+    /// Dies, and leaves the flow table as it is.
+    #[cfg(feature = "lab")]
+    pub fn into_table(self) -> FlowTable {
+        self.table
     }
 
     /// The flow table it works on.
@@ -262,25 +276,17 @@ impl Assembler {
         std::mem::take(&mut self.ready)
     }
 
-    /// Takes back records that could not be handed on. None was made since.
-    pub fn put_back(&mut self, ready: Vec<Ready>) {
-        self.ready = ready;
-    }
-
-    /// How many records there are to take.
-    pub const fn ready(&self) -> usize {
-        self.ready.len()
-    }
-
     /// The store has the records that these waited for.
     pub fn committed(&mut self, waiting: &[Waiting], clocks: Clocks) -> Result<(), KernelError> {
         let mut settled = Vec::with_capacity(waiting.len());
+        self.held.stored(waiting.len() as u64);
         for one in waiting {
             match one {
                 Waiting::Flow(key) => {
                     settled.extend(self.pending.remove(key).map(|pending| (*key, pending)));
                 }
                 Waiting::Entry(entry) => self.table.free(Some(*entry)),
+                Waiting::Nothing => {}
             }
         }
         self.settle(&settled, clocks)
@@ -300,20 +306,22 @@ impl Assembler {
                 self.unblocked.insert(*key);
             }
             self.table.remember(key, recorded)?;
-            // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
-            // event that tells of the old one finds here what is recorded of it.
-            let is_it = |flow: Flow| flow.first_ns == recorded.first_ns;
-            if *last && self.table.get(key).is_some_and(is_it) {
+            if *last {
                 over.push(*key);
             }
         }
         let recorded: HashMap<_, _> =
             settled.iter().map(|(key, pending)| (key, pending.recorded)).collect();
-        for taken in self.table.take(&over)? {
+        // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
+        // event that tells of the old one finds here what is recorded of it.
+        let is_it = |key: &FlowKey, flow: &Flow| {
+            recorded.get(key).is_some_and(|recorded| recorded.first_ns == flow.first_ns)
+        };
+        for taken in self.table.take_if(&over, is_it)? {
             self.table.forget(&taken.key);
             self.leave(&taken.key, &taken.flow);
             let recorded = recorded.get(&taken.key).copied();
-            self.rest(&Taken { recorded, ..taken }, clocks);
+            self.left(&Taken { recorded, ..taken }, clocks);
         }
         Ok(())
     }
@@ -332,10 +340,10 @@ impl Assembler {
         self.settle(&over, clocks)
     }
 
-    /// What a flow is due for, with what is recorded of it.
+    /// What a flow is due for and can have now, with what is recorded of it.
     fn due(&self, key: &FlowKey, flow: &Flow, clocks: Clocks) -> Option<(Due, Option<Recorded>)> {
         // What is recorded is asked for only where it could matter.
-        if !self.timeouts.may_be_due(flow, clocks.now_ns) || self.pending.contains_key(key) {
+        if !self.timeouts.may_be_due(flow, clocks.now_ns) || !self.may_record(key, flow) {
             return None;
         }
         // Of a flow that was blocked since its record, the block is not told yet.
@@ -357,6 +365,20 @@ impl Assembler {
         }
     }
 
+    /// Whether a record of this flow can be made now. While one is on its way, or an event of a flow that had the key before is
+    /// not told, what is noted beside the flow must stay.
+    fn may_record(&self, key: &FlowKey, flow: &Flow) -> bool {
+        self.has_room()
+            && self.is_heard_of(flow)
+            && !self.pending.contains_key(key)
+            && !self.held.has(key)
+    }
+
+    /// Whether the event is heard by now of the flow whose place this one took, if it did.
+    const fn is_heard_of(&self, flow: &Flow) -> bool {
+        flow.first_ns.saturating_add(TICK_NS) <= self.heard_ns
+    }
+
     /// Records what is new of a flow in the table.
     fn record(
         &mut self,
@@ -368,10 +390,11 @@ impl Assembler {
     ) {
         let delta = Delta::of(flow, self.recorded(key, flow).as_ref());
         let is_news = last || reason == EndReason::ForcedEnd || !delta.is_empty();
-        if self.pending.contains_key(key) || !is_news {
+        if !is_news {
             return;
         }
-        let record = self.build(key, flow, delta, reason, clocks);
+        let part = Part { flow_id: part::flow_id(key, flow), delta, reason };
+        let record = self.build(key, flow, &part, clocks);
         self.balance.record(delta.amount());
         let recorded = Recorded {
             to_peer: flow.to_peer,
@@ -382,37 +405,59 @@ impl Assembler {
         };
         let blocked = record.verdict == Verdict::Block;
         self.pending.insert(*key, Pending { recorded, last, blocked });
-        self.ready.push(Ready { record, of: Some(Waiting::Flow(*key)) });
+        self.make_ready(record, Waiting::Flow(*key));
     }
 
-    /// Records what came of a flow after its record, and is in no table any more: a flow of its own,
-    /// from that record on. A flow without a record is told whole.
-    fn rest(&mut self, taken: &Taken, clocks: Clocks) {
-        let Taken { key, flow, recorded, entry } = *taken;
-        let delta = Delta::of(&flow, recorded.as_ref());
-        self.balance.leave(recorded.as_ref(), delta.amount());
-        if delta.is_empty() {
-            self.table.free(entry);
-            return;
+    /// Lets the entry of a flow go that was taken out, once what came after its last record is told.
+    fn left(&mut self, taken: &Taken, clocks: Clocks) {
+        let Taken { key, flow, recorded, entry } = taken;
+        // A connection took the key in the very moment: an event tells of the flow before.
+        let is_other = |recorded: &Recorded| recorded.first_ns != flow.first_ns;
+        if let Some(recorded) = recorded.filter(is_other) {
+            self.displaced.insert((*key, recorded.first_ns), recorded);
         }
-        let flow = recorded.map_or(flow, |recorded| rest_of(&flow, &recorded));
-        let record = self.build(&key, &flow, delta, EndReason::EndOfFlow, clocks);
-        self.ready.push(Ready { record, of: entry.map(Waiting::Entry) });
+        let recorded = recorded.filter(|recorded| !is_other(recorded));
+        let left = Delta::of(flow, recorded.as_ref());
+        self.balance.leave(recorded.as_ref(), left.amount());
+        if left.is_empty() {
+            self.table.free(*entry);
+        }
+        let waiting = entry.map_or(Waiting::Nothing, Waiting::Entry);
+        self.rest(key, flow, recorded.as_ref(), left, waiting, clocks);
     }
 
-    fn build(
+    /// Records what is left of a flow after its record, if anything, and is in no table any more: a flow of its own, from that
+    /// record on. A flow without a record is told whole.
+    fn rest(
         &mut self,
         key: &FlowKey,
         flow: &Flow,
-        delta: Delta,
-        reason: EndReason,
+        recorded: Option<&Recorded>,
+        left: Delta,
+        waiting: Waiting,
         clocks: Clocks,
-    ) -> Record {
+    ) {
+        if left.is_empty() {
+            return;
+        }
+        let flow_id = part::rest_id(key, flow, recorded);
+        let part = Part { flow_id, delta: left, reason: EndReason::EndOfFlow };
+        let rest = recorded.map_or(*flow, |recorded| part::rest_of(flow, recorded));
+        let record = self.build(key, &rest, &part, clocks);
+        self.make_ready(record, waiting);
+    }
+
+    fn make_ready(&mut self, record: Record, of: Waiting) {
+        self.made += 1;
+        self.ready.push(Ready { record, of });
+    }
+
+    fn build(&mut self, key: &FlowKey, flow: &Flow, part: &Part, clocks: Clocks) -> Record {
         let table = &self.table;
         let (name, hello) = (|hash| table.name(hash), |key| table.hello(key));
         let answered = |flow: &FlowKey| table.answered(flow);
         let stores = known::Stores { name: &name, hello: &hello, answered: &answered };
-        self.builder.record(key, flow, delta, reason, clocks, stores)
+        self.builder.record(key, flow, part, clocks, stores)
     }
 
     /// What of this flow is recorded, on its way to the store included.
@@ -421,42 +466,6 @@ impl Assembler {
         on_its_way
             .filter(|recorded| recorded.first_ns == flow.first_ns)
             .or_else(|| self.table.recorded(key, flow))
-    }
-}
-
-/// What came of a flow after its last record, as a flow of its own.
-const fn rest_of(flow: &Flow, recorded: &Recorded) -> Flow {
-    Flow { first_ns: recorded.recorded_ns, ..*flow }
-}
-
-/// What of a flow is in no record yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Delta {
-    to_peer: Volume,
-    to_lan: Volume,
-}
-
-impl Delta {
-    fn of(flow: &Flow, recorded: Option<&Recorded>) -> Self {
-        let recorded = recorded.copied().unwrap_or_default();
-        Self {
-            to_peer: minus(flow.to_peer, recorded.to_peer),
-            to_lan: minus(flow.to_lan, recorded.to_lan),
-        }
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.to_peer.packets + self.to_lan.packets == 0
-    }
-
-    fn amount(&self) -> Amount {
-        Amount::from(self.to_peer) + self.to_lan.into()
-    }
-}
-
-const fn minus(total: Volume, recorded: Volume) -> Volume {
-    Volume {
-        packets: total.packets.saturating_sub(recorded.packets),
-        bytes: total.bytes.saturating_sub(recorded.bytes),
+            .or_else(|| self.displaced.get(&(*key, flow.first_ns)).copied())
     }
 }

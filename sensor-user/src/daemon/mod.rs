@@ -34,7 +34,7 @@ use self::sources::Sources;
 use self::watch::Watch;
 use self::who::{directory, here, now_us};
 use crate::assembly::rates::{Meter as RateMeter, Watch as RateWatch};
-use crate::assembly::{Assembler, Identity, Timeouts};
+use crate::assembly::{Assembler, Identity, Timeouts, UNSETTLED_MAX};
 use crate::bundle::{self, Site};
 use crate::clock;
 use crate::config::{Config, Privacy};
@@ -60,14 +60,14 @@ use crate::pipeline::{self, Drains, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
 use crate::privacy::Pseudonyms;
-use crate::record::Record;
-use crate::store::{DayStore, Query, Reader};
+use crate::store::{DayStore, Reader, Told};
 
 /// How often the data path's threads are looked after.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Newest records looked at for flows an earlier daemon recorded last: more than it had on its way.
-const RECONCILED_MAX: u64 = 50_000;
+/// Newest records looked at for what an earlier daemon told last: those it had on its way, and those of one before it whose
+/// events it had not come to.
+const RECONCILED_MAX: u64 = 2 * UNSETTLED_MAX as u64;
 
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
@@ -206,6 +206,7 @@ impl Sensor {
         let pseudonyms = Pseudonyms::open(*pseudonyms, key_file)?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
         let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
+        let newest = newest_records(config, &boot, sequence);
         let file = config.store.dir.join(GENERATIONS_FILE);
         let generations = Generations::open(&file, &boot).with_context(|| {
             format!("{}: remove it to go on; older flows lose their categories", file.display())
@@ -247,7 +248,7 @@ impl Sensor {
         let mut assembler = Assembler::new(table, timeouts, identity, names, generations, sequence);
         assembler.tell_rates(meter);
         assembler.name_devices(Arc::clone(&directory));
-        assembler.reconcile(&newest_records(&config.store.dir), clock::now())?;
+        assembler.reconcile(newest, clock::now())?;
         let rings = Rings::open(&mut object)?;
         let sweep = Duration::from_millis(u64::from(config.flow.sweep_interval_ms));
         let retention = config.store.retention_days;
@@ -430,11 +431,12 @@ fn tampering(config: &crate::config::Policy) -> Option<String> {
     Some(failure.to_string())
 }
 
-/// The newest records of the store. Without them a flow that was recorded right before an earlier
-/// daemon died is recorded again: worth a warning, no reason not to start.
-fn newest_records(store: &Path) -> Vec<Record> {
-    let query = Query { limit: Some(RECONCILED_MAX), ..Query::default() };
-    Reader::open(store).and_then(|reader| reader.flows(&query)).unwrap_or_else(|error| {
+/// What the newest records before this number tell. Without them a flow that was recorded right before an earlier daemon died is
+/// recorded again: worth a warning, no reason not to start.
+fn newest_records(config: &Config, boot: &str, sequence: u64) -> Vec<Told> {
+    let since = sequence.saturating_sub(RECONCILED_MAX);
+    let read = |reader: Reader| reader.told_since(&config.sensor.name, boot, since);
+    Reader::open(&config.store.dir).and_then(read).unwrap_or_else(|error| {
         warn!(%error, "older records cannot be read: flows of before may be counted twice");
         Vec::new()
     })

@@ -8,17 +8,27 @@ use bytes::Bytes;
 
 use super::KernelError;
 use super::object::Object;
+use super::ring::Ring;
+pub use super::ring::{Keeper, Place, Sample};
+
+const FLOW_ENDS: &str = "FLOW_ENDS";
 
 /// Both rings of one sensor.
 pub struct Rings {
     verdicts: RingBuf<MapData>,
-    flow_ends: RingBuf<MapData>,
+    flow_ends: Ring,
 }
 
 impl Rings {
     /// Takes the rings out of the object.
     pub fn open(object: &mut Object) -> Result<Self, KernelError> {
-        Ok(Self { verdicts: object.take("VERDICTS")?, flow_ends: object.take("FLOW_ENDS")? })
+        let flow_ends = Ring::open(object.descriptor(FLOW_ENDS)?, object.ring_size(FLOW_ENDS)?)
+            .map_err(|source| KernelError::Map {
+                map: FLOW_ENDS,
+                operation: "map",
+                source: source.into(),
+            })?;
+        Ok(Self { verdicts: object.take("VERDICTS")?, flow_ends })
     }
 
     /// The next verdict event, if there is one.
@@ -26,9 +36,28 @@ impl Rings {
         self.verdicts.next().map(|sample| Bytes::copy_from_slice(&sample))
     }
 
-    /// The next flow-end event, if there is one.
-    pub fn next_flow_end(&mut self) -> Option<Bytes> {
-        self.flow_ends.next().map(|sample| Bytes::copy_from_slice(&sample))
+    /// The next flow-end event, if there is one. It stays in the ring until the [`Self::keeper`] lets it go: whoever opens
+    /// the ring next begins with what is still there.
+    pub fn next_flow_end(&mut self) -> Option<Sample> {
+        self.flow_ends.next()
+    }
+
+    /// The same, for whom nothing depends on it: it leaves the ring at once.
+    pub fn take_flow_end(&mut self) -> Option<Bytes> {
+        let Sample { bytes, place } = self.flow_ends.next()?;
+        self.keeper().release(place.to);
+        Some(bytes)
+    }
+
+    /// Begins again with the flow-end events that are still there, as whoever opens the ring next.
+    #[cfg(feature = "lab")]
+    pub fn read_again(&mut self) {
+        self.flow_ends.read_again();
+    }
+
+    /// Who lets flow-end events go.
+    pub fn keeper(&self) -> Keeper {
+        self.flow_ends.keeper()
     }
 
     /// Waits until a verdict is there, or so long. Flow ends do not wake: they are not urgent.

@@ -14,6 +14,7 @@ pub mod flows;
 pub mod lab;
 pub mod object;
 pub mod preflight;
+mod ring;
 pub mod tables;
 pub mod test_run;
 #[cfg(feature = "trace")]

@@ -265,6 +265,15 @@ impl Object {
         Ok(info.max_entries().saturating_sub(1))
     }
 
+    /// Bytes of a ring, which was pinned with another number than asked for perhaps.
+    pub(super) fn ring_size(&self, name: &'static str) -> Result<u32, KernelError> {
+        let Some(Map::RingBuf(ring)) = self.ebpf.map(name) else {
+            return Err(KernelError::Missing(name));
+        };
+        let info = ring.info().map_err(|source| stages_error(name, "look at", source))?;
+        Ok(info.max_entries())
+    }
+
     /// One of [`STAGES`].
     fn stages(&self, name: &'static str) -> Result<&Map, KernelError> {
         self.ebpf.map(name).ok_or(KernelError::Missing(name))
@@ -368,10 +377,10 @@ impl Object {
         })
     }
 
-    /// A descriptor of a hash map or array, for what aya's types do not offer.
+    /// A descriptor of a hash map, array or ring, for what aya's types do not offer.
     pub(super) fn descriptor(&self, name: &'static str) -> Result<OwnedFd, KernelError> {
         let map = self.ebpf.map(name).ok_or(KernelError::Missing(name))?;
-        let (Map::HashMap(data) | Map::Array(data)) = map else {
+        let (Map::HashMap(data) | Map::Array(data) | Map::RingBuf(data)) = map else {
             return Err(KernelError::Missing(name));
         };
         data.fd().as_fd().try_clone_to_owned().map_err(|source| KernelError::Map {

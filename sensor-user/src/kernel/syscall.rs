@@ -71,7 +71,7 @@ pub(super) fn wait_for_programs() {
     }
 }
 
-/// The elements of an array that was made with `BPF_F_MMAPABLE`, as memory of this process.
+/// The elements of an array that was made with `BPF_F_MMAPABLE`, or a part of a ring, as memory of this process.
 pub(super) struct Mapping {
     start: *mut libc::c_void,
     bytes: usize,
@@ -80,11 +80,21 @@ pub(super) struct Mapping {
 impl Mapping {
     /// Maps the first `bytes` of an array's elements, which it must have.
     pub(super) fn of(array: impl AsFd, bytes: usize) -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let fd = array.as_fd().as_raw_fd();
-        // SAFETY: a new shared mapping; the kernel refuses one beyond the array's end.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, 0) };
+        Self::part(array, 0, bytes, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// Maps so many bytes of a map from a page on.
+    pub(super) fn part(
+        map: impl AsFd,
+        from: libc::off_t,
+        bytes: usize,
+        protection: libc::c_int,
+    ) -> io::Result<Self> {
+        let fd = map.as_fd().as_raw_fd();
+        // SAFETY: a new shared mapping; the kernel refuses one beyond the map's end.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, fd, from)
+        };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

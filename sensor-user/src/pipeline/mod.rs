@@ -9,14 +9,15 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam::channel::{Receiver, Sender, TrySendError, bounded, select, tick};
+use crossbeam::channel::{Receiver, Sender, bounded, never, select, tick};
 use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent, Volume};
 use tracing::{debug, error, warn};
 
-use crate::assembly::{Assembler, Ready, Waiting};
+use crate::assembly::{Assembler, Honesty, Ready, Waiting};
 use crate::clock;
 use crate::export::Feed;
 use crate::kernel::KernelError;
+use crate::kernel::events;
 use crate::kernel::events::Rings;
 use crate::metrics::Metrics;
 use crate::privacy::Pseudonyms;
@@ -27,14 +28,10 @@ use crate::store::DayStore;
 const SAMPLES_MAX: usize = 1 << 14;
 
 /// Batches of records between assembly and the store.
-const BATCHES_MAX: usize = 2;
-
-/// Records assembly keeps before it waits for the store. With those it makes at once, and batches of as many on their
-/// way, there are never more than 50,000 of them, some 60 MiB, however long the store takes.
-const READY_MAX: usize = 1 << 13;
+const BATCHES_MAX: usize = 64;
 
 /// Commits assembly has not heard of: there are never more than batches on their way, and a few.
-const COMMITS_MAX: usize = 16;
+const COMMITS_MAX: usize = BATCHES_MAX * 2;
 
 /// Longest wait for a verdict before the flow-end ring, which wakes nobody, is looked at.
 const RING_WAIT: Duration = Duration::from_millis(10);
@@ -51,6 +48,9 @@ const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// Wait before a failed transaction is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// Longest wait for a commit at a stop before no more records are made: as long as the store tries.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 /// Tries of the last transaction at a stop, before its records are given up and counted.
 const LAST_TRIES: u32 = 5;
 
@@ -60,9 +60,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// An event off a ring.
 enum Sample {
     Verdict(Bytes),
-    FlowEnd(Bytes),
-    /// Both rings were empty since this was asked for.
-    Empty,
+    FlowEnd(events::Sample),
+    /// Every event was read that was sent until then, in ns of the sensor's clock.
+    Heard(u64),
 }
 
 /// What the interfaces have counted in flows.
@@ -89,12 +89,13 @@ pub struct Pipeline {
 /// Starts the threads.
 pub fn start(
     rings: Rings,
-    assembler: Assembler,
+    mut assembler: Assembler,
     drains: Drains,
     sweep_interval: Duration,
     counted: Counted,
     metrics: &Arc<Metrics>,
 ) -> std::io::Result<Pipeline> {
+    assembler.keep_events(rings.keeper());
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicBool::new(false));
     let (samples_in, samples_out) = bounded(SAMPLES_MAX);
@@ -112,8 +113,9 @@ pub fn start(
         move || {
             let streams =
                 Streams { samples: samples_out, records: records_in, commits: commits_out };
-            let look = Look { counted, asked };
-            assemble(assembler, streams, sweep_interval, &look, &metrics);
+            let mut looks =
+                Looks { counted, asked, is_asked: false, is_sweep: false, is_look: false };
+            assemble(assembler, streams, sweep_interval, &mut looks, &metrics);
         }
     };
     let keep = {
@@ -152,6 +154,7 @@ impl Pipeline {
 fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, stop: &AtomicBool) {
     loop {
         let last_round = stop.load(Ordering::Relaxed);
+        let now_ns = clock::now().now_ns;
         // Before the rings are read: whatever was sent before it was asked is read now.
         let is_asked = asked.swap(false, Ordering::AcqRel);
         while let Some(sample) = rings.next_verdict() {
@@ -164,7 +167,7 @@ fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, st
                 return;
             }
         }
-        if is_asked && samples.send(Sample::Empty).is_err() {
+        if (is_asked || last_round) && samples.send(Sample::Heard(now_ns)).is_err() {
             return;
         }
         if last_round {
@@ -181,18 +184,46 @@ struct Streams {
     commits: Receiver<Vec<Waiting>>,
 }
 
-/// What it takes to hold records and flows against what was counted.
-struct Look {
+/// When the table is looked at: each time once every event is known that was sent before. An event may be all that is left of a
+/// flow whose key another one has, and comes first. So a flow that began later than that is left for another look.
+struct Looks {
     counted: Counted,
-    /// Has the rings say when they were empty.
+    /// Has the rings say when they were read to their end.
     asked: Arc<AtomicBool>,
+    /// They have not said so since.
+    is_asked: bool,
+    /// All flows are due for a look.
+    is_sweep: bool,
+    /// Records and flows are to be held against what was counted.
+    is_look: bool,
 }
 
-impl Look {
-    fn take(&self, assembler: &mut Assembler) -> Result<usize, KernelError> {
-        let live = assembler.sweep_and_look(&self.counted, clock::now)?;
-        self.asked.store(true, Ordering::Release);
-        Ok(live)
+impl Looks {
+    fn ask(&mut self) {
+        if !self.is_asked {
+            self.is_asked = true;
+            self.asked.store(true, Ordering::Release);
+        }
+    }
+
+    /// Every event was heard that was sent before this was asked.
+    fn heard(&mut self, assembler: &mut Assembler, metrics: &Metrics) -> Result<(), KernelError> {
+        self.is_asked = false;
+        note_honesty(assembler.conclude_look(), metrics);
+        assembler.lingered(clock::now())?;
+        let live = if self.is_look {
+            let live = assembler.sweep_and_look(&self.counted, clock::now)?;
+            self.ask();
+            live
+        } else if self.is_sweep {
+            assembler.sweep(clock::now())?
+        } else {
+            return Ok(());
+        };
+        // Where more was due than there is room for, another sweep follows as soon as there is.
+        (self.is_look, self.is_sweep) = (false, !assembler.has_room());
+        metrics.live_flows.set(live as u64);
+        Ok(())
     }
 }
 
@@ -200,67 +231,67 @@ fn assemble(
     mut assembler: Assembler,
     streams: Streams,
     sweep_interval: Duration,
-    look: &Look,
+    looks: &mut Looks,
     metrics: &Metrics,
 ) {
     let Streams { samples, records, commits } = streams;
     let lingered = tick(LINGER_TICK);
     let swept = tick(sweep_interval);
     let looked = tick(LOOK_INTERVAL);
+    let nothing = never();
     loop {
         // First of all, so that the store never waits for room to say that it has committed.
         for keys in commits.try_iter() {
             settle(&mut assembler, &keys, metrics);
         }
-        let done = select! {
+        let samples = if assembler.has_room() { &samples } else { &nothing };
+        select! {
             recv(samples) -> sample => match sample {
+                Ok(Sample::Heard(until_ns)) => {
+                    assembler.heard_all(until_ns);
+                    note_failure(looks.heard(&mut assembler, metrics), metrics);
+                }
                 Ok(sample) => take(&mut assembler, &sample, metrics),
                 // The rings are read to their end.
                 Err(_ended) => break,
             },
-            recv(commits) -> keys => {
-                settle(&mut assembler, &keys.unwrap_or_default(), metrics);
-                Ok(())
-            }
-            recv(lingered) -> _ => {
-                assembler.lingered(clock::now());
-                Ok(())
-            }
-            recv(swept) -> _ => assembler
-                .sweep(clock::now())
-                .map(|live| metrics.live_flows.set(live as u64)),
-            recv(looked) -> _ => look
-                .take(&mut assembler)
-                .map(|live| metrics.live_flows.set(live as u64)),
-        };
-        note_failure(done, metrics);
-        loop {
-            let more = assembler.visit_found(clock::now());
-            let has_more = matches!(more, Ok(true));
-            note_failure(more.map(drop), metrics);
-            if !pass_on(&mut assembler, &records, metrics) {
-                return;
-            }
-            if !has_more {
-                break;
-            }
-            for keys in commits.try_iter() {
-                settle(&mut assembler, &keys, metrics);
-            }
+            recv(commits) -> keys => settle(&mut assembler, &keys.unwrap_or_default(), metrics),
+            recv(lingered) -> _ => looks.ask(),
+            recv(swept) -> _ => looks.is_sweep = true,
+            recv(looked) -> _ => looks.is_look = true,
         }
-    }
-    let keys = assembler.keys();
-    for some in keys.as_deref().unwrap_or_default().chunks(READY_MAX) {
-        assembler.record_all(some, clock::now());
-        if !hand_on(&mut assembler, &records, metrics) {
+        if !pass_on(&mut assembler, &records, metrics) {
             return;
         }
-        for keys in commits.try_iter() {
-            settle(&mut assembler, &keys, metrics);
+    }
+    conclude(assembler, records, &commits, metrics);
+}
+
+/// Records all there is, and waits until the store has it or gives up.
+fn conclude(
+    mut assembler: Assembler,
+    records: Sender<Vec<Ready>>,
+    commits: &Receiver<Vec<Waiting>>,
+    metrics: &Metrics,
+) {
+    let mut left = assembler.all().unwrap_or_else(|failure| {
+        note_failure(Err(failure), metrics);
+        Vec::new()
+    });
+    loop {
+        assembler.record_all(&mut left, clock::now());
+        if !pass_on(&mut assembler, &records, metrics) {
+            return;
+        }
+        if left.is_empty() && assembler.is_settled() {
+            return;
+        }
+        match commits.recv_timeout(LAST_WAIT) {
+            Ok(keys) => settle(&mut assembler, &keys, metrics),
+            Err(_late_or_ended) => break,
         }
     }
-    note_failure(keys.map(drop), metrics);
-    hand_on(&mut assembler, &records, metrics);
+    // What is still on its way is committed, or given up.
     drop(records);
     for keys in commits {
         settle(&mut assembler, &keys, metrics);
@@ -271,65 +302,47 @@ fn settle(assembler: &mut Assembler, committed: &[Waiting], metrics: &Metrics) {
     note_failure(assembler.committed(committed, clock::now()), metrics);
 }
 
-fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) -> Result<(), KernelError> {
+fn take(assembler: &mut Assembler, sample: &Sample, metrics: &Metrics) {
     let clocks = clock::now();
     match sample {
         Sample::Verdict(sample) => {
             let Some(event) = VerdictEvent::decode(sample) else {
                 metrics.undecodable_events.add(1);
-                return Ok(());
+                return;
             };
             metrics.verdict_events.add(1);
             metrics.verdict_latency.record(clocks.now_ns.saturating_sub(event.time_ns));
             debug!(verdict = event.verdict, policy = event.policy, "verdict");
-            Ok(())
         }
-        Sample::FlowEnd(sample) => {
-            let Some(event) = FlowEndEvent::decode(sample) else {
+        Sample::FlowEnd(events::Sample { bytes, place }) => {
+            let Some(event) = FlowEndEvent::decode(bytes) else {
                 metrics.undecodable_events.add(1);
-                return Ok(());
+                assembler.pass_over(*place);
+                return;
             };
             metrics.flow_end_events.add(1);
-            assembler.flow_end(&event, clocks)
+            assembler.flow_end(&event, *place, clocks);
         }
-        Sample::Empty => {
-            let honesty = assembler.conclude_look();
-            let mut known = metrics.honesty.lock().unwrap_or_else(PoisonError::into_inner);
-            if honesty.packets_off > known.packets_off {
-                error!(
-                    packets = honesty.packets_off,
-                    "packets are in no record and no flow, or in two"
-                );
-            }
-            *known = honesty;
-            Ok(())
-        }
+        Sample::Heard(_) => {}
     }
 }
 
-/// Hands the finished records on, or keeps them for now while the store is busy; false when nobody takes them any more.
+fn note_honesty(honesty: Honesty, metrics: &Metrics) {
+    let mut known = metrics.honesty.lock().unwrap_or_else(PoisonError::into_inner);
+    if honesty.packets_off > known.packets_off {
+        error!(packets = honesty.packets_off, "packets are in no record and no flow, or in two");
+    }
+    *known = honesty;
+}
+
+/// Hands the finished records on; false when nobody takes them any more.
 fn pass_on(assembler: &mut Assembler, records: &Sender<Vec<Ready>>, metrics: &Metrics) -> bool {
-    if assembler.ready() == 0 {
+    let ready = assembler.take_ready();
+    if ready.is_empty() {
         return true;
     }
-    if assembler.ready() >= READY_MAX {
-        return hand_on(assembler, records, metrics);
-    }
-    let ready = assembler.take_ready();
-    let count = ready.len() as u64;
-    match records.try_send(ready) {
-        Ok(()) => metrics.records_made.add(count),
-        Err(TrySendError::Full(ready)) => assembler.put_back(ready),
-        Err(TrySendError::Disconnected(_)) => return false,
-    }
-    true
-}
-
-/// Hands them on, waiting for the store.
-fn hand_on(assembler: &mut Assembler, records: &Sender<Vec<Ready>>, metrics: &Metrics) -> bool {
-    let ready = assembler.take_ready();
     metrics.records_made.add(ready.len() as u64);
-    ready.is_empty() || records.send(ready).is_ok()
+    records.send(ready).is_ok()
 }
 
 fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
@@ -367,7 +380,7 @@ fn keep(
                 Err(_late_or_ended) => break,
             }
         }
-        let (mut batch, keys): (Vec<Record>, Vec<Option<Waiting>>) =
+        let (mut batch, keys): (Vec<Record>, Vec<Waiting>) =
             batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
         // Here, so that store and exports have the same, and nothing else writes names.
         if let Some(pseudonyms) = &commits.pseudonyms {
@@ -375,7 +388,7 @@ fn keep(
         }
         // An error means that assembly has ended; its flows are found by the next start.
         if commit(&mut store, &batch, stop, metrics) {
-            let _ended = commits.settled.send(keys.into_iter().flatten().collect());
+            let _ended = commits.settled.send(keys);
             commits.exports.offer(&Arc::new(batch));
         }
         let says = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();

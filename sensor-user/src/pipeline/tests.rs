@@ -35,7 +35,7 @@ fn kept(dir: &TempDir, pseudonyms: Option<Pseudonyms>, records: Vec<Record>) -> 
     let (settled, _committed) = bounded(1);
     let commits = Commits { settled, exports: exports.feed(), pseudonyms };
     let store = DayStore::open(&dir.path().join("store"), "gw").unwrap();
-    let ready = records.into_iter().map(|record| Ready { record, of: None });
+    let ready = records.into_iter().map(|record| Ready { record, of: Waiting::Nothing });
     records_in.send(ready.collect()).unwrap();
     drop(records_in);
     let metrics = Metrics::default();

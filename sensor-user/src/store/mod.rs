@@ -27,6 +27,7 @@ mod summed;
 #[cfg(test)]
 mod tests;
 mod today;
+mod told;
 mod top;
 mod visits;
 mod write;
@@ -37,6 +38,7 @@ pub use schema::SCHEMA_VERSION;
 pub use sightings::{Seen, Sighting};
 pub use site::site_of;
 pub use today::Today;
+pub use told::Told;
 pub use top::{DeviceNames, TopBy, TopOrder, TopRow};
 pub use visits::Visits;
 pub use write::{Counters, DayStore, Expired};

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::env;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use sensor_ebpf::abi::{Accounting, Side, Volume};
+use sensor_ebpf::abi::{Accounting, FlowEnd, Side, Volume};
 use sensor_lab::FULL_VARIABLE;
 use sensor_lab::frames::{Frame, flag};
 use sensor_user::kernel::object::Sizes;
@@ -115,5 +116,62 @@ fn each_packet_stays_with_its_flow_whoever_else_is_at_it() -> Result<()> {
     assert_eq!(packets + busy + full, sent, "{busy} busy, {full} full");
     // What two CPUs make at once is rare.
     assert!(busy + full < sent / 1000, "{busy} busy, {full} full");
+    Ok(())
+}
+
+/// A port that comes again while the other direction's packets come in on another CPU: what the flow had is told by its event,
+/// or is the next one's.
+#[test]
+fn a_flow_that_takes_the_place_of_another_loses_no_packet() -> Result<()> {
+    const CONNECTIONS: u32 = 64;
+    let mut bench = Bench::new(Side::Lan)?;
+    let calls = if env::var_os(FULL_VARIABLE).is_some() { 10 * CALLS_FULL } else { 60 * CALLS };
+    let syn = Frame::from_device(false, b"").with_flags(flag::SYN);
+    let there: Vec<_> =
+        (0..CONNECTIONS).map(|number| syn.clone().further(number * 5000).bytes()).collect();
+    let back = vec![syn.reply().with_flags(flag::RST | flag::ACK).bytes()];
+    let (ingress, egress) = (bench.object.repeated_xdp()?, bench.object.repeated_egress()?);
+    let left = AtomicU32::new(2);
+    let (mut told, mut replaced) = ([Volume::default(); 2], 0_u64);
+    let mut add = |volumes: [Volume; 2]| {
+        for (sum, volume) in told.iter_mut().zip(volumes) {
+            sum.packets += volume.packets;
+            sum.bytes += volume.bytes;
+        }
+    };
+    thread::scope(|scope| -> Result<()> {
+        let left = &left;
+        let hammers = [(&ingress, &there, 1), (&egress, &back, PACKETS)];
+        let hammers = hammers.map(|(program, frames, packets)| {
+            scope.spawn(move || {
+                let mut all = (0..calls).map(|call| &frames[call as usize % frames.len()]);
+                let ran = all.try_for_each(|frame| program.run(frame, packets).map(drop));
+                left.fetch_sub(1, Ordering::AcqRel);
+                ran
+            })
+        });
+        loop {
+            let is_over = left.load(Ordering::Acquire) == 0;
+            while let Some(event) = bench.flow_end() {
+                if event.end == FlowEnd::Replaced as u8 {
+                    replaced += 1;
+                    add([event.flow.to_peer, event.flow.to_lan]);
+                }
+            }
+            if is_over {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        for hammer in hammers {
+            hammer.join().expect("no thread panics")?;
+        }
+        Ok(())
+    })?;
+    bench.flows.scan(|_, flow| add([flow.to_peer, flow.to_lan]))?;
+    for (counted, told) in [bench.ingress()?, bench.egress()?].iter().zip(told) {
+        assert_eq!(counted.accounted(Accounting::Flow), told, "{replaced} were replaced");
+    }
+    assert!(replaced > u64::from(calls) / 100, "only {replaced} were replaced");
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Records and the flow table have every packet that was counted, whatever becomes of flows; and where they have not, it shows.
 
 use anyhow::Result;
-use sensor_ebpf::abi::FlowEndEvent;
 use sensor_lab::frames::{Frame, Hello, flag};
 use sensor_user::assembly::Honesty;
 
@@ -14,11 +13,7 @@ impl Stage {
         let clocks = self.at(second);
         let counted = || self.counters.in_flows(&[0]);
         self.assembler.sweep_and_look(counted, || clocks)?;
-        while self.assembler.visit_found(clocks)? {}
-        while let Some(sample) = self.rings.next_flow_end() {
-            let event = FlowEndEvent::decode(&sample).expect("an event");
-            self.assembler.flow_end(&event, clocks)?;
-        }
+        self.hear(clocks);
         Ok(self.assembler.conclude_look())
     }
 
@@ -27,7 +22,7 @@ impl Stage {
         let clocks = self.at(second);
         let ready = self.assembler.take_ready();
         for ready in &ready {
-            self.assembler.committed(ready.of.as_slice(), clocks)?;
+            self.assembler.committed(&[ready.of], clocks)?;
         }
         Ok(ready.len())
     }

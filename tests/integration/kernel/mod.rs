@@ -10,6 +10,7 @@ mod dns_stream;
 mod groups;
 mod hammer;
 mod honesty;
+mod killed;
 mod link;
 mod locked;
 mod malformed;
@@ -21,6 +22,7 @@ mod records;
 mod rejudge;
 mod requests;
 mod resets;
+mod reused;
 mod split;
 mod swaps;
 pub(super) mod verdicts;
@@ -141,7 +143,7 @@ impl Bench {
         self.memory.forget()?;
         self.flows.begin_again();
         self.tables.forget()?;
-        while self.rings.next_verdict().is_some() || self.rings.next_flow_end().is_some() {}
+        while self.rings.next_verdict().is_some() || self.rings.take_flow_end().is_some() {}
         self.control = ControlCell::open(&self.object)?;
         Ok(self)
     }
@@ -208,7 +210,7 @@ impl Bench {
     }
 
     fn flow_end(&mut self) -> Option<FlowEndEvent> {
-        self.rings.next_flow_end().and_then(|sample| FlowEndEvent::decode(&sample))
+        self.rings.take_flow_end().and_then(|sample| FlowEndEvent::decode(&sample))
     }
 
     pub(super) fn ingress(&self) -> Result<Totals> {

@@ -9,11 +9,13 @@ use sensor_user::assembly::{Assembler, Clocks, Identity, Timeouts, Waiting};
 use sensor_user::kernel::control::ControlCell;
 use sensor_user::kernel::counters::Counters;
 use sensor_user::kernel::events::Rings;
+use sensor_user::kernel::flows::FlowTable;
 use sensor_user::kernel::object::{Object, Sizes};
 use sensor_user::kernel::tables::PolicyImage;
 use sensor_user::policy::Policy;
 use sensor_user::policy::generations::Generations;
 use sensor_user::record::{EndReason, Record};
+use sensor_user::store::Told;
 
 use super::verdicts::shipped_policy;
 use super::{Bench, Lent, key};
@@ -22,7 +24,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// The programs behind one interface, and the assembler that works on their flow table.
 pub(super) struct Stage {
-    object: Object,
+    pub(super) object: Object,
     control: ControlCell,
     pub(super) counters: Counters,
     pub(super) rings: Rings,
@@ -34,7 +36,7 @@ impl Stage {
         Self::of(Sizes::SMALL)
     }
 
-    fn of(sizes: Sizes) -> Result<Self> {
+    pub(super) fn of(sizes: Sizes) -> Result<Self> {
         let mut bench = Bench::with_sizes(Side::Lan, sizes)?;
         bench.block_both(&["blocked.example"], &[NoName::Evasion])?;
         Ok(Self::behind(bench, Generations::default()))
@@ -50,17 +52,29 @@ impl Stage {
 
     fn behind(bench: Lent, generations: Generations) -> Self {
         let Bench { object, control, counters, flows, rings, .. } = bench.keep();
-        let timeouts = Timeouts {
-            idle_ns: 60 * SECOND,
-            tcp_idle_ns: 600 * SECOND,
-            active_ns: 300 * SECOND,
-            linger_ns: 2 * SECOND,
-            blocked_hold_ns: 180 * SECOND,
-        };
-        let identity = Identity { sensor: "gw-1".to_owned(), boot: "boot".to_owned() };
-        let generations = Arc::new(generations);
-        let assembler = Assembler::new(flows, timeouts, identity, Vec::new(), generations, 0);
+        let assembler = assembler(flows, &rings, Arc::new(generations), 0);
         Self { object, control, counters, rings, assembler }
+    }
+
+    /// The daemon dies with all it knows, and another one begins with what the store has.
+    pub(super) fn die(mut self, stored: &[Record], second: u64) -> Result<Self> {
+        self.rings.read_again();
+        let flows = self.assembler.into_table();
+        let generations = Arc::new(Generations::default());
+        let mut assembler = assembler(flows, &self.rings, generations, stored.len() as u64);
+        self.control.set_replay_clock(second * SECOND);
+        let clocks = Clocks { now_ns: second * SECOND, wall_offset_ns: 0 };
+        assembler.reconcile(stored.iter().map(Told::from).collect(), clocks)?;
+        Ok(Self { assembler, ..self })
+    }
+
+    /// Hears every event there is.
+    pub(super) fn hear(&mut self, clocks: Clocks) {
+        while let Some(sample) = self.rings.next_flow_end() {
+            let event = FlowEndEvent::decode(&sample.bytes).expect("an event");
+            self.assembler.flow_end(&event, sample.place, clocks);
+        }
+        self.assembler.heard_all(u64::MAX);
     }
 
     pub(super) fn at(&self, second: u64) -> Clocks {
@@ -77,23 +91,37 @@ impl Stage {
         self.assembler.table().get(&key(frame))
     }
 
-    /// Makes a record of each flow that is due.
-    fn sweep(&mut self, clocks: Clocks) -> Result<()> {
-        self.assembler.sweep(clocks)?;
-        while self.assembler.visit_found(clocks)? {}
-        Ok(())
-    }
-
     /// The only record that a sweep at this second makes, once the store has it.
     fn record(&mut self, second: u64) -> Result<Record> {
         let clocks = self.at(second);
-        self.sweep(clocks)?;
+        self.assembler.sweep(clocks)?;
         let mut ready = self.assembler.take_ready();
         assert_eq!(ready.len(), 1, "at {second} s: {ready:?}");
         let ready = ready.remove(0);
-        self.assembler.committed(ready.of.as_slice(), clocks)?;
+        self.assembler.committed(&[ready.of], clocks)?;
         Ok(ready.record)
     }
+}
+
+/// An assembler whose next record has this number.
+fn assembler(
+    flows: FlowTable,
+    rings: &Rings,
+    generations: Arc<Generations>,
+    sequence: u64,
+) -> Assembler {
+    let timeouts = Timeouts {
+        idle_ns: 60 * SECOND,
+        tcp_idle_ns: 600 * SECOND,
+        active_ns: 300 * SECOND,
+        linger_ns: 2 * SECOND,
+        blocked_hold_ns: 180 * SECOND,
+    };
+    let identity = Identity { sensor: "gw-1".to_owned(), boot: "boot".to_owned() };
+    let mut assembler =
+        Assembler::new(flows, timeouts, identity, Vec::new(), generations, sequence);
+    assembler.keep_events(rings.keeper());
+    assembler
 }
 
 #[test]
@@ -104,12 +132,12 @@ fn a_flow_stays_until_the_store_has_its_record() -> Result<()> {
     stage.run(&syn)?;
     stage.run(&syn.reply().with_flags(flag::RST | flag::ACK))?;
     let later = stage.at(20);
-    stage.sweep(later)?;
+    stage.assembler.sweep(later)?;
     let ready = stage.assembler.take_ready();
     assert_eq!(ready.len(), 1);
     assert_eq!(ready[0].record.end_reason, EndReason::EndOfFlow);
     assert!(stage.flow(&syn).is_some(), "not committed yet");
-    stage.sweep(later)?;
+    stage.assembler.sweep(later)?;
     assert!(stage.assembler.take_ready().is_empty(), "on its way already");
     stage.assembler.committed(&[Waiting::Flow(key(&syn))], later)?;
     assert!(stage.flow(&syn).is_none());
@@ -125,7 +153,7 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     stage.run(&syn)?;
     stage.run(&syn.reply().with_flags(flag::RST | flag::ACK))?;
     let later = stage.at(20);
-    stage.sweep(later)?;
+    stage.assembler.sweep(later)?;
     assert_eq!(stage.assembler.take_ready().len(), 1);
     // The record is on its way, and the port is used again.
     stage.run(&syn.clone().further(5000))?;
@@ -135,10 +163,7 @@ fn a_connection_that_took_the_key_meanwhile_keeps_its_flow_and_verdict() -> Resu
     let flow = stage.flow(&syn).expect("the new flow");
     assert_eq!((flow.verdict, flow.to_peer.packets), (Verdict::Block as u8, 2));
     // And the event of the old one tells nothing twice.
-    while let Some(sample) = stage.rings.next_flow_end() {
-        let event = FlowEndEvent::decode(&sample).expect("an event");
-        stage.assembler.flow_end(&event, later)?;
-    }
+    stage.hear(later);
     assert!(stage.assembler.take_ready().is_empty());
     Ok(())
 }
@@ -261,7 +286,7 @@ fn a_flood_of_names_costs_names_and_is_counted() -> Result<()> {
         stage.run(&hello.from_port(1024 + number))?;
     }
     let later = stage.at(2000);
-    stage.sweep(later)?;
+    stage.assembler.sweep(later)?;
     let (mut named, mut evicted) = (0, 0);
     for ready in stage.assembler.take_ready() {
         let Record { device_port, name: told, no_name, verdict, .. } = ready.record;

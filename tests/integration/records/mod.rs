@@ -2,7 +2,9 @@
 //! loopback interface. Names are as hostile as names can be. What they decode must be what the records say.
 //!
 //! - [`nfdump`], [`pmacct`], [`tshark`]: IPFIX. [`rsyslog`]: syslog. [`daemon`]: the whole sensor in the lab.
+//! - [`conservation`]: every packet of many flows is in one record, whatever becomes of the daemon.
 
+mod conservation;
 mod daemon;
 mod nfdump;
 mod pmacct;

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::lab::{Family, HOST_INTERFACE, LAN_INTERFACE, Lab};
 use crate::namespace::Namespace;
-use crate::signal;
+use crate::signal::{self, Frames};
 
 /// Frames that wait for a device; further ones are lost, as on any wire.
 const INBOX_FRAMES: usize = 4_096;
@@ -66,7 +66,8 @@ impl Wire {
         let interface = interface.pointer("/0/ifindex").and_then(Value::as_i64);
         let interface = i32::try_from(interface.context("the client's interface")?)?;
 
-        let open = || signal::frame_socket(interface).context("open a packet socket");
+        let open =
+            || signal::packet_socket(interface, Frames::Both).context("open a packet socket");
         let socket = UdpSocket::from(lab.client().inside(open)?);
         socket.set_read_timeout(Some(READ_TURN)).context("set a timeout")?;
         let inboxes = Arc::<Inboxes>::default();

@@ -4,7 +4,7 @@
 mod stock;
 mod table;
 
-use sensor_ebpf::abi::{Accounting, Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
+use sensor_ebpf::abi::{Accounting, Direction, Flow, FlowKey, Happening, Verdict, Volume};
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
@@ -117,39 +117,57 @@ pub(crate) fn add(
     }
     if flow.is_closed() && flow.end_sent == 0 {
         flow.end_sent = 1;
-        tell_end(sight.key, flow, FlowEnd::Closed, Happening::FlowEndLost, hook, row, now_ns);
+        let told = staging(hook).is_some_and(|staging| {
+            events::closed(&mut staging.end, sight.key, flow, now_ns).is_ok()
+        });
+        if !told {
+            row.happened(Happening::FlowEndLost);
+        }
     }
 }
 
 /// Starts a new flow in the place of an old one whose connection is over.
 ///
-/// Without room in the ring the two share a record: the old volumes stay.
+/// What the other direction adds meanwhile, on another CPU, is the new flow's. Without room in the ring the two share a
+/// record: the old volumes stay.
 #[inline(always)]
-pub(crate) fn replace(sight: &Sight<'_>, new: Flow, hook: Direction, row: Row, now_ns: u64) {
+pub(crate) fn replace(sight: &Sight<'_>, new: Flow, row: Row, now_ns: u64) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
-    let told =
-        tell_end(sight.key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
+    let told = tell_replaced(sight.key, flow, row, now_ns);
     crate::slots::free_of(flow, sight.key);
-    let volumes = (flow.to_peer, flow.to_lan, flow.first_ns);
-    *flow = new;
+    let first_ns = flow.first_ns;
+    put(flow, &new);
     if !told {
-        (flow.to_peer, flow.to_lan, flow.first_ns) = volumes;
+        flow.first_ns = first_ns;
     }
 }
 
 /// Tells the end of a blocked datagram flow, and starts one in its place that goes on with what is kept of its hello.
 #[inline(always)]
 pub(crate) fn begin_again(flow: &mut Flow, key: &FlowKey, row: Row, now_ns: u64) {
-    let hook = Direction::Ingress;
-    let told = tell_end(key, flow, FlowEnd::Replaced, Happening::FlowMerged, hook, row, now_ns);
-    if told {
-        flow.to_peer = Volume { packets: 0, bytes: 0 };
-        flow.to_lan = Volume { packets: 0, bytes: 0 };
+    if tell_replaced(key, flow, row, now_ns) {
         flow.first_ns = now_ns;
         flow.end_sent = 0;
     }
     flow.verdict = Verdict::Undecided as u8;
+}
+
+/// Writes all of a flow but its volumes, which others may be adding to.
+#[inline(always)]
+fn put(flow: &mut Flow, new: &Flow) {
+    const BEHIND: usize = core::mem::offset_of!(Flow, first_ns);
+    const WORDS: usize = (size_of::<Flow>() - BEHIND) / size_of::<u64>();
+    const {
+        let volumes = core::mem::offset_of!(Flow, to_lan) + size_of::<Volume>();
+        assert!(BEHIND == volumes, "nothing but `last_ns` lies before or between the volumes");
+        assert!(BEHIND + WORDS * size_of::<u64>() == size_of::<Flow>(), "whole words lie behind");
+    }
+    flow.last_ns = new.last_ns;
+    let from = (&raw const new.first_ns).cast::<[u64; WORDS]>();
+    let to = (&raw mut flow.first_ns).cast::<[u64; WORDS]>();
+    // SAFETY: both are so many words of whole flows, and not of the same one.
+    unsafe { *to = *from };
 }
 
 /// Keeps what the peer's segment says about the handshake. Once it has answered, the slot is free.
@@ -160,22 +178,37 @@ pub(crate) fn hear_peer(flow: &mut Flow, key: &FlowKey, packet: &Packet) {
     }
 }
 
+/// Tells a flow that another one takes the place of, and takes from it what is told; false where the ring has no room.
 #[inline(always)]
-fn tell_end(
-    key: &FlowKey,
-    flow: &Flow,
-    end: FlowEnd,
-    lost: Happening,
-    hook: Direction,
-    row: Row,
-    now_ns: u64,
-) -> bool {
-    let told = staging(hook)
-        .is_some_and(|staging| events::flow_end(&mut staging.end, end, key, flow, now_ns).is_ok());
+fn tell_replaced(key: &FlowKey, flow: &mut Flow, row: Row, now_ns: u64) -> bool {
+    // Of two CPUs that do this at once each packet is told by one.
+    let take = |flow: &mut Flow| [take(&mut flow.to_peer), take(&mut flow.to_lan)];
+    let told = events::replaced(key, flow, now_ns, take).is_ok();
     if !told {
-        row.happened(lost);
+        row.happened(Happening::FlowMerged);
     }
     told
+}
+
+/// What was added so far; what others add from now on is kept.
+#[inline(always)]
+fn take(volume: &mut Volume) -> Volume {
+    Volume { packets: atomic_take(&mut volume.packets), bytes: atomic_take(&mut volume.bytes) }
+}
+
+/// Leaves 0.
+#[inline(always)]
+fn atomic_take(counter: &mut u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        use core::intrinsics::{AtomicOrdering, atomic_xchg};
+        // SAFETY: the reference is to an aligned, live map value.
+        unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(counter, 0) }
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        core::mem::take(counter)
+    }
 }
 
 /// Both hooks add to one flow, on any CPU.

@@ -81,9 +81,24 @@ impl FlowTable {
     /// Takes flows out of the table, as they are when no program adds to them any more; those that are not there are
     /// left out. Takes a grace period, some milliseconds, for all of them together.
     pub fn take(&self, keys: &[FlowKey]) -> Result<Vec<Taken>, KernelError> {
+        self.take_if(keys, |_, _| true)
+    }
+
+    /// The same of those flows that are wanted, as they are right before they go. A connection that takes the key in the very
+    /// moment is taken too: then what is recorded is of another flow.
+    pub fn take_if(
+        &self,
+        keys: &[FlowKey],
+        is_wanted: impl Fn(&FlowKey, &Flow) -> bool,
+    ) -> Result<Vec<Taken>, KernelError> {
         match &self.flows {
-            Place::Table(table) => Ok(table.take(keys)),
-            Place::Stock(stock) => stock.take(keys),
+            Place::Table(table) => Ok(table.take_if(keys, is_wanted)),
+            Place::Stock(stock) => {
+                let is_wanted =
+                    |key: &FlowKey| stock.get(key).is_some_and(|flow| is_wanted(key, &flow));
+                let keys: Vec<_> = keys.iter().copied().filter(is_wanted).collect();
+                stock.take(&keys)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! User space's half of the flow table, see [`sensor_ebpf::flow_table`]: it reads the arrays as memory, and is the only one
 //! that takes flows out.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use aya::maps::{Array, MapData};
 use sensor_ebpf::abi::table::Line;
@@ -22,6 +22,13 @@ const RECORDED: usize = std::mem::offset_of!(FlowEntry, recorded) / 8;
 
 /// How far ahead of the one that is read entries are asked for.
 const AHEAD: u32 = 16;
+
+/// Where it says when its flow began, likewise.
+const FIRST_NS: usize =
+    (std::mem::offset_of!(FlowEntry, flow) + std::mem::offset_of!(Flow, first_ns)) / 8;
+
+/// How often an entry is read whose flow gives way to another one: a program takes its place once in many packets.
+const READS: usize = 8;
 
 /// Names of the maps.
 const TAGS: &str = "FLOW_TAGS";
@@ -133,10 +140,15 @@ impl Table {
         });
     }
 
-    pub(super) fn take(&self, keys: &[FlowKey]) -> Vec<Taken> {
+    pub(super) fn take_if(
+        &self,
+        keys: &[FlowKey],
+        is_wanted: impl Fn(&FlowKey, &Flow) -> bool,
+    ) -> Vec<Taken> {
         let mut closed = Vec::with_capacity(keys.len());
         for key in keys {
-            if let Some((place, _)) = self.find(key)
+            if let Some((place, entry)) = self.find(key)
+                && is_wanted(key, &entry.flow)
                 && let Some(bucket) = Lines(self).bucket(place.bucket)
                 && flow_table::close(bucket, place.way, self.hash(key))
             {
@@ -164,11 +176,12 @@ impl Table {
     }
 
     pub(super) fn free(&self, entry: u32) {
-        self.note(entry, &Recorded::default());
         let place = Place { bucket: entry / WAYS, way: entry % WAYS };
         if let Some(bucket) = Lines(self).bucket(place.bucket) {
             flow_table::free(bucket, place.way);
         }
+        // Behind it: whoever finds an entry that is not free must find what of it is recorded.
+        self.note(entry, &Recorded::default());
     }
 
     pub(super) fn remember(&self, key: &FlowKey, recorded: &Recorded) {
@@ -225,8 +238,24 @@ impl Table {
         }
     }
 
-    /// An entry as it is now. Programs may add to it meanwhile, each of its words by itself.
+    /// An entry as it is now. Programs may add to it meanwhile, each of its words by itself; but all is of one flow.
     fn read(&self, number: u32) -> FlowEntry {
+        let began = || {
+            let first_ns = self.entries.words().get(number as usize * ENTRY + FIRST_NS);
+            first_ns.map(|word| word.load(Ordering::Acquire))
+        };
+        for _ in 0..READS {
+            let before = began();
+            let entry = self.read_once(number);
+            fence(Ordering::Acquire);
+            if before == began() {
+                return entry;
+            }
+        }
+        self.read_once(number)
+    }
+
+    fn read_once(&self, number: u32) -> FlowEntry {
         let start = number as usize * ENTRY;
         let mut words = [0; ENTRY];
         if let Some(shared) = self.entries.words().get(start..start + ENTRY) {

@@ -14,9 +14,10 @@ mod clock;
 mod files;
 mod pages;
 mod sites;
+mod told;
 
 use super::{
-    Counters, DAY_US, DayStore, HOUR_US, Query, Reader, StoreError, TopBy, TopOrder, TopRow,
+    Counters, DAY_US, DayStore, HOUR_US, Query, Reader, StoreError, Told, TopBy, TopOrder, TopRow,
     day_of, day_of_file, file_name, start_of,
 };
 use crate::names::{Meter, Tally};
