@@ -48,6 +48,10 @@ const BATCH_WAIT: Duration = Duration::from_millis(200);
 /// Wait before a failed transaction is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
 
+/// Between a stop and the last look at the rings: a flow that began before the stop is then known to have taken no other's
+/// place, or whose, and is told. More than a tick of the programs' clock.
+const LAST_PAUSE: Duration = Duration::from_millis(40);
+
 /// Longest wait for a commit at a stop before no more records are made: as long as the store tries.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -154,6 +158,9 @@ impl Pipeline {
 fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, stop: &AtomicBool) {
     loop {
         let last_round = stop.load(Ordering::Relaxed);
+        if last_round {
+            thread::sleep(LAST_PAUSE);
+        }
         let now_ns = clock::now().now_ns;
         // Before the rings are read: whatever was sent before it was asked is read now.
         let is_asked = asked.swap(false, Ordering::AcqRel);
