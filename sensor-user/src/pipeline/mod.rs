@@ -342,14 +342,18 @@ fn note_honesty(honesty: Honesty, metrics: &Metrics) {
     *known = honesty;
 }
 
-/// Hands the finished records on; false when nobody takes them any more.
+/// Hands the finished records on, in pieces of a transaction, so that the store has some while more are made; false when
+/// nobody takes them any more.
 fn pass_on(assembler: &mut Assembler, records: &Sender<Vec<Ready>>, metrics: &Metrics) -> bool {
-    let ready = assembler.take_ready();
-    if ready.is_empty() {
-        return true;
-    }
+    let mut ready = assembler.take_ready();
     metrics.records_made.add(ready.len() as u64);
-    records.send(ready).is_ok()
+    while !ready.is_empty() {
+        let rest = ready.split_off(ready.len().min(BATCH_RECORDS));
+        if records.send(std::mem::replace(&mut ready, rest)).is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
