@@ -19,15 +19,20 @@ pub(crate) struct Options {
     /// The day store instead: records a second, and questions over a month.
     #[arg(long, conflicts_with_all = ["only", "json"])]
     store: bool,
+    /// The way from the kernel to the day store instead: flows that end, a second, and memory.
+    #[arg(long, conflicts_with_all = ["only", "json", "store"])]
+    rate: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = ensure(Need::Build)?;
     let mut bench = cargo::cargo(&toolchain);
-    if options.store {
-        // That is user space's, as it is shipped.
-        bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--", "store"]);
-        return cargo::succeed(&mut bench);
+    // These are user space's, as it is shipped.
+    let of_user_space =
+        [(options.store, &["store"][..]), (options.rate, &["rate", "--live", "1000000"])];
+    if let Some((_, arguments)) = of_user_space.into_iter().find(|(is_asked, _)| *is_asked) {
+        bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--"]);
+        return cargo::succeed(bench.args(arguments));
     }
     // The measured code is in the kernel, and always optimised: the dev profile serves.
     bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
