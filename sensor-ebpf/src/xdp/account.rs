@@ -55,8 +55,8 @@ impl Row {
     pub(crate) fn joined(self, packets: u64, bytes: u64) {
         // SAFETY: as above.
         let joined = unsafe { &mut (*self.0).joined };
-        joined.packets += packets;
-        joined.bytes += bytes;
+        joined.packets = joined.packets.wrapping_add(packets);
+        joined.bytes = joined.bytes.wrapping_add(bytes);
     }
 
     /// Counts what was seen and goes no further.

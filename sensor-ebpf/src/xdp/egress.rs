@@ -39,11 +39,10 @@ pub(crate) fn run(ctx: &TcContext) -> i32 {
         return CONTINUE;
     };
     let volume = on_the_wire(skb);
-    if volume.packets > 1 {
-        // SAFETY: the context is the one this program was called with.
-        let length = unsafe { (*skb).len };
-        row.joined(volume.packets - 1, volume.bytes - u64::from(length));
-    }
+    // SAFETY: the context is the one this program was called with.
+    let (joined, single) = unsafe { ((*skb).wire_len, (*skb).len) };
+    // Nothing for most: a question about it would have the verifier walk all that follows twice.
+    row.joined(volume.packets - 1, u64::from(joined).wrapping_sub(u64::from(single)));
     row.saw(volume.packets, volume.bytes);
     let (accounting, plan) = account_for(ctx, interface, ifindex, row, volume);
     row.account(accounting, volume.packets, volume.bytes);
@@ -129,10 +128,10 @@ fn account_for(
     let known = unsafe { &mut *flow };
     if known.accepts_pending(&packet) {
         let new = known.take_pending(&packet, ifindex, now_ns);
-        flows::replace(&sight, new, row, now_ns);
+        flows::replace(&sight, new, Direction::Egress, row, now_ns);
     } else if packet.opens_connection() && known.yields_to_peers_connection(&packet) {
         let new = Flow::first(&packet, false, ifindex, now_ns);
-        flows::replace(&sight, new, row, now_ns);
+        flows::replace(&sight, new, Direction::Egress, row, now_ns);
     }
     flows::add(&sight, &packet, volume, Direction::Egress, row, now_ns);
     if packet.protocol == TCP {

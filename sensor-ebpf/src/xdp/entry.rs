@@ -128,7 +128,7 @@ fn connect(seen: &Seen, sight: &Sight<'_>) {
 #[inline(always)]
 fn replace(seen: &Seen, sight: &Sight<'_>) {
     let new = Flow::first(&seen.packet, sight.from_lan, seen.ifindex, seen.now_ns);
-    flows::replace(sight, new, seen.row, seen.now_ns);
+    flows::replace(sight, new, Direction::Ingress, seen.row, seen.now_ns);
 }
 
 /// Finds or makes the flow of `key`, which has the LAN side first; where the packet's own reverse is

@@ -2,9 +2,10 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE};
+use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::maps::RingBuf;
-use sensor_ebpf::abi::{ABI_VERSION, Flow, FlowEnd, FlowEndEvent, FlowKey, VerdictEvent, Volume};
+use sensor_ebpf::abi::{ABI_VERSION, Flow, FlowEnd, FlowEndEvent, FlowKey, VerdictEvent};
 
 use crate::maps::{FLOW_ENDS, VERDICTS};
 
@@ -13,6 +14,12 @@ pub(crate) struct RingFull;
 
 /// `BPF_RB_NO_WAKEUP`: the reader comes by itself every few milliseconds.
 const NO_WAKEUP: u64 = 1;
+
+/// CPUs that find room for their event where there is room for one, at worst. Were there more, what finds none is put back.
+const AT_ONCE: u64 = 8;
+
+/// `BPF_RINGBUF_HDR_SZ`.
+const SAMPLE_HEADER: u64 = 8;
 
 /// Sends an event that lies in map memory.
 #[inline(always)]
@@ -32,42 +39,48 @@ pub(crate) fn verdict(event: &VerdictEvent) -> Result<(), RingFull> {
     send(&VERDICTS, event, 0)
 }
 
-/// Tells that a connection is closed, whose flow stays; `event` is scratch memory.
+/// Tells the end of a flow; `event` is scratch memory.
 #[inline(always)]
-pub(crate) fn closed(
+pub(crate) fn flow_end(
     event: &mut FlowEndEvent,
+    end: FlowEnd,
     key: &FlowKey,
     flow: &Flow,
     now_ns: u64,
 ) -> Result<(), RingFull> {
-    fill(event, FlowEnd::Closed, key, flow, now_ns);
-    send(&FLOW_ENDS, event, NO_WAKEUP)
-}
-
-/// Tells a flow that another one takes the place of. `take` takes from it what is told, once there is room for that.
-#[inline(always)]
-pub(crate) fn replaced(
-    key: &FlowKey,
-    flow: &mut Flow,
-    now_ns: u64,
-    take: impl FnOnce(&mut Flow) -> [Volume; 2],
-) -> Result<(), RingFull> {
-    let mut room = FLOW_ENDS.reserve::<FlowEndEvent>(0).ok_or(RingFull)?;
-    let [to_peer, to_lan] = take(flow);
-    // SAFETY: every byte of it is written before anybody reads one.
-    let event = unsafe { &mut *room.as_mut_ptr() };
-    fill(event, FlowEnd::Replaced, key, flow, now_ns);
-    (event.flow.to_peer, event.flow.to_lan) = (to_peer, to_lan);
-    room.submit(NO_WAKEUP);
-    Ok(())
-}
-
-#[inline(always)]
-fn fill(event: &mut FlowEndEvent, end: FlowEnd, key: &FlowKey, flow: &Flow, now_ns: u64) {
-    event.abi = ABI_VERSION;
     event.end = end as u8;
+    event.flow = *flow;
+    flow_end_of(event, key, now_ns)
+}
+
+/// The same of an event that says which end of what.
+#[inline(always)]
+pub(crate) fn flow_end_of(
+    event: &mut FlowEndEvent,
+    key: &FlowKey,
+    now_ns: u64,
+) -> Result<(), RingFull> {
+    event.abi = ABI_VERSION;
     event.reserved = [0; 3];
     event.time_ns = now_ns;
     event.key = *key;
-    event.flow = *flow;
+    send(&FLOW_ENDS, event, NO_WAKEUP)
+}
+
+/// Whether the ring of flow ends has room for another one, and for those of some other CPUs that ask at this moment.
+///
+/// To reserve the room would be surer, but a reservation is a reference that the verifier of Linux 6.1 follows through all
+/// that comes after: it took three times the instructions.
+#[inline(always)]
+pub(crate) fn has_room() -> bool {
+    const ROOM: u64 = AT_ONCE * (size_of::<FlowEndEvent>() as u64 + SAMPLE_HEADER);
+    let ring = (&raw const FLOW_ENDS).cast_mut().cast::<c_void>();
+    // SAFETY: the ring is a map of this object.
+    let (used, size) = unsafe {
+        (
+            bpf_ringbuf_query(ring, u64::from(BPF_RB_AVAIL_DATA)),
+            bpf_ringbuf_query(ring, u64::from(BPF_RB_RING_SIZE)),
+        )
+    };
+    used + ROOM <= size
 }

@@ -4,7 +4,7 @@
 mod stock;
 mod table;
 
-use sensor_ebpf::abi::{Accounting, Direction, Flow, FlowKey, Happening, Verdict, Volume};
+use sensor_ebpf::abi::{Accounting, Direction, Flow, FlowEnd, FlowKey, Happening, Verdict, Volume};
 use sensor_ebpf::parse::{Packet, TCP};
 
 use crate::account::Row;
@@ -118,7 +118,7 @@ pub(crate) fn add(
     if flow.is_closed() && flow.end_sent == 0 {
         flow.end_sent = 1;
         let told = staging(hook).is_some_and(|staging| {
-            events::closed(&mut staging.end, sight.key, flow, now_ns).is_ok()
+            events::flow_end(&mut staging.end, FlowEnd::Closed, sight.key, flow, now_ns).is_ok()
         });
         if !told {
             row.happened(Happening::FlowEndLost);
@@ -131,10 +131,10 @@ pub(crate) fn add(
 /// What the other direction adds meanwhile, on another CPU, is the new flow's. Without room in the ring the two share a
 /// record: the old volumes stay.
 #[inline(always)]
-pub(crate) fn replace(sight: &Sight<'_>, new: Flow, row: Row, now_ns: u64) {
+pub(crate) fn replace(sight: &Sight<'_>, new: Flow, hook: Direction, row: Row, now_ns: u64) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
-    let told = tell_replaced(sight.key, flow, row, now_ns);
+    let told = tell_replaced(sight.key, flow, hook, row, now_ns);
     crate::slots::free_of(flow, sight.key);
     let first_ns = flow.first_ns;
     put(flow, &new);
@@ -146,7 +146,7 @@ pub(crate) fn replace(sight: &Sight<'_>, new: Flow, row: Row, now_ns: u64) {
 /// Tells the end of a blocked datagram flow, and starts one in its place that goes on with what is kept of its hello.
 #[inline(always)]
 pub(crate) fn begin_again(flow: &mut Flow, key: &FlowKey, row: Row, now_ns: u64) {
-    if tell_replaced(key, flow, row, now_ns) {
+    if tell_replaced(key, flow, Direction::Ingress, row, now_ns) {
         flow.first_ns = now_ns;
         flow.end_sent = 0;
     }
@@ -180,14 +180,31 @@ pub(crate) fn hear_peer(flow: &mut Flow, key: &FlowKey, packet: &Packet) {
 
 /// Tells a flow that another one takes the place of, and takes from it what is told; false where the ring has no room.
 #[inline(always)]
-fn tell_replaced(key: &FlowKey, flow: &mut Flow, row: Row, now_ns: u64) -> bool {
-    // Of two CPUs that do this at once each packet is told by one.
-    let take = |flow: &mut Flow| [take(&mut flow.to_peer), take(&mut flow.to_lan)];
-    let told = events::replaced(key, flow, now_ns, take).is_ok();
-    if !told {
-        row.happened(Happening::FlowMerged);
+fn tell_replaced(key: &FlowKey, flow: &mut Flow, hook: Direction, row: Row, now_ns: u64) -> bool {
+    if let Some(staging) = staging(hook)
+        && events::has_room()
+    {
+        let event = &mut staging.end;
+        event.end = FlowEnd::Replaced as u8;
+        event.flow = *flow;
+        // Of two CPUs that do this at once each packet is told by one.
+        let told = [take(&mut flow.to_peer), take(&mut flow.to_lan)];
+        [event.flow.to_peer, event.flow.to_lan] = told;
+        if events::flow_end_of(event, key, now_ns).is_ok() {
+            return true;
+        }
+        let [to_peer, to_lan] = told;
+        put_back(&mut flow.to_peer, to_peer);
+        put_back(&mut flow.to_lan, to_lan);
     }
-    told
+    row.happened(Happening::FlowMerged);
+    false
+}
+
+#[inline(always)]
+fn put_back(to: &mut Volume, taken: Volume) {
+    atomic_add(&mut to.packets, taken.packets);
+    atomic_add(&mut to.bytes, taken.bytes);
 }
 
 /// What was added so far; what others add from now on is kept.
