@@ -16,7 +16,7 @@
 //! | the whole word is 0 | free | a program that claims it |
 //! | `1 << way` above 8 bits | claimed: one program writes its entry | that program: live, or free again |
 //! | `1 << way` | live: everybody may add to its entry | user space: closing |
-//! | 0 | closing: programs that found it live may still add | user space: free |
+//! | 0 | closing: programs that found it live may still add | user space: free, or claimed by [`reopen`] |
 //!
 //! The high 48 bits are the hash's, one of them always set. Two flows with the same 47 bits and bucket are not told
 //! apart by their tags: the second gets no entry, at odds of 1 in 10^12 a flow.
@@ -29,7 +29,8 @@
 //! 2. The entry is written before the tag says live. Key and flow of a free entry are nobody's.
 //! 3. User space has a tag say closing, waits until every program that was running then has ended (a grace period of RCU),
 //!    and reads the entry: no program adds to it any more, since nobody finds it. Then the tag is free. A packet that
-//!    comes meanwhile makes another flow.
+//!    comes meanwhile makes another flow. Where the entry has begun to be a connection's that goes on, user space has
+//!    it found again, as a program that makes it: unless there is another by now.
 //! 4. Only user space takes flows out. With no room left packets are judged by their bytes, counted as `table-full`.
 //! 5. A tag at its flow's [`home`] is where a look begins: it is the common case, and costs one wait for memory.
 //!
@@ -155,6 +156,11 @@ pub const fn is_closing(tag: u64) -> bool {
     tag != 0 && tag & STATE == 0
 }
 
+/// Whether a tag says claimed.
+pub const fn is_claimed(tag: u64) -> bool {
+    tag & STATE & !LIVE != 0
+}
+
 #[inline(always)]
 const fn claimed(hash: u64, way: u32) -> u64 {
     closing(hash) | 1 << way << CLAIMED_SHIFT
@@ -239,6 +245,30 @@ pub fn publish<B: Bucket>(bucket: B, way: u32, hash: u64) {
 /// Has nobody find the flow any more; false where it is not live. Programs may add to it until a grace period is over.
 pub fn close<B: Bucket>(bucket: B, way: u32, hash: u64) -> bool {
     bucket.swap(way, live(hash, way), closing(hash))
+}
+
+/// Lets everybody find a flow again that was to go, when a grace period is over; false where it has another entry by now.
+pub fn reopen<T: Tags>(tags: &T, places: [u32; 2], place: Place, hash: u64) -> bool {
+    let bucket = |number| tags.bucket(number);
+    let (Some(own), Some(first), Some(second)) =
+        (bucket(place.bucket), bucket(places[0]), bucket(places[1]))
+    else {
+        return false;
+    };
+    // As whoever claims it: of those that do so at once each sees the others or is seen.
+    if !own.swap(place.way, closing(hash), claimed(hash, place.way)) {
+        return false;
+    }
+    let seen = |bucket| look(bucket, hash).count_ones();
+    let others = if places[0] == places[1] { 0 } else { seen(second) };
+    let is_alone = seen(first) + others == 1;
+    own.store(place.way, if is_alone { live(hash, place.way) } else { closing(hash) });
+    is_alone
+}
+
+/// Has a claim say closing whose owner died in [`reopen`].
+pub fn abandon<B: Bucket>(bucket: B, way: u32, tag: u64) -> bool {
+    bucket.swap(way, tag, closing(tag))
 }
 
 /// Gives the entry of a closing tag free, when a grace period is over and it was read.

@@ -117,6 +117,22 @@ impl<const BUCKETS: usize, const WAYS: usize> Table<BUCKETS, WAYS> {
         free(bucket, place.way);
     }
 
+    /// The same, but the flow goes on if it has another packet by then.
+    fn take_unless_it_goes_on(&self, flow: u64) {
+        let Some(place) = find(&Lines(self), Self::PLACES, flow) else { return };
+        let bucket = Tagged(&self.tags[place.bucket as usize]);
+        let (_, packets) = self.entry(place);
+        let before = packets.load(Ordering::Relaxed);
+        assert!(close(bucket, place.way, flow), "nobody else takes flows out");
+        drop(self.running.write().unwrap());
+        let now = packets.load(Ordering::Relaxed);
+        if now > before && reopen(&Lines(self), Self::PLACES, place, flow) {
+            return;
+        }
+        self.taken[index(flow)].fetch_add(now, Ordering::Relaxed);
+        free(bucket, place.way);
+    }
+
     /// At rest each flow is there once at most, and each packet in one place.
     fn check(&self, sent: [u64; 2]) {
         let mut live = BTreeMap::new();
@@ -145,6 +161,7 @@ impl<const BUCKETS: usize, const WAYS: usize> Table<BUCKETS, WAYS> {
 enum Act {
     Packet(u64),
     Take(u64),
+    TakeUnlessItGoesOn(u64),
 }
 
 /// Goes through what may come of these things done at once, behind others done before.
@@ -161,6 +178,7 @@ fn every_way<const BUCKETS: usize, const WAYS: usize>(
                 match act {
                     Packet(flow) => table.packet(*flow),
                     Take(flow) => table.take(*flow),
+                    TakeUnlessItGoesOn(flow) => table.take_unless_it_goes_on(*flow),
                 }
             }
         };
@@ -183,7 +201,7 @@ fn every_way<const BUCKETS: usize, const WAYS: usize>(
     });
 }
 
-use Act::{Packet, Take};
+use Act::{Packet, Take, TakeUnlessItGoesOn};
 
 #[test]
 fn two_cpus_that_make_a_flow_make_one() {
@@ -216,6 +234,14 @@ fn an_entry_that_comes_free_has_nothing_of_the_flow_before() {
 #[test]
 fn a_flow_may_go_and_come_back_meanwhile() {
     every_way::<1, 2>(&[Packet(F)], &[&[Packet(F), Packet(F)], &[Take(F), Take(F)], &[Packet(F)]]);
+}
+
+#[test]
+fn a_flow_that_goes_on_is_found_again_unless_there_is_another() {
+    const GOES: &[Act] = &[TakeUnlessItGoesOn(F)];
+    every_way::<1, 2>(&[Packet(F)], &[&[Packet(F), Packet(F)], GOES]);
+    every_way::<2, 1>(&[Packet(F)], &[&[Packet(F)], &[Packet(F)], GOES]);
+    every_way::<1, 2>(&[Packet(F)], &[&[Packet(F), Packet(F)], &[Packet(G)], GOES]);
 }
 
 /// The model would see it: without its grace period the first of these rules is broken.

@@ -108,27 +108,22 @@ enum Plan {
 fn connect(seen: &Seen, sight: &Sight<'_>) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
-    if !sight.from_lan {
-        if flow.yields_to_peers_connection(&seen.packet) {
-            replace(seen, sight);
+    let takes_it = if sight.from_lan {
+        let next = seen.packet.sequence.wrapping_add(1);
+        if next == flow.examined_from || next == flow.pending_sequence {
+            return;
         }
-        return;
-    }
-    let next = seen.packet.sequence.wrapping_add(1);
-    if next == flow.examined_from || next == flow.pending_sequence {
-        return;
-    }
-    if flow.yields_to_new_connection() {
-        replace(seen, sight);
+        flow.yields_to_new_connection()
     } else {
+        flow.yields_to_peers_connection(&seen.packet)
+    };
+    // In one place, because the verifier walks every copy of it.
+    if takes_it {
+        let new = Flow::first(&seen.packet, sight.from_lan, seen.ifindex, seen.now_ns);
+        flows::replace(sight, new, Direction::Ingress, seen.row, seen.now_ns);
+    } else if sight.from_lan {
         flow.note_pending(&seen.packet);
     }
-}
-
-#[inline(always)]
-fn replace(seen: &Seen, sight: &Sight<'_>) {
-    let new = Flow::first(&seen.packet, sight.from_lan, seen.ifindex, seen.now_ns);
-    flows::replace(sight, new, Direction::Ingress, seen.row, seen.now_ns);
 }
 
 /// Finds or makes the flow of `key`, which has the LAN side first; where the packet's own reverse is

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_RING_SIZE};
 use aya_ebpf::helpers::generated::{bpf_ringbuf_output, bpf_ringbuf_query};
 use aya_ebpf::maps::RingBuf;
-use sensor_ebpf::abi::{ABI_VERSION, Flow, FlowEnd, FlowEndEvent, FlowKey, VerdictEvent};
+use sensor_ebpf::abi::{ABI_VERSION, FlowEndEvent, FlowKey, VerdictEvent};
 
 use crate::maps::{FLOW_ENDS, VERDICTS};
 
@@ -39,23 +39,9 @@ pub(crate) fn verdict(event: &VerdictEvent) -> Result<(), RingFull> {
     send(&VERDICTS, event, 0)
 }
 
-/// Tells the end of a flow; `event` is scratch memory.
+/// Tells the end of a flow; `event` is scratch memory that has the flow and what ended.
 #[inline(always)]
 pub(crate) fn flow_end(
-    event: &mut FlowEndEvent,
-    end: FlowEnd,
-    key: &FlowKey,
-    flow: &Flow,
-    now_ns: u64,
-) -> Result<(), RingFull> {
-    event.end = end as u8;
-    event.flow = *flow;
-    flow_end_of(event, key, now_ns)
-}
-
-/// The same of an event that says which end of what.
-#[inline(always)]
-pub(crate) fn flow_end_of(
     event: &mut FlowEndEvent,
     key: &FlowKey,
     now_ns: u64,

@@ -92,6 +92,19 @@ pub(super) const fn is_blocked(flow: &Flow) -> bool {
     flow.verdict == Verdict::Block as u8
 }
 
+/// What tells whether a flow has become another connection's, which has no room for the event of the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stand {
+    is_closed: bool,
+    is_blocked: bool,
+}
+
+impl Stand {
+    pub(super) fn of(flow: &Flow) -> Self {
+        Self { is_closed: flow.is_closed(), is_blocked: is_blocked(flow) }
+    }
+}
+
 /// True for a TCP connection both ends acknowledged.
 const fn is_established(flow: &Flow) -> bool {
     flow.lan_tcp_flags & flow.peer_tcp_flags & ACK != 0

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use sensor_ebpf::abi::{Flow, FlowKey, Recorded, Verdict, Volume};
 
 use self::balance::{Amount, Balance, TICK_NS};
+use self::due::Stand;
 use self::held::Held;
 use self::part::{Delta, Part};
 use self::rates::Meter;
@@ -75,6 +76,8 @@ struct Pending {
     last: bool,
     /// The record tells of a block.
     blocked: bool,
+    /// How the flow stood: one that stands otherwise goes on.
+    stand: Stand,
 }
 
 /// Makes records of flows.
@@ -299,7 +302,7 @@ impl Assembler {
         clocks: Clocks,
     ) -> Result<(), KernelError> {
         let mut over = Vec::new();
-        for (key, Pending { recorded, last, blocked }) in settled {
+        for (key, Pending { recorded, last, blocked, .. }) in settled {
             if *last || *blocked {
                 self.unblocked.remove(key);
             } else {
@@ -310,17 +313,19 @@ impl Assembler {
                 over.push(*key);
             }
         }
-        let recorded: HashMap<_, _> =
-            settled.iter().map(|(key, pending)| (key, pending.recorded)).collect();
+        let settled: HashMap<_, _> = settled.iter().map(|(key, pending)| (key, pending)).collect();
         // A new connection may have taken the key meanwhile: its flow and its verdict stay, and the
-        // event that tells of the old one finds here what is recorded of it.
+        // event that tells of the old one finds here what is recorded of it. Without room for an
+        // event the two are one.
         let is_it = |key: &FlowKey, flow: &Flow| {
-            recorded.get(key).is_some_and(|recorded| recorded.first_ns == flow.first_ns)
+            settled.get(key).is_some_and(|Pending { recorded, stand, .. }| {
+                recorded.first_ns == flow.first_ns && *stand == Stand::of(flow)
+            })
         };
         for taken in self.table.take_if(&over, is_it)? {
             self.table.forget(&taken.key);
             self.leave(&taken.key, &taken.flow);
-            let recorded = recorded.get(&taken.key).copied();
+            let recorded = settled.get(&taken.key).map(|pending| pending.recorded);
             self.left(&Taken { recorded, ..taken }, clocks);
         }
         Ok(())
@@ -358,7 +363,8 @@ impl Assembler {
             None => {}
             // A blocked flow's record said that it was over: the rest, if any, is told apart.
             Some((Due::Last(_), Some(recorded))) if due::is_blocked(flow) => {
-                self.over.push((*key, Pending { recorded, last: true, blocked: true }));
+                let stand = Stand::of(flow);
+                self.over.push((*key, Pending { recorded, last: true, blocked: true, stand }));
             }
             Some((Due::Last(reason), _)) => self.record(key, flow, reason, true, clocks),
             Some((Due::SoFar(reason), _)) => self.record(key, flow, reason, false, clocks),
@@ -404,7 +410,8 @@ impl Assembler {
             sequence: record.sequence,
         };
         let blocked = record.verdict == Verdict::Block;
-        self.pending.insert(*key, Pending { recorded, last, blocked });
+        let stand = Stand::of(flow);
+        self.pending.insert(*key, Pending { recorded, last, blocked, stand });
         self.make_ready(record, Waiting::Flow(*key));
     }
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use sensor_ebpf::abi::{Flow, FlowKey, Recorded, Verdict};
 
 use super::balance::Amount;
+use super::due::Stand;
 use super::{Assembler, Clocks, Pending, due, part};
 use crate::kernel::KernelError;
 use crate::kernel::flows::Taken;
@@ -89,6 +90,7 @@ impl Earlier {
         // A blocked flow stays when its record says that it is over. One that is over goes, also where that was remembered.
         let is_over = matches!(newest.end_reason, EndReason::EndOfFlow | EndReason::IdleTimeout);
         let last = is_over && !due::is_blocked(flow);
-        Some(Pending { recorded, last, blocked: newest.verdict == Verdict::Block })
+        let blocked = newest.verdict == Verdict::Block;
+        Some(Pending { recorded, last, blocked, stand: Stand::of(flow) })
     }
 }

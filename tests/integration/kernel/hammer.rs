@@ -28,7 +28,7 @@ const CALLS_FULL: u32 = 100_000;
 
 #[test]
 fn each_packet_stays_with_its_flow_whoever_else_is_at_it() -> Result<()> {
-    let mut bench = Bench::with_sizes(Side::Lan, Sizes { flows: 64, ..Sizes::SMALL })?;
+    let mut bench = Bench::with_sizes(Side::Lan, Sizes { flows: 128, ..Sizes::SMALL })?;
     let calls = if env::var_os(FULL_VARIABLE).is_some() { CALLS_FULL } else { CALLS };
     // Each flow has frames of a length of its own: its bytes tell whether a packet is another one's.
     let frames: Vec<Frame> = (0..FLOWS)

@@ -118,7 +118,9 @@ pub(crate) fn add(
     if flow.is_closed() && flow.end_sent == 0 {
         flow.end_sent = 1;
         let told = staging(hook).is_some_and(|staging| {
-            events::flow_end(&mut staging.end, FlowEnd::Closed, sight.key, flow, now_ns).is_ok()
+            staging.end.end = FlowEnd::Closed as u8;
+            staging.end.flow = *flow;
+            events::flow_end(&mut staging.end, sight.key, now_ns).is_ok()
         });
         if !told {
             row.happened(Happening::FlowEndLost);
@@ -134,13 +136,11 @@ pub(crate) fn add(
 pub(crate) fn replace(sight: &Sight<'_>, new: Flow, hook: Direction, row: Row, now_ns: u64) {
     // SAFETY: the pointer is a live map value.
     let flow = unsafe { &mut *sight.flow };
-    let told = tell_replaced(sight.key, flow, hook, row, now_ns);
     crate::slots::free_of(flow, sight.key);
-    let first_ns = flow.first_ns;
+    let told = tell_replaced(sight.key, flow, hook, row, now_ns);
+    let first_ns = if told { new.first_ns } else { flow.first_ns };
     put(flow, &new);
-    if !told {
-        flow.first_ns = first_ns;
-    }
+    flow.first_ns = first_ns;
 }
 
 /// Tells the end of a blocked datagram flow, and starts one in its place that goes on with what is kept of its hello.
@@ -179,23 +179,24 @@ pub(crate) fn hear_peer(flow: &mut Flow, key: &FlowKey, packet: &Packet) {
 }
 
 /// Tells a flow that another one takes the place of, and takes from it what is told; false where the ring has no room.
-#[inline(always)]
+///
+/// A function that is called: what it leaves in registers and on the stack would have the verifier of Linux 6.1 walk all that
+/// follows twice.
+#[inline(never)]
 fn tell_replaced(key: &FlowKey, flow: &mut Flow, hook: Direction, row: Row, now_ns: u64) -> bool {
-    if let Some(staging) = staging(hook)
+    if let Some(Staging { end: event, .. }) = staging(hook)
         && events::has_room()
     {
-        let event = &mut staging.end;
         event.end = FlowEnd::Replaced as u8;
         event.flow = *flow;
         // Of two CPUs that do this at once each packet is told by one.
-        let told = [take(&mut flow.to_peer), take(&mut flow.to_lan)];
-        [event.flow.to_peer, event.flow.to_lan] = told;
-        if events::flow_end_of(event, key, now_ns).is_ok() {
+        event.flow.to_peer = take(&mut flow.to_peer);
+        event.flow.to_lan = take(&mut flow.to_lan);
+        if events::flow_end(event, key, now_ns).is_ok() {
             return true;
         }
-        let [to_peer, to_lan] = told;
-        put_back(&mut flow.to_peer, to_peer);
-        put_back(&mut flow.to_lan, to_lan);
+        put_back(&mut flow.to_peer, event.flow.to_peer);
+        put_back(&mut flow.to_lan, event.flow.to_lan);
     }
     row.happened(Happening::FlowMerged);
     false

@@ -23,6 +23,9 @@ const RECORDED: usize = std::mem::offset_of!(FlowEntry, recorded) / 8;
 /// How far ahead of the one that is read entries are asked for.
 const AHEAD: u32 = 16;
 
+/// How often a claim is found, a grace period apart, before it is a dead daemon's: a program's is over in a microsecond.
+const CLAIM_LOOKS: usize = 3;
+
 /// Where it says when its flow began, likewise.
 const FIRST_NS: usize =
     (std::mem::offset_of!(FlowEntry, flow) + std::mem::offset_of!(Flow, first_ns)) / 8;
@@ -131,7 +134,8 @@ impl Table {
     }
 
     pub(super) fn scan(&self, mut visit: impl FnMut(&FlowKey, &Flow)) {
-        self.each(|_, tag, entry| {
+        self.each(|bucket, way, tag| {
+            let entry = Place { bucket, way }.entry();
             self.ask_for(entry + AHEAD);
             if flow_table::is_live(tag) {
                 let FlowEntry { key, flow, recorded: _ } = self.read(entry);
@@ -152,27 +156,66 @@ impl Table {
                 && let Some(bucket) = Lines(self).bucket(place.bucket)
                 && flow_table::close(bucket, place.way, self.hash(key))
             {
-                closed.push(place.entry());
+                closed.push(place);
             }
         }
         if !closed.is_empty() {
             syscall::wait_for_programs();
         }
-        closed.into_iter().map(|entry| self.taken(entry)).collect()
+        let taken = closed.into_iter().map(|place| (place, self.taken(place.entry())));
+        let goes = |(place, taken): &(_, Taken)| {
+            is_wanted(&taken.key, &taken.flow) || !self.reopen(*place, &taken.key)
+        };
+        taken.filter(goes).map(|(_, taken)| taken).collect()
+    }
+
+    /// Has a flow found again that goes on, where no other has its key by now.
+    fn reopen(&self, place: Place, key: &FlowKey) -> bool {
+        let hash = self.hash(key);
+        flow_table::reopen(&Lines(self), flow_table::places(hash, self.head.buckets), place, hash)
     }
 
     pub(super) fn left_over(&self) -> Vec<Taken> {
-        let mut entries = Vec::new();
-        self.each(|_, tag, entry| {
-            if flow_table::is_closing(tag) {
-                entries.push(entry);
-            }
-        });
+        self.abandon_claims();
+        let entries: Vec<_> = self
+            .in_state(flow_table::is_closing)
+            .into_iter()
+            .map(|(place, _)| place.entry())
+            .collect();
         // Whoever began to take them has not waited, perhaps.
         if !entries.is_empty() {
             syscall::wait_for_programs();
         }
         entries.into_iter().map(|entry| self.taken(entry)).collect()
+    }
+
+    /// Has those flows be left over that a daemon was having found again as it died.
+    fn abandon_claims(&self) {
+        let mut claims = self.in_state(flow_table::is_claimed);
+        for _ in 0..CLAIM_LOOKS {
+            if claims.is_empty() {
+                return;
+            }
+            syscall::wait_for_programs();
+            let now = self.in_state(flow_table::is_claimed);
+            claims.retain(|claim| now.contains(claim));
+        }
+        for (place, tag) in claims {
+            if let Some(bucket) = Lines(self).bucket(place.bucket) {
+                flow_table::abandon(bucket, place.way, tag);
+            }
+        }
+    }
+
+    /// The tags of a state, and where they are.
+    fn in_state(&self, is_it: fn(u64) -> bool) -> Vec<(Place, u64)> {
+        let mut found = Vec::new();
+        self.each(|bucket, way, tag| {
+            if is_it(tag) {
+                found.push((Place { bucket, way }, tag));
+            }
+        });
+        found
     }
 
     pub(super) fn free(&self, entry: u32) {
@@ -208,14 +251,14 @@ impl Table {
         (entry.key == *key).then_some((place, entry))
     }
 
-    /// Visits every tag in use: its bucket, what it says, and the number of its entry.
-    fn each(&self, mut visit: impl FnMut(u32, u64, u32)) {
+    /// Visits every tag in use: its bucket, which of it it is, and what it says.
+    fn each(&self, mut visit: impl FnMut(u32, u32, u64)) {
         for number in 0..self.head.buckets {
             let Some(bucket) = Lines(self).bucket(number) else { return };
             for way in 0..WAYS {
                 let tag = bucket.load(way);
                 if tag != 0 {
-                    visit(number, tag, Place { bucket: number, way }.entry());
+                    visit(number, way, tag);
                 }
             }
         }
