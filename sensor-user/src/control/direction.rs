@@ -40,7 +40,7 @@ pub struct OnInterface {
     /// Bytes by the kernel's count, in which drivers do not agree.
     pub bytes: u64,
     /// Packets and bytes this is more than the program has seen, or less, by cause: `joined-frames`, `blocked-dropped`,
-    /// `sent-back`, `queue-dropped`, `link-header`, `frame-check-sequence`, `unexplained`.
+    /// `sent-back`, `queue-dropped`, `queued`, `link-header`, `frame-check-sequence`, `unexplained`.
     pub more: BTreeMap<String, [i64; 2]>,
 }
 

@@ -8,6 +8,7 @@
 use sensor_ebpf::abi::{Direction, Volume};
 
 use super::net_dev;
+use super::queues::Queue;
 use crate::control::direction::OnInterface;
 use crate::kernel::counters::Totals;
 
@@ -31,6 +32,8 @@ enum Cause {
     SentBack,
     /// A queueing discipline behind the egress program dropped it, of a size that nobody tells.
     QueueDropped,
+    /// It waits in one.
+    Queued,
     /// The driver leaves out the link header.
     LinkHeader,
     /// The driver counts the frame check sequence.
@@ -46,6 +49,7 @@ impl Cause {
             Self::BlockedDropped => "blocked-dropped",
             Self::SentBack => "sent-back",
             Self::QueueDropped => "queue-dropped",
+            Self::Queued => "queued",
             Self::LinkHeader => "link-header",
             Self::FrameCheckSequence => "frame-check-sequence",
             Self::Unexplained => "unexplained",
@@ -114,7 +118,7 @@ pub(super) struct Look {
     /// What the program has, before the interface was asked and after.
     seen: [Seen; 2],
     interface: Amount,
-    queue_dropped: i64,
+    queue: Queue,
 }
 
 impl Look {
@@ -122,14 +126,13 @@ impl Look {
     pub(super) fn take(
         interface: &str,
         direction: Direction,
-        queue_dropped: u64,
+        queue: Queue,
         seen: impl Fn() -> anyhow::Result<Seen>,
     ) -> anyhow::Result<Option<Self>> {
         let before = seen()?;
         let counted = net_dev::read(interface, direction)?;
         let seen = [before, seen()?];
-        let queue_dropped = queue_dropped.cast_signed();
-        Ok(counted.map(|volume| Self { seen, interface: Amount::of(volume), queue_dropped }))
+        Ok(counted.map(|volume| Self { seen, interface: Amount::of(volume), queue }))
     }
 }
 
@@ -159,18 +162,19 @@ impl Beside {
 
 fn explain(first: &Look, last: &Look) -> OnInterface {
     let interface = last.interface.minus(first.interface);
-    let queue_dropped = last.queue_dropped - first.queue_dropped;
+    let [dropped, queued] = in_queues(first.queue, last.queue);
     // Packets went by while it was looked: the program has seen at least, and at most.
     let [least, most] = [(last.seen[0], first.seen[1]), (last.seen[1], first.seen[0])]
         .map(|(last, first)| last.minus(first));
     let mut causes = vec![
         (Cause::BlockedDropped, negative(most.dropped)),
         (Cause::SentBack, most.sent_back),
-        (Cause::QueueDropped, Amount { packets: -queue_dropped, bytes: 0 }),
+        (Cause::QueueDropped, dropped),
+        (Cause::Queued, queued),
     ];
     let known = |seen: &Seen| {
         let rest = interface.minus(seen.all).minus(negative(seen.dropped)).minus(seen.sent_back);
-        Amount { packets: rest.packets + queue_dropped, ..rest }
+        rest.minus(dropped).minus(queued)
     };
     let ways = [Amount::default(), negative(most.joined)].into_iter().flat_map(|joined| {
         // veth counts the whole of what XDP sends back, and no link header of other frames.
@@ -199,6 +203,13 @@ fn explain(first: &Look, last: &Look) -> OnInterface {
     }
 }
 
+/// What has not come out of queues: what was dropped there, of a size nobody tells, and what more waits than did.
+const fn in_queues(first: Queue, last: Queue) -> [Amount; 2] {
+    let dropped = last.dropped.cast_signed() - first.dropped.cast_signed();
+    let queued = Amount::of(last.waiting).minus(Amount::of(first.waiting));
+    [Amount { packets: -dropped, bytes: 0 }, negative(queued)]
+}
+
 const fn negative(amount: Amount) -> Amount {
     Amount { packets: -amount.packets, bytes: -amount.bytes }
 }
@@ -222,11 +233,12 @@ mod tests {
     }
 
     fn look(interface: Amount, seen: Seen) -> Look {
-        Look { seen: [seen; 2], interface, queue_dropped: 0 }
+        Look { seen: [seen; 2], interface, queue: Queue::default() }
     }
 
     fn causes(look: &Look) -> Vec<(String, [i64; 2])> {
-        let first = Look { seen: [Seen::default(); 2], interface: amount(0, 0), queue_dropped: 0 };
+        let first =
+            Look { seen: [Seen::default(); 2], interface: amount(0, 0), queue: Queue::default() };
         explain(&first, look).more.into_iter().collect()
     }
 
@@ -259,7 +271,8 @@ mod tests {
         };
         let expected = [("blocked-dropped", [-7, -700]), ("sent-back", [3, 162])];
         assert_eq!(causes(&look(amount(96, 89_462), seen)), named(&expected));
-        let queue = Look { queue_dropped: 2, ..look(amount(94, 89_300), seen) };
+        let queue = Queue { dropped: 2, ..Queue::default() };
+        let queue = Look { queue, ..look(amount(94, 89_300), seen) };
         let expected = [
             ("blocked-dropped", [-7, -700]),
             ("queue-dropped", [-2, 0]),
@@ -267,6 +280,11 @@ mod tests {
             ("unexplained", [0, -162]),
         ];
         assert_eq!(causes(&queue), named(&expected), "their bytes are not known");
+        let queue = Queue { dropped: 0, waiting: Volume { packets: 2, bytes: 162 } };
+        let waits = Look { queue, ..look(amount(94, 89_300), seen) };
+        let expected =
+            [("blocked-dropped", [-7, -700]), ("queued", [-2, -162]), ("sent-back", [3, 162])];
+        assert_eq!(causes(&waits), named(&expected));
         let veth = look(amount(96, 89_462 - 93 * 14), seen);
         let expected =
             [("blocked-dropped", [-7, -700]), ("link-header", [0, -1302]), ("sent-back", [3, 162])];
@@ -283,7 +301,7 @@ mod tests {
         let during = |interface: i64| Look {
             seen: [seen(10_000), seen(10_010)],
             interface: amount(interface, interface * 1000),
-            queue_dropped: 0,
+            queue: Queue::default(),
         };
         assert_eq!(causes(&during(10_000)), named(&[]));
         assert_eq!(causes(&during(10_007)), named(&[]));

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 
 use super::blind::Sight;
 use super::differences::{Beside, Look, Seen};
-use super::queues;
+use super::queues::{self, Queue};
 use crate::config::{AttachMode, Config};
 use crate::control::status::DirectionStatus;
 use crate::kernel::attach::{self, Mode, Wanted};
@@ -55,7 +55,7 @@ impl Attached {
 
     /// Holds what its programs have seen against what the interface has counted. Within the runtime.
     pub(super) fn compare(&self, counters: &Mutex<Counters>) -> anyhow::Result<()> {
-        let dropped = Handle::current().block_on(queues::dropped(self.ifindex))?;
+        let queue = Handle::current().block_on(queues::read(self.ifindex))?;
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
         for (direction, beside) in beside.iter_mut() {
             let seen = || {
@@ -64,8 +64,9 @@ impl Attached {
                 let egress = counters.totals(self.slot, Direction::Egress)?;
                 Ok(Seen::of(*direction, &ingress, &egress))
             };
-            let dropped = if *direction == Direction::Egress { dropped } else { 0 };
-            if let Some(look) = Look::take(&self.name, *direction, dropped, seen)? {
+            let is_egress = *direction == Direction::Egress;
+            let queue = if is_egress { queue } else { Queue::default() };
+            if let Some(look) = Look::take(&self.name, *direction, queue, seen)? {
                 beside.add(look);
             }
         }
