@@ -40,6 +40,7 @@ pub mod privacy;
 pub mod record;
 pub mod replay;
 pub mod schema;
+pub mod spool;
 pub mod store;
 
 mod hex;

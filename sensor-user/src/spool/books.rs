@@ -1,0 +1,158 @@
+//! What is in the spool, who has read how far, and what was lost: kept in memory, and written with every transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::chunk::{HEADER_BYTES, Header};
+use super::class::{ByClass, Class};
+use super::loss::{Loss, Losses, Reason};
+
+/// Bytes of a page of the file. A larger value takes as many pages as the next power of two.
+const PAGE_BYTES: u64 = 4_096;
+
+/// Bytes a chunk takes beside itself: two keys, the header's copy, and its share of the pages above.
+const CHUNK_OVERHEAD: u64 = 2 * (9 + 8) + HEADER_BYTES as u64;
+
+/// The durable part.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Ledger {
+    /// Number of the last batch.
+    pub(super) latest: u64,
+    /// The last record, by boot id and sequence number.
+    pub(super) newest: Option<(String, u64)>,
+    /// Records appended.
+    pub(super) totals: ByClass<u64>,
+    /// How many there were with the last chunk that is no longer here, whatever became of it.
+    pub(super) gone: ByClass<u64>,
+    /// Records shed that not every sink had.
+    pub(super) shed: ByClass<u64>,
+    /// Records in chunks that were damaged.
+    pub(super) damaged: ByClass<u64>,
+    /// Files put aside.
+    pub(super) put_aside: u64,
+}
+
+/// How far a sink is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Cursor {
+    /// The last batch it acknowledged.
+    pub(super) acknowledged: u64,
+    /// Records appended until after that.
+    pub(super) passed: ByClass<u64>,
+    /// Records that are gone and that it never had.
+    pub(super) lost: ByClass<u64>,
+    /// Somebody reads with it.
+    #[serde(skip)]
+    pub(super) is_read: bool,
+}
+
+/// What there is of a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Amount {
+    pub(super) chunks: u64,
+    pub(super) records: u64,
+    /// Bytes of the file.
+    pub(super) bytes: u64,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Books {
+    pub(super) ledger: Ledger,
+    pub(super) cursors: BTreeMap<String, Cursor>,
+    pub(super) losses: Losses,
+    pub(super) kept: ByClass<Amount>,
+    /// When the oldest chunk was appended, µs since 1970.
+    pub(super) oldest_us: Option<i64>,
+    /// Chunks that a reader found damaged and that are still here.
+    pub(super) damaged: BTreeSet<(Class, u64)>,
+    /// A cursor moved since the last transaction.
+    pub(super) has_moved: bool,
+    /// A reader met pages that are no longer what they were.
+    pub(super) is_suspect: bool,
+    /// Nothing more is appended.
+    pub(super) is_over: bool,
+}
+
+impl Books {
+    /// The last batch that every sink has; None where there is no sink.
+    pub(super) fn floor(&self) -> Option<u64> {
+        self.cursors.values().map(|cursor| cursor.acknowledged).min()
+    }
+
+    /// Bytes of the file that chunks take.
+    pub(super) fn bytes(&self) -> u64 {
+        self.kept.iter().map(|(_, amount)| amount.bytes).sum()
+    }
+
+    /// Records that are here.
+    pub(super) fn records(&self) -> u64 {
+        self.kept.iter().map(|(_, amount)| amount.records).sum()
+    }
+
+    /// A chunk that came.
+    pub(super) fn add(&mut self, header: &Header) {
+        let amount = self.kept.of_mut(header.class);
+        amount.chunks += 1;
+        amount.records += u64::from(header.records);
+        amount.bytes += bytes_of(header);
+    }
+
+    /// A chunk that goes. Without a reason every sink had it.
+    pub(super) fn remove(&mut self, header: &Header, reason: Option<Reason>) {
+        let (class, records) = (header.class, u64::from(header.records));
+        let amount = self.kept.of_mut(class);
+        amount.chunks = amount.chunks.saturating_sub(1);
+        amount.records = amount.records.saturating_sub(records);
+        amount.bytes = amount.bytes.saturating_sub(bytes_of(header));
+        let gone = self.ledger.gone.of_mut(class);
+        // One that is damaged may go from the middle.
+        if reason != Some(Reason::Damage) {
+            *gone = (*gone).max(*header.totals.of(class));
+        }
+        if let Some(reason) = reason {
+            match reason {
+                Reason::Size | Reason::Age => *self.ledger.shed.of_mut(class) += records,
+                Reason::Damage => *self.ledger.damaged.of_mut(class) += records,
+                Reason::PutAside => {}
+            }
+            self.losses.add(Loss::of(header, reason));
+            self.lose(class, header.batch, records);
+        }
+    }
+
+    /// Counts records as lost for the sinks that never had them.
+    pub(super) fn lose(&mut self, class: Class, batch: u64, records: u64) {
+        for cursor in self.cursors.values_mut().filter(|cursor| cursor.acknowledged < batch) {
+            *cursor.lost.of_mut(class) += records;
+        }
+    }
+
+    /// Records that a sink has before it. One that is damaged counts until it is passed.
+    pub(super) fn behind(&self, cursor: &Cursor) -> ByClass<u64> {
+        let Ledger { totals, gone, .. } = &self.ledger;
+        let mut behind = ByClass::default();
+        for (class, total) in totals.iter() {
+            let had = (*cursor.passed.of(class)).max(*gone.of(class));
+            *behind.of_mut(class) = total.saturating_sub(had);
+        }
+        behind
+    }
+
+    /// Everything in the file is gone with it.
+    pub(super) fn empty(&mut self) {
+        self.ledger.gone = self.ledger.totals;
+        (self.kept, self.oldest_us) = (ByClass::default(), None);
+        self.damaged.clear();
+        self.is_suspect = false;
+    }
+}
+
+/// Bytes of the file that a chunk takes.
+fn bytes_of(header: &Header) -> u64 {
+    let bytes = HEADER_BYTES as u64 + u64::from(header.payload_bytes) + CHUNK_OVERHEAD;
+    if bytes <= PAGE_BYTES { bytes } else { bytes.next_power_of_two() }
+}
