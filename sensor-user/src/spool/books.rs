@@ -65,8 +65,8 @@ pub(super) struct Books {
     pub(super) cursors: BTreeMap<String, Cursor>,
     pub(super) losses: Losses,
     pub(super) kept: ByClass<Amount>,
-    /// When the oldest chunk was appended, µs since 1970.
-    pub(super) oldest_us: Option<i64>,
+    /// Number of the oldest batch that something is left of, and when it was appended, µs since 1970.
+    pub(super) oldest: Option<(u64, i64)>,
     /// Chunks that a reader found damaged and that are still here.
     pub(super) damaged: BTreeSet<(Class, u64)>,
     /// A cursor moved since the last transaction.
@@ -81,6 +81,11 @@ impl Books {
     /// The last batch that every sink has; None where there is no sink.
     pub(super) fn floor(&self) -> Option<u64> {
         self.cursors.values().map(|cursor| cursor.acknowledged).min()
+    }
+
+    /// Whether something is here that every sink has.
+    pub(super) fn has_passed(&self) -> bool {
+        self.oldest.is_some_and(|(batch, _)| self.floor() >= Some(batch))
     }
 
     /// Bytes of the file that chunks take.
@@ -145,7 +150,7 @@ impl Books {
     /// Everything in the file is gone with it.
     pub(super) fn empty(&mut self) {
         self.ledger.gone = self.ledger.totals;
-        (self.kept, self.oldest_us) = (ByClass::default(), None);
+        (self.kept, self.oldest) = (ByClass::default(), None);
         self.damaged.clear();
         self.is_suspect = false;
     }

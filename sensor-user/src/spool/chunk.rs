@@ -26,6 +26,7 @@
 use super::cipher::{Cipher, RandomSalt, random_salt};
 use super::class::{ByClass, Class};
 use super::codec::{self, Shape, Unpacked};
+use super::file::Redb;
 use super::{FORMAT, SpoolError};
 use crate::record::Record;
 
@@ -66,6 +67,15 @@ impl Header {
     /// How many records of its class there were before it.
     pub(super) fn total_before(&self) -> u64 {
         self.totals.of(self.class).saturating_sub(u64::from(self.records))
+    }
+
+    /// An error where it does not belong to a key: then it is the key that is damaged, and who knows what else.
+    pub(super) fn is_under(&self, class: u8, batch: u64) -> Redb<()> {
+        if (self.class.number(), self.batch) == (class, batch) {
+            return Ok(());
+        }
+        let text = format!("batch {} is kept as batch {batch}", self.batch);
+        Err(redb::Error::Corrupted(text))
     }
 
     fn encode(&self) -> [u8; HEADER_BYTES] {

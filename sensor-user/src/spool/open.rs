@@ -68,10 +68,11 @@ fn read_books(database: &Database, path: &Path) -> Result<(Books, Vec<Date>), Sp
                 None => chunks.get((class, batch))?.and_then(|chunk| Header::decode(chunk.value())),
             };
             if let Some(header) = header {
+                header.is_under(class, batch)?;
                 books.add(&header);
                 days.insert(day_of(header.appended_us));
-                let oldest = books.oldest_us.unwrap_or(header.appended_us);
-                books.oldest_us = Some(oldest.min(header.appended_us));
+                let this = (header.batch, header.appended_us);
+                books.oldest = Some(books.oldest.unwrap_or(this).min(this));
             } else if let Some(class) = Class::of_number(class) {
                 books.damaged.insert((class, batch));
             }

@@ -240,6 +240,9 @@ fn find(database: &Database, position: u64, own: &Shape) -> Redb<Option<Found>> 
         let Some(header) = headers.get(key)? else { continue };
         let bytes = chunks.get(key)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default();
         let header = Header::decode(header.value()).or_else(|| Header::decode(&bytes));
+        if let Some(header) = &header {
+            header.is_under(class.number(), number)?;
+        }
         let shape = match &header {
             Some(header) if header.shape != own.id() => {
                 let shapes = read.open_table(SHAPES)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use super::file::guarded;
 use super::loss::Loss;
 use super::read::waiting_since;
 use super::shared::Shared;
+
+/// Bytes that `st_blocks` counts in, whatever the file system (inode(7)).
+const BLOCK_BYTES: u64 = 512;
 
 /// µs of a second.
 const SECOND_US: i64 = 1_000_000;
@@ -33,7 +37,7 @@ pub struct SpoolStatus {
     pub bytes: u64,
     /// Bytes they may take.
     pub bytes_max: u64,
-    /// Bytes of the file.
+    /// Bytes the file has on the disk. It may look larger: what was never written to takes no room.
     pub file_bytes: u64,
     /// Seconds since the oldest was appended; none of an empty spool.
     pub oldest_s: Option<u64>,
@@ -105,8 +109,9 @@ impl Watch {
             records: records.collect(),
             bytes: books.bytes(),
             bytes_max: shared.bytes_max,
-            file_bytes: std::fs::metadata(&shared.path).map_or(0, |metadata| metadata.len()),
-            oldest_s: books.oldest_us.map(|oldest| seconds(oldest, now_us)),
+            file_bytes: std::fs::metadata(&shared.path)
+                .map_or(0, |file| file.blocks() * BLOCK_BYTES),
+            oldest_s: books.oldest.map(|(_, oldest)| seconds(oldest, now_us)),
             cursors: cursors.collect(),
             shed: by_name(&books.ledger.shed),
             damaged: books.ledger.damaged.sum(),

@@ -23,7 +23,7 @@ const REMOVED_MAX: usize = 512;
 pub(super) struct Bounds {
     pub(super) bytes_max: u64,
     /// Chunks of days before this one are too old.
-    pub(super) oldest_day: Option<Date>,
+    oldest_day: Option<Date>,
 }
 
 impl Bounds {
@@ -33,8 +33,9 @@ impl Bounds {
         Self { bytes_max, oldest_day: today.checked_sub(i64::from(days_max).days()).ok() }
     }
 
-    fn is_too_old(&self, header: &Header) -> bool {
-        self.oldest_day.is_some_and(|oldest| day_of(header.appended_us) < oldest)
+    /// Whether what was appended then is.
+    pub(super) fn is_too_old(&self, appended_us: i64) -> bool {
+        self.oldest_day.is_some_and(|oldest| day_of(appended_us) < oldest)
     }
 }
 
@@ -65,7 +66,7 @@ pub(super) fn commit(
     tables.remove_passed(books)?;
     tables.remove_damaged(books)?;
     tables.shed(books, bounds)?;
-    books.oldest_us = tables.oldest_us()?;
+    books.oldest = tables.first_batch()?;
     drop(tables);
     if !chunks.is_empty() {
         let mut shapes = write.open_table(SHAPES)?;
@@ -141,7 +142,8 @@ impl<'a> Tables<'a> {
     fn shed(&mut self, books: &mut Books, bounds: Bounds) -> Redb<()> {
         for class in Class::ALL {
             while let Some(oldest) = self.oldest(*class)? {
-                let is_too_old = oldest.header.as_ref().is_some_and(|one| bounds.is_too_old(one));
+                let is_too_old =
+                    oldest.header.as_ref().is_some_and(|one| bounds.is_too_old(one.appended_us));
                 if !is_too_old || !self.may_remove() {
                     break;
                 }
@@ -195,8 +197,8 @@ impl<'a> Tables<'a> {
             Some(header) => Some(header.clone()),
             None => self.header(class, chunk.batch)?,
         };
-        self.headers.remove(key)?;
-        let was_there = self.chunks.remove(key)?.is_some();
+        let had_header = self.headers.remove(key)?.is_some();
+        let was_there = self.chunks.remove(key)?.is_some() || had_header;
         self.removed += 1;
         // Without either header nobody knows what it was: the books are made anew at the next start.
         if let Some(header) = header.filter(|_| was_there) {
@@ -206,15 +208,15 @@ impl<'a> Tables<'a> {
         Ok(())
     }
 
-    /// When the oldest chunk was appended.
-    fn oldest_us(&self) -> Redb<Option<i64>> {
-        let mut oldest = None;
+    /// The oldest batch that something is left of, and when it was appended.
+    fn first_batch(&self) -> Redb<Option<(u64, i64)>> {
+        let mut first = None;
         for class in Class::ALL {
             let appended = self.oldest(*class)?.and_then(|one| one.header);
-            let appended = appended.map(|header| header.appended_us);
-            oldest = [oldest, appended].into_iter().flatten().min();
+            let of_class = appended.map(|header| (header.batch, header.appended_us));
+            first = [first, of_class].into_iter().flatten().min();
         }
-        Ok(oldest)
+        Ok(first)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::record::Record;
 use crate::store::Today;
 
 /// Bytes of a file that is not worth compacting.
-const COMPACT_BYTES_MIN: u64 = 32 << 20;
+const COMPACT_BYTES_MIN: u64 = 16 << 20;
 
 /// Where less than this part of the file is in use, it is compacted: what has to be moved is then little beside what is won.
 const COMPACT_SHARE: u64 = 4;
@@ -31,6 +31,8 @@ pub struct Spool {
     options: Options,
     shared: Arc<Shared>,
     today: Today,
+    /// The disk was full when it was last written to.
+    was_full: bool,
 }
 
 impl Spool {
@@ -52,7 +54,7 @@ impl Spool {
         };
         let Opened { database, books, days } = opened;
         let shared = Arc::new(Shared::new(path, options.bytes_max, cipher, database, books));
-        Ok(Self { options, shared, today: Today::after(&days) })
+        Ok(Self { options, shared, today: Today::after(&days), was_full: false })
     }
 
     /// Appends a batch of one boot and returns its number when it is on the disk; of no records, the last batch's.
@@ -65,6 +67,12 @@ impl Spool {
             return Err(SpoolError::Boot { boot: other.boot.clone() });
         }
         self.make_ready()?;
+        if self.was_full && self.shared.books().has_passed() {
+            // Places of what goes are free when it is gone: a batch in the same transaction would need others.
+            let bounds = self.bounds(now_us);
+            let written = self.write(&[], None, bounds);
+            self.mend(written)?;
+        }
         let sequence = records.iter().map(|record| record.sequence).max();
         let newest = sequence.map(|sequence| (first.boot.clone(), sequence));
         let written = self.append_once(records, newest.clone(), now_us);
@@ -82,10 +90,10 @@ impl Spool {
         let bounds = self.bounds(now_us);
         let is_due = {
             let books = self.shared.books();
-            let is_old = books.oldest_us.map(day_of) < bounds.oldest_day;
             books.has_moved
+                || books.has_passed()
                 || !books.damaged.is_empty()
-                || (is_old && books.oldest_us.is_some())
+                || books.oldest.is_some_and(|(_, oldest)| bounds.is_too_old(oldest))
                 || books.bytes() > bounds.bytes_max
         };
         if is_due {
@@ -224,6 +232,7 @@ impl Spool {
         let chunks: Vec<Sealed> = chunks.collect::<Result<_, _>>()?;
         let bounds = self.bounds(now_us);
         self.write(&chunks, newest, bounds)?;
+        self.was_full = false;
         Ok(batch)
     }
 
@@ -293,6 +302,7 @@ impl Spool {
             Ok(done) => return Ok(Some(done)),
             Err(error) => error,
         };
+        self.was_full = matches!(error, SpoolError::Full { .. });
         if error.asks_to_reopen() {
             self.drop_database();
         }

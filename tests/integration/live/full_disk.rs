@@ -1,12 +1,10 @@
 //! A disk that is full: nothing is enforced less, nothing that was stored is lost, and records go on when there is room.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use sensor_lab::clients::Outcome;
+use sensor_lab::disk::Disk;
 use sensor_lab::process;
 use sensor_user::control::status::Status;
 use sensor_user::record::Record;
@@ -14,47 +12,13 @@ use sensor_user::record::Record;
 use super::{ALLOWED, BLOCKED, SOON, Site, page, record, records, setup, status};
 
 /// Room for a day file and its journal, and little more.
-const DISK: &str = "size=4m";
-
-/// A file system of its own over a directory, until it is dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path) -> Result<Self> {
-        let at = at.to_owned();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(&at))?;
-        Ok(Self(at))
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) -> Result<PathBuf> {
-        let path = self.0.join("filler");
-        let mut file = File::create(&path)?;
-        while file.write_all(&[0; 4_096]).is_ok() {}
-        Ok(path)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a daemon that a failed test leaves may still have files open.
-        if let Err(error) = run(Command::new("umount").arg("-l").arg(&self.0)) {
-            super::say(&format!("{error:#}"));
-        }
-    }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status()?;
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(())
-}
+const DISK_MIB: u32 = 4;
 
 #[test]
 fn a_full_disk_loses_no_record_and_no_verdict() -> Result<()> {
     let mut site = Site::build(&setup())?;
     site.sensor.stop()?;
-    let disk = Disk::mount(&site.sensor.store_directory())?;
+    let disk = Disk::mount(&site.sensor.store_directory(), DISK_MIB)?;
     site.sensor.resume()?;
     assert_eq!(site.ask(ALLOWED)?, page(ALLOWED));
     record(&site.sensor, "a record before the disk is full", is_of(ALLOWED))?;

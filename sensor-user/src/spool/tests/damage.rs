@@ -7,17 +7,28 @@ use super::super::chunk::{HEADER_BYTES, Header, MAGIC};
 use super::super::file::FILE_NAME;
 use super::*;
 
-/// Where the chunk of a class and batch begins in a file: the header that records follow.
-fn chunk_at(file: &[u8], class: Class, batch: u64) -> (usize, Header) {
+/// Headers of a class and batch in a file: where each begins, and whether its records follow it. Pages are copied when they
+/// change, so there are older ones too.
+fn headers_at(file: &[u8], class: Class, batch: u64) -> Vec<(usize, Header, bool)> {
     let starts = file.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC);
     starts
         .filter_map(|(at, _)| Some((at, Header::decode(&file[at..])?)))
-        .find(|(at, header)| {
+        .filter(|(_, header)| (header.class, header.batch) == (class, batch))
+        .map(|(at, header)| {
             let payload = at + HEADER_BYTES..at + HEADER_BYTES + header.payload_bytes as usize;
             let is_whole = file.get(payload).map(crc32fast::hash) == Some(header.payload_crc);
-            (header.class, header.batch) == (class, batch) && is_whole
+            (at, header, is_whole)
         })
-        .unwrap()
+        .collect()
+}
+
+/// Damages a byte of every chunk of a class and batch, so far behind its beginning.
+fn flip_chunk(path: &Path, class: Class, batch: u64, behind: usize) -> Header {
+    let chunks = headers_at(&fs::read(path).unwrap(), class, batch);
+    for (at, ..) in chunks.iter().filter(|(.., is_whole)| *is_whole) {
+        flip(path, at + behind);
+    }
+    chunks[0].1.clone()
 }
 
 fn flip(path: &Path, at: usize) {
@@ -42,8 +53,7 @@ fn five(dir: &Path) -> PathBuf {
 fn a_damaged_chunk_is_passed_over_counted_and_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = five(dir.path());
-    let (at, header) = chunk_at(&fs::read(&path).unwrap(), Class::Alert, 3);
-    flip(&path, at + HEADER_BYTES + 40);
+    let header = flip_chunk(&path, Class::Alert, 3, HEADER_BYTES + 40);
 
     let mut spool = open(dir.path());
     let mut reader = spool.reader("one", Start::Oldest).unwrap();
@@ -84,8 +94,7 @@ fn a_damaged_chunk_does_not_keep_the_file_from_opening_after_a_crash() {
     // As it is while the daemon runs.
     let path = crashed.path().join(FILE_NAME);
     fs::copy(dir.path().join(FILE_NAME), &path).unwrap();
-    let (at, _) = chunk_at(&fs::read(&path).unwrap(), Class::Blocked, 2);
-    flip(&path, at + HEADER_BYTES + 1);
+    flip_chunk(&path, Class::Blocked, 2, HEADER_BYTES + 1);
     let mut spool = open(crashed.path());
     assert_eq!(status(&spool).put_aside, 0);
     let mut reader = spool.reader("one", Start::Oldest).unwrap();
@@ -96,13 +105,10 @@ fn a_damaged_chunk_does_not_keep_the_file_from_opening_after_a_crash() {
 fn a_damaged_header_is_made_up_for_by_the_other() {
     let dir = tempfile::tempdir().unwrap();
     let path = five(dir.path());
-    let bytes = fs::read(&path).unwrap();
-    let (chunk, header) = chunk_at(&bytes, Class::Allowed, 2);
-    let copies = bytes
-        .windows(HEADER_BYTES)
-        .enumerate()
-        .filter(|(at, window)| *at != chunk && Header::decode(window).as_ref() == Some(&header));
-    for (at, _) in copies {
+    let headers = headers_at(&fs::read(&path).unwrap(), Class::Allowed, 2);
+    let alone: Vec<_> = headers.iter().filter(|(.., is_whole)| !is_whole).collect();
+    assert!(!alone.is_empty() && alone.len() < headers.len());
+    for (at, ..) in alone {
         flip(&path, at + 20);
     }
     let mut spool = open(dir.path());
@@ -176,6 +182,5 @@ fn no_damaged_byte_is_believed() {
         }
         assert!(after.latest > 5 || after.put_aside > 0, "at {at}: {after:?}");
     }
-    println!("{unharmed} unharmed, {counted} counted, {aside} put aside");
-    assert!(unharmed > 0 && counted > 0 && aside > 0);
+    assert!(unharmed > 400 && counted > 10 && aside > 3, "{unharmed} {counted} {aside}");
 }

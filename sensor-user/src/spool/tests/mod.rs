@@ -31,7 +31,7 @@ pub(super) fn of_class(class: Class, sequence: u64) -> Record {
         Class::Alert => (Verdict::Alert, NoName::Named),
         Class::Blocked => (Verdict::Block, NoName::Named),
     };
-    Record { verdict, no_name, ..sample::record(sequence) }
+    Record { no_name, verdict, ..sample::record(sequence) }
 }
 
 /// So many records from a number on, every third allowed, alert and blocked.
@@ -57,7 +57,7 @@ fn append(spool: &mut Spool, records: &[Record]) -> u64 {
 fn next(reader: &mut Reader) -> Batch {
     match reader.next(NOW).unwrap() {
         Next::Batch(batch) => batch,
-        other => panic!("{other:?} in place of a batch"),
+        other @ (Next::Nothing | Next::Ended) => panic!("{other:?} in place of a batch"),
     }
 }
 
@@ -103,7 +103,7 @@ fn what_goes_in_comes_out_in_order() {
 #[test]
 fn classes_follow_the_verdict_and_an_evasion_is_blocked() {
     let check = |verdict, no_name, class| {
-        assert_eq!(Class::of(&Record { verdict, no_name, ..sample::record(1) }), class);
+        assert_eq!(Class::of(&Record { no_name, verdict, ..sample::record(1) }), class);
     };
     check(Verdict::Undecided, NoName::NotTls, Class::Allowed);
     check(Verdict::Allow, NoName::Named, Class::Allowed);
@@ -174,7 +174,10 @@ fn status_says_what_waits_for_whom() {
     assert!(status.open && !status.encrypted);
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<SpoolStatus>(&json).unwrap(), status);
+    let mut cursors = status.cursors.clone();
+    cursors[0].lost = [("allowed".to_owned(), 12)].into();
     let shown = SpoolStatus {
+        cursors,
         shed: [("allowed".to_owned(), 12), ("alert".to_owned(), 0)].into(),
         damaged: 3,
         put_aside: 1,
