@@ -1,5 +1,6 @@
 //! What the kernel programs cost: [`mod@bench`] measures ns per packet, [`verify`] holds the verifier's
-//! figures against their budgets, [`mod@store`] asks the day store about a [`month`].
+//! figures against their budgets, [`mod@store`] asks the day store about a [`month`], [`mod@spool`] puts records in the spool and
+//! takes them out.
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
@@ -18,6 +19,7 @@ mod names;
 mod payloads;
 mod peer;
 mod scenarios;
+mod spool;
 mod stack;
 mod stand;
 mod statistics;
@@ -43,6 +45,8 @@ enum Command {
     Bench(bench::Options),
     /// Measure the day store: records a second, and questions over a month.
     Store(store::Options),
+    /// Measure the spool: what a record costs that is put in and read.
+    Spool(spool::Options),
     /// Check the programs against their budgets.
     Verify(verify::Options),
 }
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
     let result = match Args::parse().command {
         Command::Bench(options) => bench::run(&options),
         Command::Store(options) => store::run(&options),
+        Command::Spool(options) => spool::run(&options),
         Command::Verify(options) => verify::run(&options),
     };
     match result {

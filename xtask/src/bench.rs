@@ -19,18 +19,22 @@ pub(crate) struct Options {
     /// The day store instead: records a second, and questions over a month.
     #[arg(long, conflicts_with_all = ["only", "json"])]
     store: bool,
+    /// The spool instead: what a record costs that is put in and read, beside a plain file.
+    #[arg(long, conflicts_with_all = ["only", "store"])]
+    spool: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = ensure(Need::Build)?;
     let mut bench = cargo::cargo(&toolchain);
-    if options.store {
+    if options.store || options.spool {
         // That is user space's, as it is shipped.
-        bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--", "store"]);
-        return cargo::succeed(&mut bench);
+        let what = if options.store { "store" } else { "spool" };
+        bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--", what]);
+    } else {
+        // The measured code is in the kernel, and always optimised: the dev profile serves.
+        bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
     }
-    // The measured code is in the kernel, and always optimised: the dev profile serves.
-    bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
     if let Some(only) = &options.only {
         bench.arg("--only").arg(only);
     }

@@ -1,6 +1,6 @@
 //! What is in the spool, who has read how far, and what was lost: kept in memory, and written with every transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -67,8 +67,8 @@ pub(super) struct Books {
     pub(super) kept: ByClass<Amount>,
     /// Number of the oldest batch that something is left of, and when it was appended, µs since 1970.
     pub(super) oldest: Option<(u64, i64)>,
-    /// Chunks that a reader found damaged and that are still here.
-    pub(super) damaged: BTreeSet<(Class, u64)>,
+    /// Chunks that a reader found damaged and that are still here, with the sinks that did not have them before.
+    pub(super) damaged: BTreeMap<(Class, u64), Vec<String>>,
     /// A cursor moved since the last transaction.
     pub(super) has_moved: bool,
     /// A reader met pages that are no longer what they were.
@@ -106,34 +106,72 @@ impl Books {
         amount.bytes += bytes_of(header);
     }
 
-    /// A chunk that goes. Without a reason every sink had it.
-    pub(super) fn remove(&mut self, header: &Header, reason: Option<Reason>) {
-        let (class, records) = (header.class, u64::from(header.records));
-        let amount = self.kept.of_mut(class);
+    /// A chunk that goes.
+    pub(super) fn remove(&mut self, header: &Header) {
+        let amount = self.kept.of_mut(header.class);
         amount.chunks = amount.chunks.saturating_sub(1);
-        amount.records = amount.records.saturating_sub(records);
+        amount.records = amount.records.saturating_sub(u64::from(header.records));
         amount.bytes = amount.bytes.saturating_sub(bytes_of(header));
-        let gone = self.ledger.gone.of_mut(class);
-        // One that is damaged may go from the middle.
-        if reason != Some(Reason::Damage) {
-            *gone = (*gone).max(*header.totals.of(class));
-        }
-        if let Some(reason) = reason {
-            match reason {
-                Reason::Size | Reason::Age => *self.ledger.shed.of_mut(class) += records,
-                Reason::Damage => *self.ledger.damaged.of_mut(class) += records,
-                Reason::PutAside => {}
-            }
-            self.losses.add(Loss::of(header, reason));
-            self.lose(class, header.batch, records);
+    }
+
+    /// A chunk that goes as the oldest of its class.
+    pub(super) fn remove_oldest(&mut self, header: &Header) {
+        self.remove(header);
+        let gone = self.ledger.gone.of_mut(header.class);
+        *gone = (*gone).max(*header.totals.of(header.class));
+    }
+
+    /// A chunk that was shed before every sink had it. One that is acknowledged in that very moment counts as lost too.
+    pub(super) fn shed(&mut self, header: &Header, reason: Reason) {
+        let (class, records) = (header.class, u64::from(header.records));
+        *self.ledger.shed.of_mut(class) += records;
+        self.losses.add(Loss::of(header, reason));
+        for cursor in self.cursors.values_mut().filter(|one| one.acknowledged < header.batch) {
+            *cursor.lost.of_mut(class) += records;
         }
     }
 
-    /// Counts records as lost for the sinks that never had them.
-    pub(super) fn lose(&mut self, class: Class, batch: u64, records: u64) {
-        for cursor in self.cursors.values_mut().filter(|cursor| cursor.acknowledged < batch) {
-            *cursor.lost.of_mut(class) += records;
+    /// Notes that a chunk is damaged, and who did not have it before; whether that is news.
+    pub(super) fn find_damaged(&mut self, class: Class, batch: u64) -> bool {
+        let lacking = self.cursors.iter().filter(|(_, cursor)| cursor.acknowledged < batch);
+        let lacking = lacking.map(|(name, _)| name.clone()).collect();
+        let is_news = !self.damaged.contains_key(&(class, batch));
+        self.damaged.entry((class, batch)).or_insert(lacking);
+        is_news
+    }
+
+    /// A damaged chunk that those never had.
+    pub(super) fn lose_damaged(&mut self, header: &Header, lacking: &[String]) {
+        let (class, records) = (header.class, u64::from(header.records));
+        *self.ledger.damaged.of_mut(class) += records;
+        self.losses.add(Loss::of(header, Reason::Damage));
+        for name in lacking {
+            if let Some(cursor) = self.cursors.get_mut(name) {
+                *cursor.lost.of_mut(class) += records;
+            }
         }
+    }
+
+    /// Takes over what readers did while a transaction went from `before` to what is here.
+    pub(super) fn merge(&mut self, before: &Self, now: &Self) {
+        for (name, cursor) in &mut self.cursors {
+            let (Some(before), Some(now)) = (before.cursors.get(name), now.cursors.get(name))
+            else {
+                continue;
+            };
+            if now.acknowledged > cursor.acknowledged {
+                (cursor.acknowledged, cursor.passed) = (now.acknowledged, now.passed);
+                self.has_moved = true;
+            }
+            for (class, lost) in now.lost.iter() {
+                *cursor.lost.of_mut(class) += lost.saturating_sub(*before.lost.of(class));
+            }
+            cursor.is_read = now.is_read;
+        }
+        let found = now.damaged.iter().filter(|(chunk, _)| !before.damaged.contains_key(chunk));
+        self.damaged.extend(found.map(|(chunk, lacking)| (*chunk, lacking.clone())));
+        self.is_suspect |= now.is_suspect;
+        self.is_over |= now.is_over;
     }
 
     /// Records that a sink has before it. One that is damaged counts until it is passed.

@@ -74,7 +74,7 @@ fn read_books(database: &Database, path: &Path) -> Result<(Books, Vec<Date>), Sp
                 let this = (header.batch, header.appended_us);
                 books.oldest = Some(books.oldest.unwrap_or(this).min(this));
             } else if let Some(class) = Class::of_number(class) {
-                books.damaged.insert((class, batch));
+                books.find_damaged(class, batch);
             }
         }
         Ok(())

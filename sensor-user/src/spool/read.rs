@@ -182,7 +182,7 @@ impl Reader {
                     records.extend(unpacked.records);
                 }
                 None => {
-                    if books.damaged.insert((*class, number)) {
+                    if books.find_damaged(*class, number) {
                         warn_of_damage(&self.shared.path, number, *class, header.as_ref());
                     }
                 }

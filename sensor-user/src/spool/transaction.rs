@@ -122,7 +122,9 @@ impl<'a> Tables<'a> {
                 if !self.may_remove() {
                     return Ok(());
                 }
-                self.remove(books, *class, &oldest, None)?;
+                if let Some(header) = self.remove(*class, oldest)? {
+                    books.remove_oldest(&header);
+                }
             }
         }
         Ok(())
@@ -130,10 +132,11 @@ impl<'a> Tables<'a> {
 
     /// Removes what readers found damaged.
     fn remove_damaged(&mut self, books: &mut Books) -> Redb<()> {
-        while let Some((class, batch)) = books.damaged.pop_first() {
-            let header = self.header(class, batch)?;
-            let chunk = Oldest { batch, header };
-            self.remove(books, class, &chunk, Some(Reason::Damage))?;
+        while let Some(((class, batch), lacking)) = books.damaged.pop_first() {
+            if let Some(header) = self.remove(class, Oldest { batch, header: None })? {
+                books.remove(&header);
+                books.lose_damaged(&header, &lacking);
+            }
         }
         Ok(())
     }
@@ -142,12 +145,12 @@ impl<'a> Tables<'a> {
     fn shed(&mut self, books: &mut Books, bounds: Bounds) -> Redb<()> {
         for class in Class::ALL {
             while let Some(oldest) = self.oldest(*class)? {
-                let is_too_old =
-                    oldest.header.as_ref().is_some_and(|one| bounds.is_too_old(one.appended_us));
+                let header = oldest.header.as_ref();
+                let is_too_old = header.is_some_and(|one| bounds.is_too_old(one.appended_us));
                 if !is_too_old || !self.may_remove() {
                     break;
                 }
-                self.remove(books, *class, &oldest, Some(Reason::Age))?;
+                self.shed_one(books, *class, oldest, Reason::Age)?;
             }
         }
         for class in Class::ALL {
@@ -157,7 +160,24 @@ impl<'a> Tables<'a> {
                 if !self.may_remove() {
                     return Ok(());
                 }
-                self.remove(books, *class, &oldest, Some(Reason::Size))?;
+                self.shed_one(books, *class, oldest, Reason::Size)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn shed_one(
+        &mut self,
+        books: &mut Books,
+        class: Class,
+        oldest: Oldest,
+        reason: Reason,
+    ) -> Redb<()> {
+        if let Some(header) = self.remove(class, oldest)? {
+            books.remove_oldest(&header);
+            // What every sink has is no loss, even if it had no time to be removed.
+            if books.floor().is_none_or(|floor| header.batch > floor) {
+                books.shed(&header, reason);
             }
         }
         Ok(())
@@ -185,27 +205,18 @@ impl<'a> Tables<'a> {
         Ok(self.chunks.get(key)?.and_then(|bytes| Header::decode(bytes.value())))
     }
 
-    fn remove(
-        &mut self,
-        books: &mut Books,
-        class: Class,
-        chunk: &Oldest,
-        reason: Option<Reason>,
-    ) -> Redb<()> {
+    /// Removes a chunk and tells what it was. Without either header nobody knows: then the books are right again at the next
+    /// start.
+    fn remove(&mut self, class: Class, chunk: Oldest) -> Redb<Option<Header>> {
         let key = (class.number(), chunk.batch);
-        let header = match &chunk.header {
-            Some(header) => Some(header.clone()),
+        let header = match chunk.header {
+            Some(header) => Some(header),
             None => self.header(class, chunk.batch)?,
         };
         let had_header = self.headers.remove(key)?.is_some();
         let was_there = self.chunks.remove(key)?.is_some() || had_header;
         self.removed += 1;
-        // Without either header nobody knows what it was: the books are made anew at the next start.
-        if let Some(header) = header.filter(|_| was_there) {
-            let is_loss = reason.filter(|_| books.floor().is_none_or(|floor| header.batch > floor));
-            books.remove(&header, is_loss);
-        }
-        Ok(())
+        Ok(header.filter(|_| was_there))
     }
 
     /// The oldest batch that something is left of, and when it was appended.

@@ -247,7 +247,8 @@ impl Spool {
         let guard = shared.database();
         let database =
             guard.as_ref().ok_or_else(|| SpoolError::Closed { path: shared.path.clone() })?;
-        let mut next = shared.books().clone();
+        let before = shared.books().clone();
+        let mut next = before.clone();
         if let Some(Sealed { header, .. }) = chunks.first() {
             next.ledger.latest = header.batch;
             next.ledger.totals = header.totals;
@@ -257,7 +258,7 @@ impl Spool {
             transaction::commit(database, &mut next, chunks, &shared.shape, bounds)
         })?;
         let mut books = shared.books();
-        merge(&mut next, &books);
+        next.merge(&before, &books);
         *books = next;
         drop(books);
         shared.news().notify_all();
@@ -397,19 +398,4 @@ impl Drop for Spool {
             warn!(%error, "the spool was not closed; sinks get some records again");
         }
     }
-}
-
-/// Takes over what readers did while a transaction was under way.
-fn merge(next: &mut Books, now: &Books) {
-    for (name, cursor) in &mut next.cursors {
-        let Some(now) = now.cursors.get(name) else { continue };
-        if now.acknowledged > cursor.acknowledged {
-            (cursor.acknowledged, cursor.passed) = (now.acknowledged, now.passed);
-            next.has_moved = true;
-        }
-        cursor.is_read = now.is_read;
-    }
-    next.damaged.extend(&now.damaged);
-    next.is_suspect |= now.is_suspect;
-    next.is_over |= now.is_over;
 }

@@ -93,12 +93,9 @@ fn a_file_that_was_cut_or_written_over_is_put_aside_or_read() {
         let (one, mut spool) = open_bytes(&bytes);
         let mut reader = spool.reader("one", Start::Oldest).unwrap();
         let mut found = Vec::new();
-        loop {
-            match reader.next(NOW) {
-                Ok(Next::Batch(batch)) => found.push(batch),
-                // After an error the next batch has the file looked at.
-                Ok(Next::Nothing | Next::Ended) | Err(_) => break,
-            }
+        // After an error the next batch has the file looked at.
+        while let Ok(Next::Batch(batch)) = reader.next(NOW) {
+            found.push(batch);
         }
         let number = append(&mut spool, &mixed(1_500, 50));
         let after = status(&spool);
