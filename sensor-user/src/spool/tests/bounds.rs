@@ -140,21 +140,6 @@ fn what_is_too_old_goes_and_a_clock_that_leaps_takes_nothing() {
     assert_eq!(sequences(&rest(&mut reader)), (6..12).collect::<Vec<_>>());
 }
 
-/// Names that compress as badly as those of a campus do at worst.
-fn loud(from: u64, count: u64, seed: &mut u64) -> Vec<Record> {
-    let mut draw = || {
-        *seed =
-            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        *seed >> 16
-    };
-    (from..from + count)
-        .map(|sequence| {
-            let name = format!("{:x}{:x}.{:x}{:x}.example", draw(), draw(), draw(), draw());
-            Record { name: Some(name), ..of_class(Class::ALL[(draw() % 3) as usize], sequence) }
-        })
-        .collect()
-}
-
 #[test]
 fn the_file_stays_near_its_bound_and_shrinks_when_it_is_empty() {
     const LIMIT: u64 = 20 << 20;

@@ -1,7 +1,7 @@
 //! Files that cannot be opened, and what becomes of them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 
 use redb::{Database, TableDefinition};
 
@@ -106,6 +106,49 @@ fn what_is_no_database_is_put_aside_and_numbers_go_on() {
         let mut reader = spool.reader("one", Start::Oldest).unwrap();
         assert_eq!(next(&mut reader).number, 6);
     }
+}
+
+/// The file is written over while it is open: whoever reads finds out, and the next batch goes to a new file under the next
+/// number. What a sink did not have is counted for it.
+#[test]
+fn a_file_that_goes_bad_while_it_is_open_is_put_aside() {
+    const RECORDS: u64 = 60_000;
+    let mut seed = 1;
+    let dir = tempfile::tempdir().unwrap();
+    let mut spool = open(dir.path());
+    for from in (0..RECORDS).step_by(3_000) {
+        append(&mut spool, &loud(from, 3_000, &mut seed));
+    }
+    spool.close().unwrap();
+    // With nothing in memory but what opening it reads.
+    let mut spool = open(dir.path());
+    let mut reader = spool.reader("one", Start::Oldest).unwrap();
+    let first = next(&mut reader);
+    assert_eq!(first.records.len(), 3_000);
+    reader.acknowledge(first.number);
+    let length = fs::metadata(file(dir.path())).unwrap().len();
+    let open_file = fs::OpenOptions::new().write(true).open(file(dir.path())).unwrap();
+    open_file.write_all_at(&vec![0x6b; length as usize - 4_096], 4_096).unwrap();
+
+    let mut read = first.records.len() as u64;
+    for _ in 0..40 {
+        match reader.next(NOW) {
+            Ok(Next::Batch(batch)) => read += batch.records.len() as u64,
+            Ok(Next::Nothing | Next::Ended) => break,
+            Err(error) => assert!(matches!(error, SpoolError::Damaged { .. }), "{error}"),
+        }
+    }
+    let number = append(&mut spool, &mixed(RECORDS, 30));
+    assert_eq!(number, 21, "it was 20 before");
+    let after = status(&spool);
+    assert_eq!((after.put_aside, after.open, records_in(&after)), (1, true, 30));
+    let lost: u64 = after.cursors[0].lost.values().sum();
+    assert_eq!(lost, RECORDS - 3_000, "all behind what it acknowledged");
+    assert!(read >= 3_000);
+    let batch = next(&mut reader);
+    assert_eq!((batch.number, batch.records), (21, mixed(RECORDS, 30)), "the reader goes on");
+    assert_eq!(spool.last_sequence(&sample::record(0).boot), Some(RECORDS + 29));
+    assert!(dir.path().join(format!("{FILE_NAME}.corrupt-1")).exists());
 }
 
 #[test]

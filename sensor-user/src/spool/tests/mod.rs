@@ -45,6 +45,21 @@ fn of_one(class: Class, from: u64, count: u64) -> Vec<Record> {
     (from..from + count).map(|sequence| of_class(class, sequence)).collect()
 }
 
+/// Names that compress as badly as those of a campus do at worst.
+fn loud(from: u64, count: u64, seed: &mut u64) -> Vec<Record> {
+    let mut draw = || {
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed >> 16
+    };
+    (from..from + count)
+        .map(|sequence| {
+            let name = format!("{:x}{:x}.{:x}{:x}.example", draw(), draw(), draw(), draw());
+            Record { name: Some(name), ..of_class(Class::ALL[(draw() % 3) as usize], sequence) }
+        })
+        .collect()
+}
+
 fn open(dir: &Path) -> Spool {
     Spool::open(Options::new(dir)).unwrap()
 }
