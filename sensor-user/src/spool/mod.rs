@@ -40,6 +40,12 @@
 //! A cursor moves in memory. Where it is goes to the disk with the next append, or by [`Spool::tend`] where none comes. So a
 //! crash gives a sink again what it had acknowledged in the last moments, and never passes anything over.
 //!
+//! # What it costs
+//!
+//! `cargo xtask bench --spool`, beside a plain file that the same bytes are appended to: in batches of 5,000 a record takes
+//! 1.25 µs of CPU to append (1.14 times the file's), 1.6 µs to read (1.08 times), and 56 bytes of the file (1.06 times);
+//! encrypted as good as the same. Five batches a second of 25 records each are 2 ms of CPU a second, and 106 bytes a record.
+//!
 //! # What goes, and in what order
 //!
 //! - What every cursor has passed is removed, and is no loss. Without any cursor nothing is removed that way.
