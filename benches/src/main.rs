@@ -1,5 +1,6 @@
 //! What the kernel programs cost: [`mod@bench`] measures ns per packet, [`verify`] holds the verifier's
-//! figures against their budgets, [`mod@store`] asks the day store about a [`month`], [`mod@rate`] has flows end.
+//! figures against their budgets, [`mod@store`] asks the day store about a [`month`], [`mod@rate`] has flows end, [`mod@spool`]
+//! puts records in the spool and takes them out.
 //!
 //! - [`frames`] and [`payloads`] make what is sent, [`scenarios`] say which path it must take;
 //! - [`stand`] is the loaded sensor, [`measure`] times a path and proves that it was the one claimed;
@@ -19,6 +20,7 @@ mod payloads;
 mod peer;
 mod rate;
 mod scenarios;
+mod spool;
 mod stack;
 mod stand;
 mod statistics;
@@ -46,6 +48,8 @@ enum Command {
     Store(store::Options),
     /// Measure the way from the kernel to the day store: flows that end, a second.
     Rate(rate::Options),
+    /// Measure the spool: what a record costs that is put in and read.
+    Spool(spool::Options),
     /// Check the programs against their budgets.
     Verify(verify::Options),
 }
@@ -55,6 +59,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Store(options) => store::run(&options),
         Command::Rate(options) => rate::run(&options),
+        Command::Spool(options) => spool::run(&options),
         Command::Verify(options) => verify::run(&options),
     };
     match result {

@@ -17,7 +17,6 @@ use clap::Args;
 use sensor_ebpf::abi::{Accounting, Direction, Happening, Volume};
 use sensor_user::assembly::{Assembler, Identity, Timeouts};
 use sensor_user::config::{Config, Flow};
-use sensor_user::export::Feed;
 use sensor_user::kernel::KernelError;
 use sensor_user::kernel::counters::{Counters, Totals};
 use sensor_user::kernel::lab::Lab;
@@ -25,6 +24,7 @@ use sensor_user::kernel::object::{Object, Sizes};
 use sensor_user::metrics::Metrics;
 use sensor_user::pipeline::{self, Drains, Pipeline};
 use sensor_user::policy::generations::Generations;
+use sensor_user::spool::{Options as SpoolOptions, Spool, Start};
 use sensor_user::store::DayStore;
 
 use crate::frames::{self, Path};
@@ -165,12 +165,10 @@ fn start(
         Arc::new(generations),
         0,
     );
-    let drains = Drains {
-        store: DayStore::open(dir, "bench")?,
-        retention_days: 30,
-        exports: Feed::default(),
-        pseudonyms: None,
-    };
+    let mut spool = Spool::open(SpoolOptions::new(&dir.join("spool")))?;
+    let reader = spool.reader("day-store", Start::Oldest)?;
+    let store = DayStore::open(dir, "bench")?;
+    let drains = Drains { spool, pseudonyms: None, store, reader, retention_days: 30 };
     let sweep = Duration::from_millis(u64::from(flow.sweep_interval_ms));
     let counted = Box::new(|| Ok(Volume::default()));
     let pipeline = pipeline::start(rings, assembler, drains, sweep, counted, metrics)?;

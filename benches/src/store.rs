@@ -152,7 +152,8 @@ fn write_records(dir: &Path, count: u64) -> Result<f64> {
     Ok(count as f64 / taken.as_secs_f64())
 }
 
-fn record(sequence: u64, end_us: i64, draw: &mut Draw) -> Record {
+/// A record of the month.
+pub(crate) fn record(sequence: u64, end_us: i64, draw: &mut Draw) -> Record {
     let one = Drawn::new(draw);
     let is_named = one.site > 0;
     let verdict = [Verdict::Undecided, Verdict::Allow, Verdict::Block];

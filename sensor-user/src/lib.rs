@@ -6,6 +6,7 @@
 //! - [`kernel`] loads and attaches the programs, fills their tables and takes their events;
 //! - [`pipeline`] carries events to [`assembly`], which makes a [`record`] of each flow and of what its
 //!   [`hello`] offers, and records to the [`store`]; [`schema`] tells others what is in them;
+//! - [`spool`] keeps records on disk until everyone they go to has them;
 //! - [`export`] sends records on in formats others read;
 //! - [`privacy`] puts pseudonyms in place of names, where that is wanted;
 //! - [`control`] answers the [`cli`]; [`metrics`], [`names`] and [`clock`] serve all of them;
@@ -40,6 +41,7 @@ pub mod privacy;
 pub mod record;
 pub mod replay;
 pub mod schema;
+pub mod spool;
 pub mod store;
 
 mod hex;

@@ -94,11 +94,15 @@ pub struct Metrics {
     pub live_flows: Number,
     /// Records made.
     pub records_made: Number,
+    /// Records that the spool has: their flows may go.
+    pub records_spooled: Number,
+    /// Attempts of the spool that failed; the records were tried again.
+    pub spool_failures: Number,
     /// Records committed to the store.
     pub records_stored: Number,
     /// Attempts of the store that failed; the records were tried again.
     pub store_failures: Number,
-    /// Records given up at a stop, because the store would not take them.
+    /// Records given up at a stop, because the spool would not take them.
     pub records_lost: Number,
     /// Operations on the flow table that failed.
     pub table_failures: Number,

@@ -1,5 +1,6 @@
 //! Integration tests: the loaded programs on frames from memory, what policies mean, the whole sensor in a lab, who
-//! tries to get past it, what others read of its records, and what needs a kernel that development machines may not have.
+//! tries to get past it, what others read of its records, the spool on disks that
+//! fail, and what needs a kernel that development machines may not have.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -16,4 +17,5 @@ mod kernel;
 mod live;
 mod quic;
 mod records;
+mod store;
 mod vm;

@@ -18,6 +18,7 @@
 //! - [`script`]: a TCP client that sends what a test says, down to the bit.
 //! - [`pins`]: a directory for what a sensor pins.
 //! - [`packets`]: whole frames in and out of an interface.
+//! - [`disk`]: a file system that gets full.
 //! - [`namespace`], [`process`]: one namespace, one bounded program in it.
 //! - `leftover`, `signal`: what must be gone afterwards, also after a panic or Ctrl-C.
 //!
@@ -31,6 +32,7 @@ pub const FULL_VARIABLE: &str = "CAMPUS_SENSOR_FULL";
 pub const MALFORMED_VARIABLE: &str = "CAMPUS_SENSOR_MALFORMED";
 
 pub mod clients;
+pub mod disk;
 #[expect(clippy::cast_possible_truncation, reason = "builders know the lengths of what they build")]
 pub mod dns;
 pub mod evaders;

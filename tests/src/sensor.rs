@@ -242,6 +242,11 @@ impl Sensor {
         self.directory.join(BUNDLES)
     }
 
+    /// Where records wait.
+    pub fn spool_directory(&self) -> PathBuf {
+        self.directory.join("spool")
+    }
+
     pub fn store_directory(&self) -> PathBuf {
         self.directory.join("store")
     }
@@ -349,6 +354,9 @@ bpffs = "{bpffs}"
 [policy]
 dir = "{directory}/{BUNDLES}"
 {policy}
+
+[spool]
+dir = "{directory}/spool"
 
 [store]
 dir = "{directory}/store"

@@ -22,20 +22,28 @@ pub(crate) struct Options {
     /// The way from the kernel to the day store instead: flows that end, a second, and memory.
     #[arg(long, conflicts_with_all = ["only", "json", "store"])]
     rate: bool,
+    /// The spool instead: what a record costs that is put in and read, beside a plain file.
+    #[arg(long, conflicts_with_all = ["only", "store"])]
+    spool: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = ensure(Need::Build)?;
     let mut bench = cargo::cargo(&toolchain);
     // These are user space's, as it is shipped.
-    let of_user_space =
-        [(options.store, &["store"][..]), (options.rate, &["rate", "--live", "1000000"])];
+    let of_user_space = [
+        (options.store, &["store"][..]),
+        (options.rate, &["rate", "--live", "1000000"]),
+        (options.spool, &["spool"]),
+    ];
     if let Some((_, arguments)) = of_user_space.into_iter().find(|(is_asked, _)| *is_asked) {
         bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--"]);
-        return cargo::succeed(bench.args(arguments));
+        bench.args(arguments);
+        if let Some(path) = &options.json {
+            bench.arg("--json").arg(path);
+        }
+        return cargo::succeed(&mut bench);
     }
-    // The measured code is in the kernel, and always optimised: the dev profile serves.
-    bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
     if let Some(only) = &options.only {
         bench.arg("--only").arg(only);
     }

@@ -46,6 +46,8 @@ pub(crate) enum Suite {
     Quic,
     /// Records as the programs they are exported to read them; root.
     Records,
+    /// The spool where processes are killed and disks are full; root.
+    Store,
 }
 
 impl Suite {
@@ -59,6 +61,7 @@ impl Suite {
             Self::Evasion => "evasion",
             Self::Quic => "quic",
             Self::Records => "records",
+            Self::Store => "store",
         }
     }
 
@@ -71,7 +74,8 @@ impl Suite {
             | Self::Browsers
             | Self::Evasion
             | Self::Quic
-            | Self::Records => true,
+            | Self::Records
+            | Self::Store => true,
         }
     }
 
@@ -96,6 +100,7 @@ impl Suite {
             }
             Self::Engine => integration("engine::"),
             Self::Live => integration("live::"),
+            Self::Store => integration("store::"),
             // What the browsers' hellos looked like is worth a line when nothing fails, too.
             Self::Browsers | Self::Quic => {
                 let is_quic = self == Self::Quic;

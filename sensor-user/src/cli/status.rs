@@ -156,6 +156,7 @@ mod tests {
     use crate::metrics::Metrics;
     use crate::record::Record;
     use crate::record::sample::{record, unnamed};
+    use crate::spool::SpoolStatus;
     use crate::store::DayStore;
 
     #[derive(Parser)]
@@ -192,6 +193,7 @@ mod tests {
             quic_unread: None,
             records: RecordStatus::from(&Metrics::default()),
             identity: IdentityStatus::default(),
+            spool: SpoolStatus::default(),
             exports: Vec::new(),
             kernel_memory: BTreeMap::new(),
         };

@@ -14,7 +14,7 @@ use super::knobs::{self, Knob};
 use super::raw::{RawConfig, RawFlow, RawGuard, RawInterface, RawKernel, RawNormaliser, RawPolicy};
 use super::{
     AttachMode, Config, Control, Flow, Guard, Interface, Kernel, Log, LogLevel, Normaliser, Policy,
-    Privacy, Quic, Sensor, Side, Store,
+    Privacy, Quic, Sensor, Side, Spool, Store,
 };
 use crate::bundle::key;
 use crate::policy::name;
@@ -32,6 +32,7 @@ pub(super) const BPFFS_DEFAULT: &str = "/sys/fs/bpf/campus-sensor";
 pub(super) const POLICY_DEFAULT: &str = "/etc/campus-sensor/policy.toml";
 pub(super) const POLICY_DIR_DEFAULT: &str = "/var/lib/campus-sensor/policy";
 pub(super) const STORE_DEFAULT: &str = "/var/lib/campus-sensor";
+pub(super) const SPOOL_DIR: &str = "spool";
 pub(super) const PSEUDONYM_KEY_DEFAULT: &str = "/etc/campus-sensor/pseudonym.key";
 pub(super) const AUDIT_DEFAULT: &str = "/var/lib/campus-sensor/reidentified.jsonl";
 pub(super) const SOCKET_DEFAULT: &str = "/run/campus-sensor/control.sock";
@@ -39,6 +40,9 @@ pub(super) const SOCKET_DEFAULT: &str = "/run/campus-sensor/control.sock";
 /// Checks everything and tells all that is wrong. Where a value is wrong its default stands in, so
 /// that the rest can be checked too; the caller throws such a configuration away.
 pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>) -> Config {
+    let store = path(raw.store.dir, "store.dir", STORE_DEFAULT, problems);
+    let is_given = |file: &Spanned<PathBuf>| !file.get_ref().as_os_str().is_empty();
+    let key_file = raw.spool.key_file.filter(is_given);
     Config {
         sensor: Sensor { name: sensor_name(raw.sensor.name, host_name, problems) },
         interface: interfaces(raw.interface, problems),
@@ -66,8 +70,14 @@ pub(super) fn check(raw: RawConfig, host_name: &str, problems: &mut Problems<'_>
             ),
             audit_file: path(raw.privacy.audit_file, "privacy.audit_file", AUDIT_DEFAULT, problems),
         },
+        spool: Spool {
+            dir: path(raw.spool.dir, "spool.dir", store.join(SPOOL_DIR), problems),
+            size_mib: number(raw.spool.size_mib.as_ref(), knobs::SPOOL_SIZE, problems),
+            days: number(raw.spool.days.as_ref(), knobs::SPOOL_DAYS, problems),
+            key_file: key_file.map(|file| path(Some(file), "spool.key_file", "", problems)),
+        },
         store: Store {
-            dir: path(raw.store.dir, "store.dir", STORE_DEFAULT, problems),
+            dir: store,
             retention_days: number(raw.store.retention_days.as_ref(), knobs::RETENTION, problems),
         },
         export: exports(raw.export, problems),
@@ -325,11 +335,11 @@ fn ring(value: Option<&Spanned<i64>>, knob: Knob, problems: &mut Problems<'_>) -
 pub(super) fn path(
     value: Option<Spanned<PathBuf>>,
     key: &str,
-    default: &str,
+    default: impl Into<PathBuf>,
     problems: &mut Problems<'_>,
 ) -> PathBuf {
     let Some(value) = value else {
-        return PathBuf::from(default);
+        return default.into();
     };
     if !value.get_ref().is_absolute() {
         problems.at(

@@ -82,6 +82,13 @@ impl Config {
         file.text("pseudonyms", pseudonyms.name(), "off, keyed or daily; default off");
         file.path("key_file", key_file, PSEUDONYM_KEY_DEFAULT);
         file.path("audit_file", audit_file, AUDIT_DEFAULT);
+        let super::Spool { dir, size_mib, days, key_file } = &self.spool;
+        file.table("[spool]");
+        file.path("dir", dir, "spool below store.dir");
+        file.number(knobs::SPOOL_SIZE, *size_mib);
+        file.number(knobs::SPOOL_DAYS, *days);
+        let key_file = key_file.as_deref().unwrap_or_else(|| Path::new(""));
+        file.path("key_file", key_file, "none: not encrypted");
         file.table("[store]");
         file.path("dir", &self.store.dir, STORE_DEFAULT);
         file.number(knobs::RETENTION, self.store.retention_days);

@@ -77,6 +77,10 @@ pub(super) const RADIUS_SESSION: Knob =
 pub(super) const USER_ID_TIMEOUT: Knob =
     knob("identity.user_id", "timeout_min", "minutes", 45, (1, 1_440));
 
+// Sixteen million records, more than a campus makes in a day; 1 TiB is all a gateway's disk has.
+pub(super) const SPOOL_SIZE: Knob = knob("spool", "size_mib", "MiB", 1_024, (4, 1_048_576));
+// A receiver that is away for a week is not coming back.
+pub(super) const SPOOL_DAYS: Knob = knob("spool", "days", "days", 7, (1, 365));
 pub(super) const RETENTION: Knob = knob("store", "retention_days", "days", 30, (1, 3_650));
 
 // A list that was renewed grows by some percent; one that was cut, or swapped for another, does not.
@@ -99,7 +103,7 @@ pub(super) const ROTATE_KEEP: Knob = knob("export.rotate", "keep", "files", 8, (
 pub(super) const DOMAIN: Knob = knob("export.ipfix", "domain", "number", 1, (1, u32::MAX));
 
 /// All of them, in the order of the file.
-pub(super) const KNOBS: [Knob; 25] = [
+pub(super) const KNOBS: [Knob; 27] = [
     ZONE,
     FLOWS,
     NAMES,
@@ -119,6 +123,8 @@ pub(super) const KNOBS: [Knob; 25] = [
     OVER_BLOCK,
     RADIUS_SESSION,
     USER_ID_TIMEOUT,
+    SPOOL_SIZE,
+    SPOOL_DAYS,
     RETENTION,
     ENTERPRISE,
     ROTATE_SIZE,

@@ -57,6 +57,8 @@ pub struct Config {
     pub identity: Identity,
     /// What of identity records say plainly.
     pub privacy: Privacy,
+    /// Where records wait for everyone they go to.
+    pub spool: Spool,
     /// Where records are kept.
     pub store: Store,
     /// Where they go beside it: up to 16 places, none by default.
@@ -260,6 +262,20 @@ pub struct Privacy {
     /// File that is written to before anybody learns whom a pseudonym stands for, absolute;
     /// default `/var/lib/campus-sensor/reidentified.jsonl`.
     pub audit_file: PathBuf,
+}
+
+/// `[spool]`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Spool {
+    /// Directory of the spool's file, absolute; default `spool` below `store.dir`.
+    pub dir: PathBuf,
+    /// Bytes of the file that records may take before the oldest go, allowed ones first; MiB, default 1024, 4..=1048576.
+    pub size_mib: u32,
+    /// Full days before today that records may wait; days, default 7, 1..=365.
+    pub days: u32,
+    /// File with the key that records are encrypted with there, 64 hexadecimal digits, absolute, and for its owner alone;
+    /// default: none, and they are not.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[store]`

@@ -22,6 +22,7 @@ pub(super) struct RawConfig {
     pub(super) policy: RawPolicy,
     pub(super) identity: RawIdentity,
     pub(super) privacy: RawPrivacy,
+    pub(super) spool: RawSpool,
     pub(super) store: RawStore,
     pub(super) export: Vec<Spanned<RawExport>>,
     pub(super) control: RawControl,
@@ -139,6 +140,15 @@ pub(super) struct RawPrivacy {
     pub(super) pseudonyms: Option<Pseudonymise>,
     pub(super) key_file: Optional<PathBuf>,
     pub(super) audit_file: Optional<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawSpool {
+    pub(super) dir: Optional<PathBuf>,
+    pub(super) size_mib: Optional<i64>,
+    pub(super) days: Optional<i64>,
+    pub(super) key_file: Optional<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

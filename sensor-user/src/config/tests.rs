@@ -90,12 +90,12 @@ fn every_number_is_documented_with_unit_default_and_bounds() {
     let source = source.replace("\n    /// ", " ");
     for knob in KNOBS {
         let field = format!("pub {}: ", knob.key);
-        let doc =
-            source.lines().zip(source.lines().skip(1)).find(|(_, line)| line.contains(&field));
-        let (doc, _) = doc.unwrap_or_else(|| panic!("no field {}", knob.key));
+        // Some keys are in several tables.
+        let pairs = source.lines().zip(source.lines().skip(1));
+        let mut docs = pairs.filter(|(_, line)| line.contains(&field)).map(|(doc, _)| doc);
         let told =
             format!("; {}, default {}, {}..={}.", knob.unit, knob.default, knob.min, knob.max);
-        assert!(doc.contains(&told), "{}: {told} not in {doc}", knob.key);
+        assert!(docs.any(|doc| doc.contains(&told)), "{}.{}: {told}", knob.table, knob.key);
     }
 }
 

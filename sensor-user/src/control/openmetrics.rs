@@ -1,5 +1,6 @@
 //! The state of a sensor for a monitoring system, in the text format of `OpenMetrics` 1.0.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use prometheus_client::collector::Collector;
@@ -11,6 +12,7 @@ use prometheus_client::registry::Registry;
 use super::status::{DirectionStatus, ListStatus, Status};
 use crate::export::state::ExportStatus;
 use crate::names::{Tally, USABLE};
+use crate::spool::CursorStatus;
 
 /// Media type of that text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -80,6 +82,9 @@ impl Collector for Snapshot {
         }
         let failures = "Transactions that failed and were tried again";
         counter(&mut encoder, "store_failures", failures, plain(records.store_failures))?;
+        let failures = "Attempts of the spool that failed and were tried again";
+        counter(&mut encoder, "spool_failures", failures, plain(records.spool_failures))?;
+        self.encode_spool(&mut encoder)?;
         self.encode_identity(&mut encoder)?;
         self.encode_exports(&mut encoder)?;
         let memory =
@@ -149,6 +154,33 @@ impl Snapshot {
         counter(encoder, "recorded_bytes", "The same of bytes, both ways", bytes)
     }
 
+    fn encode_spool(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let spool = &self.0.spool;
+        let by_class = |counts: &BTreeMap<String, u64>| {
+            let counts = counts.iter().map(|(class, count)| ([("class", class.clone())], *count));
+            counts.collect::<Vec<_>>()
+        };
+        gauge(encoder, "spool_records", "Records in the spool", by_class(&spool.records))?;
+        gauge(encoder, "spool_bytes", "What they take of its file", plain(spool.bytes))?;
+        gauge(encoder, "spool_bytes_max", "What they may take", plain(spool.bytes_max))?;
+        let shed = "Records that made room for others before everyone had them";
+        counter(encoder, "spool_shed", shed, by_class(&spool.shed))?;
+        counter(encoder, "spool_damaged", "Records that cannot be read", plain(spool.damaged))?;
+        let of = |cursor: &CursorStatus| [("sink", cursor.name.clone())];
+        let behind = spool.cursors.iter().map(|cursor| (of(cursor), cursor.behind_records));
+        gauge(encoder, "spool_behind", "Records that a sink has not taken yet", behind)?;
+        let late = spool.cursors.iter().map(|cursor| (of(cursor), cursor.behind_s));
+        gauge(encoder, "spool_behind_seconds", "Age of the oldest of them", late)?;
+        let lost = spool.cursors.iter().flat_map(|cursor| {
+            let [name] = of(cursor);
+            let of_class = move |(class, count): (&String, &u64)| {
+                ([name.clone(), ("class", class.clone())], *count)
+            };
+            cursor.lost.iter().map(of_class)
+        });
+        counter(encoder, "spool_lost", "Records that a sink never had", lost)
+    }
+
     fn encode_exports(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let exports = &self.0.exports;
         let of = |export: &ExportStatus| [("export", export.name.clone())];
@@ -163,7 +195,7 @@ impl Snapshot {
         });
         counter(encoder, "export_shed", "Records an export did not send, and why", shed)?;
         let queued = exports.iter().map(|export| (of(export), export.queued));
-        gauge(encoder, "export_queued", "Records in its queue", queued)?;
+        gauge(encoder, "export_queued", "Records that wait for it in the spool", queued)?;
         let open = exports.iter().map(|export| (of(export), u64::from(export.open)));
         gauge(encoder, "export_open", "1 where its file or connection is open", open)
     }
@@ -210,7 +242,7 @@ impl Snapshot {
     }
 }
 
-fn owned(counts: &std::collections::BTreeMap<String, u64>) -> Vec<(String, u64)> {
+fn owned(counts: &BTreeMap<String, u64>) -> Vec<(String, u64)> {
     counts.iter().map(|(name, count)| (name.clone(), *count)).collect()
 }
 
@@ -288,6 +320,7 @@ mod tests {
     use crate::identity::Directory;
     use crate::metrics::Metrics;
     use crate::names::ByReason;
+    use crate::spool::SpoolStatus;
 
     #[test]
     fn counts_have_their_labels_and_what_is_odd_is_escaped() {
@@ -336,11 +369,22 @@ mod tests {
             }],
             records: RecordStatus::from(&Metrics::default()),
             identity: IdentityStatus::from(&Directory::default()),
+            spool: SpoolStatus {
+                records: [("allowed".to_owned(), 5)].into(),
+                shed: [("alert".to_owned(), 6)].into(),
+                cursors: vec![CursorStatus {
+                    name: "day-store".to_owned(),
+                    behind_records: 4,
+                    lost: [("blocked".to_owned(), 9)].into(),
+                    ..CursorStatus::default()
+                }],
+                ..SpoolStatus::default()
+            },
             exports: vec![ExportStatus {
                 name: "siem".to_owned(),
                 open: true,
                 sent: 11,
-                shed: [("queue-full".to_owned(), 12)].into(),
+                shed: [("not-taken".to_owned(), 12)].into(),
                 ..ExportStatus::default()
             }],
             quic_unread: None,
@@ -360,8 +404,12 @@ mod tests {
             r#"campus_sensor_conserved{interface="lan0",direction="ingress"} 1"#,
             r#"campus_sensor_build{sensor="the \"gate\"\\\n",version="1.2.3"} 1"#,
             r#"campus_sensor_kernel_memory_bytes{map="FLOWS"} 4096"#,
+            r#"campus_sensor_spool_records{class="allowed"} 5"#,
+            r#"campus_sensor_spool_shed_total{class="alert"} 6"#,
+            r#"campus_sensor_spool_behind{sink="day-store"} 4"#,
+            r#"campus_sensor_spool_lost_total{sink="day-store",class="blocked"} 9"#,
             r#"campus_sensor_export_records_total{export="siem"} 11"#,
-            r#"campus_sensor_export_shed_total{export="siem",reason="queue-full"} 12"#,
+            r#"campus_sensor_export_shed_total{export="siem",reason="not-taken"} 12"#,
             r#"campus_sensor_export_open{export="siem"} 1"#,
             r#"campus_sensor_export_queued{export="siem"} 0"#,
             "campus_sensor_policies_refused_total 2",

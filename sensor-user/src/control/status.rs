@@ -15,6 +15,7 @@ use crate::export::state::ExportStatus;
 use crate::metrics::{Metrics, Quantiles};
 use crate::names::{ByReason, Tally, percent};
 use crate::policy::List;
+use crate::spool::SpoolStatus;
 
 /// State of a running daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,8 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     /// Records on their way.
     pub records: RecordStatus,
+    /// Where they wait for everyone they go to.
+    pub spool: SpoolStatus,
     /// Who is where.
     pub identity: IdentityStatus,
     /// Where they go beside the store.
@@ -128,7 +131,11 @@ pub struct RecordStatus {
     pub live_flows: u64,
     /// Records made since the start.
     pub made: u64,
-    /// Records committed since the start.
+    /// Records that the spool has, since the start.
+    pub spooled: u64,
+    /// Attempts of the spool that failed and were tried again.
+    pub spool_failures: u64,
+    /// Records committed to the store since the start.
     pub stored: u64,
     /// Transactions that failed and were tried again.
     pub store_failures: u64,
@@ -147,6 +154,8 @@ impl From<&Metrics> for RecordStatus {
         Self {
             live_flows: metrics.live_flows.get(),
             made: metrics.records_made.get(),
+            spooled: metrics.records_spooled.get(),
+            spool_failures: metrics.spool_failures.get(),
             stored: metrics.records_stored.get(),
             store_failures: metrics.store_failures.get(),
             lost: metrics.records_lost.get(),
@@ -194,6 +203,7 @@ impl fmt::Display for Status {
             records.live_flows, records.made, records.stored, records.lost, records.store_failures
         )?;
         write_honesty(f, &records.honesty)?;
+        self.spool.fmt(f)?;
         writeln!(f, "identity  {}", self.identity)?;
         self.exports.iter().try_for_each(|export| export.fmt(f))?;
         write_latency(f, "verdict latency", &records.verdict_latency)?;

@@ -16,6 +16,7 @@ mod sources;
 mod watch;
 mod who;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -60,6 +61,7 @@ use crate::pipeline::{self, Drains, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
 use crate::privacy::Pseudonyms;
+use crate::spool::{self, Spool, Start, Watch as SpoolWatch};
 use crate::store::{DayStore, Reader, Told};
 
 /// How often the data path's threads are looked after.
@@ -67,7 +69,10 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Newest records looked at for what an earlier daemon told last: those it had on its way, and those of one before it whose
 /// events it had not come to.
-const RECONCILED_MAX: u64 = 2 * UNSETTLED_MAX as u64;
+const RECONCILED_MAX: usize = 2 * UNSETTLED_MAX;
+
+/// The day store's cursor in the spool.
+const STORE_CURSOR: &str = "day-store";
 
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
@@ -96,9 +101,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             .with_context(|| format!("control socket {}", socket.display()))?;
         (Sources::open(&config.identity)?, listener)
     };
-    let exports =
-        export::start(&config.export, &config.sensor.name).context("start the exports")?;
-    let (sensor, pipeline) = Sensor::start(config, policy, watch, &exports)?;
+    let mut spool = open_spool(config)?;
+    let exports = export::start(&config.export, &config.sensor.name, &mut spool)
+        .context("start the exports")?;
+    let (sensor, pipeline) = Sensor::start(config, policy, watch, spool, &exports)?;
     let sensor = Arc::new(sensor);
     {
         let _inside = runtime.enter();
@@ -107,8 +113,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     info!(sensor = %config.sensor.name, "running");
     let served = runtime.block_on(until_stopped(&sensor, &pipeline, listener));
     info!("stopping; the programs stay at work until `campus-sensor detach`");
-    pipeline.stop();
+    let spool = pipeline.stop();
     exports.stop();
+    if let Some(spool) = spool
+        && let Err(failure) = spool.close()
+    {
+        warn!(error = %failure, "the spool was not closed; what reads it gets some records again");
+    }
     // An error here is a socket somebody removed already.
     let _gone = std::fs::remove_file(&config.control.socket);
     served
@@ -187,6 +198,7 @@ struct Sensor {
     watch: Mutex<Watch>,
     metrics: Arc<Metrics>,
     rates: Arc<RateWatch>,
+    spool: SpoolWatch,
     exports: Vec<Arc<State>>,
     kernel_memory: Vec<(&'static str, u64)>,
     quic_unread: Option<String>,
@@ -199,14 +211,17 @@ impl Sensor {
         config: &Config,
         policy: Policy,
         watch: Watch,
+        mut spool: Spool,
         exports: &Exports,
     ) -> anyhow::Result<(Self, Pipeline)> {
         let boot = boot_id()?;
         let Privacy { pseudonyms, key_file, .. } = &config.privacy;
         let pseudonyms = Pseudonyms::open(*pseudonyms, key_file)?;
         let store = DayStore::open(&config.store.dir, &config.sensor.name)?;
-        let sequence = store.last_sequence(&boot)?.map_or(0, |last| last + 1);
-        let newest = newest_records(config, &boot, sequence);
+        let reader = spool.reader(STORE_CURSOR, Start::Oldest)?;
+        let latest = store.last_sequence(&boot)?.max(spool.last_sequence(&boot));
+        let sequence = latest.map_or(0, |last| last + 1);
+        let newest = newest_records(config, &spool, &boot, sequence);
         let file = config.store.dir.join(GENERATIONS_FILE);
         let generations = Generations::open(&file, &boot).with_context(|| {
             format!("{}: remove it to go on; older flows lose their categories", file.display())
@@ -254,8 +269,8 @@ impl Sensor {
         let retention = config.store.retention_days;
         let counters = Arc::new(Mutex::new(counters));
         let counted = interfaces::counted(&counters, &interfaces);
-        let drains =
-            Drains { store, retention_days: retention, exports: exports.feed(), pseudonyms };
+        let spool_watch = spool.watch();
+        let drains = Drains { spool, pseudonyms, store, reader, retention_days: retention };
         let pipeline = pipeline::start(rings, assembler, drains, sweep, counted, &metrics)?;
 
         let kernel_memory = config.kernel_memory();
@@ -275,6 +290,7 @@ impl Sensor {
             watch: Mutex::new(watch),
             metrics,
             rates,
+            spool: spool_watch,
             exports: exports.states(),
             kernel_memory,
             quic_unread: object.quic_refusal().map(str::to_owned),
@@ -365,6 +381,7 @@ impl Daemon for Sensor {
                 names,
             });
         }
+        let spool = self.spool.status(now_us);
         let mut policy = self.in_force().status();
         policy.refused = self.metrics.policies_refused.get();
         Ok(Status {
@@ -377,7 +394,8 @@ impl Daemon for Sensor {
             interfaces,
             records: RecordStatus::from(&*self.metrics),
             identity: IdentityStatus::from(&*self.directory),
-            exports: export::status(&self.exports),
+            exports: export::status(&self.exports, &spool),
+            spool,
             quic_unread: self.quic_unread.clone(),
             kernel_memory: self
                 .kernel_memory
@@ -431,15 +449,40 @@ fn tampering(config: &crate::config::Policy) -> Option<String> {
     Some(failure.to_string())
 }
 
-/// What the newest records before this number tell. Without them a flow that was recorded right before an earlier daemon died is
-/// recorded again: worth a warning, no reason not to start.
-fn newest_records(config: &Config, boot: &str, sequence: u64) -> Vec<Told> {
-    let since = sequence.saturating_sub(RECONCILED_MAX);
+/// Opens the spool, and takes leave of those who read it no more.
+fn open_spool(config: &Config) -> anyhow::Result<Spool> {
+    let crate::config::Spool { dir, size_mib, days, key_file } = &config.spool;
+    let mut spool = Spool::open(spool::Options {
+        dir: dir.clone(),
+        bytes_max: u64::from(*size_mib) << 20,
+        days_max: *days,
+        key_file: key_file.clone(),
+    })?;
+    let mut cursors: Vec<_> = config.export.iter().map(export::cursor).collect();
+    cursors.push(STORE_CURSOR.to_owned());
+    let cursors: Vec<&str> = cursors.iter().map(String::as_str).collect();
+    for gone in spool.retain(&cursors)? {
+        info!(cursor = gone, "nobody reads the spool by this cursor any more");
+    }
+    Ok(spool)
+}
+
+/// What the daemon before this one told last: in the store, or still on its way there.
+fn newest_records(config: &Config, spool: &Spool, boot: &str, sequence: u64) -> Vec<Told> {
+    let since = sequence.saturating_sub(RECONCILED_MAX as u64);
     let read = |reader: Reader| reader.told_since(&config.sensor.name, boot, since);
-    Reader::open(&config.store.dir).and_then(read).unwrap_or_else(|error| {
+    let warned = |error: &dyn std::error::Error| {
         warn!(%error, "older records cannot be read: flows of before may be counted twice");
-        Vec::new()
-    })
+    };
+    let stored = Reader::open(&config.store.dir).and_then(read);
+    let stored = stored.inspect_err(|error| warned(error)).unwrap_or_default();
+    let spooled = spool.newest(RECONCILED_MAX).inspect_err(|error| warned(error));
+    let spooled = spooled.unwrap_or_default();
+    let spooled = spooled.iter().filter(|record| record.boot == boot && record.sequence >= since);
+    // Most are in both.
+    let told: BTreeMap<u64, Told> =
+        spooled.map(Told::from).chain(stored).map(|told| (told.sequence, told)).collect();
+    told.into_values().collect()
 }
 
 /// What had a name in the recent hours, before this daemon. Without it the meter starts at nothing.

@@ -1,15 +1,16 @@
-//! Records in formats others read, sent as they are stored.
+//! Records in formats others read, sent as the spool has them.
 //!
 //! ```text
-//! store ─ Feed ─┬─ queue ─► Sink: filter ─► Encoder (eve | ipfix | syslog) ─► Output (file | tcp | udp)
-//!               └─ queue ─► Sink
+//! spool ─┬─ cursor ─► Sink: filter ─► Encoder (eve | ipfix | syslog) ─► Output (file | tcp | udp)
+//!        └─ cursor ─► Sink
 //! ```
 //!
 //! - [`fields`] tells each field of a record once; formats are tables over it.
 //! - [`mod@eve`], [`ipfix`] and [`syslog`] make messages, [`output`] carries them, a `sink` brings both together.
 //!
-//! A record is offered when the store has it, and never before. Nothing waits for a receiver: queues are bounded, and
-//! what does not go in is counted by export and reason ([`state::Shed`]). A receiver that was away gets what the queue held.
+//! Each export has a cursor of its own in the [spool](crate::spool), which moves when the system has taken a batch: a receiver
+//! that was away, or a daemon that was, gets what it missed, for as long as the spool has room. Nobody waits for a receiver.
+//! What was sent and not yet noted when a daemon dies is sent again: a record goes by sensor, boot and number.
 
 pub mod eve;
 pub mod fields;
@@ -38,17 +39,10 @@ use self::eve::Eve;
 use self::ipfix::{Carrier, Ipfix};
 use self::message::Encoder;
 use self::sink::Sink;
-use self::state::{ExportStatus, Shed, State};
+use self::state::{ExportStatus, State};
 use self::syslog::{Framing, Syslog};
 use crate::config::{Export, ExportKind, Target};
-use crate::record::Record;
-
-/// Records one export may have waiting: a minute of a busy campus, some 50 MiB, which exports share where they wait for
-/// the same records.
-const QUEUE_RECORDS_MAX: usize = 65_536;
-
-/// Batches of them: the store commits at most five a second.
-const QUEUE_BATCHES_MAX: usize = 4096;
+use crate::spool::{Reader, Spool, SpoolError, SpoolStatus, Start};
 
 /// How long a stop waits for an export that gets nothing sent.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -59,36 +53,41 @@ const LAST_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often it looks.
 const LAST_POLL: Duration = Duration::from_millis(10);
 
-/// Records of one transaction of the store.
-pub type Batch = Arc<Vec<Record>>;
-
 /// The running exports.
 pub struct Exports {
-    feed: Feed,
     states: Vec<Arc<State>>,
     /// Dropped when waiting must end.
     stop: Sender<Infallible>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Where records are offered to every export.
-#[derive(Clone, Default)]
-pub struct Feed(Vec<Lane>);
-
-#[derive(Clone)]
-struct Lane {
-    export: Arc<Export>,
-    queue: Sender<Batch>,
-    state: Arc<State>,
+/// Why an export could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// It has no cursor.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// It has no thread.
+    #[error("no thread for an export")]
+    Thread(#[from] io::Error),
 }
 
-/// Starts the exports of a sensor.
-pub fn start(exports: &[Export], sensor: &str) -> io::Result<Exports> {
+/// The name of an export's cursor in the spool.
+pub fn cursor(export: &Export) -> String {
+    cursor_of(&export.name)
+}
+
+fn cursor_of(name: &str) -> String {
+    format!("export:{name}")
+}
+
+/// Starts the exports of a sensor. One that the spool does not know yet is sent what comes from now on.
+pub fn start(exports: &[Export], sensor: &str, spool: &mut Spool) -> Result<Exports, ExportError> {
     let (stop, stopped) = bounded(0);
-    let mut started =
-        Exports { feed: Feed::default(), states: Vec::new(), stop, threads: Vec::new() };
+    let mut started = Exports { states: Vec::new(), stop, threads: Vec::new() };
     for export in exports {
-        started.start(export, sensor, stopped.clone())?;
+        let reader = spool.reader(&cursor(export), Start::Newest)?;
+        started.start(export, sensor, reader, stopped.clone())?;
     }
     Ok(started)
 }
@@ -98,24 +97,18 @@ impl Exports {
         &mut self,
         export: &Export,
         sensor: &str,
+        reader: Reader,
         stopped: Receiver<Infallible>,
     ) -> io::Result<()> {
         let export = Arc::new(export.clone());
         let state = Arc::new(State::of(&export));
-        let (queue, batches) = bounded(QUEUE_BATCHES_MAX);
         let encoder = encoder(&export, sensor, &state);
         let output = output::of(&export);
         let sink = Sink::new(Arc::clone(&export), encoder, output, Arc::clone(&state), stopped);
         let name = format!("export-{}", export.name);
-        self.threads.push(thread::Builder::new().name(name).spawn(move || sink.run(&batches))?);
-        self.states.push(Arc::clone(&state));
-        self.feed.0.push(Lane { export, queue, state });
+        self.threads.push(thread::Builder::new().name(name).spawn(move || sink.run(reader))?);
+        self.states.push(state);
         Ok(())
-    }
-
-    /// Where records are offered.
-    pub fn feed(&self) -> Feed {
-        self.feed.clone()
     }
 
     /// Counts of every export, in the order of the configuration.
@@ -123,11 +116,10 @@ impl Exports {
         self.states.clone()
     }
 
-    /// Sends what is queued and ends. Waits for as long as records are sent, 30 seconds at most, and for two where
-    /// none is. Every other feed must have gone before.
+    /// Sends what the spool has, which must have ended, and ends. Waits for as long as records are sent, 30 seconds at most,
+    /// and for two where none is. The rest stays in the spool.
     pub fn stop(self) {
-        let Self { feed, states, stop, threads } = self;
-        drop(feed);
+        let Self { states, stop, threads } = self;
         let sent = || states.iter().map(|state| state.sent()).sum::<u64>();
         let started = Instant::now();
         let (mut before, mut moved) = (sent(), started);
@@ -151,27 +143,16 @@ impl Exports {
     }
 }
 
-impl Feed {
-    /// Offers records that are stored. Never waits.
-    pub fn offer(&self, batch: &Batch) {
-        for Lane { export, queue, state } in &self.0 {
-            let wanted = batch.iter().filter(|record| export.takes(record)).count();
-            if wanted == 0 {
-                continue;
-            }
-            if !state.enqueue(batch.len(), QUEUE_RECORDS_MAX) {
-                state.add_shed(Shed::QueueFull, wanted);
-            } else if queue.try_send(Arc::clone(batch)).is_err() {
-                state.dequeue(batch.len());
-                state.add_shed(Shed::QueueFull, wanted);
-            }
-        }
-    }
-}
-
 /// How every export is doing.
-pub fn status(states: &[Arc<State>]) -> Vec<ExportStatus> {
-    states.iter().map(|state| state.status()).collect()
+pub fn status(states: &[Arc<State>], spool: &SpoolStatus) -> Vec<ExportStatus> {
+    let of = |state: &Arc<State>| {
+        let status = state.status();
+        let cursor = spool.cursors.iter().find(|one| one.name == cursor_of(&status.name));
+        let (queued, lost) =
+            cursor.map_or((0, 0), |cursor| (cursor.behind_records, cursor.lost.values().sum()));
+        ExportStatus { queued, lost, ..status }
+    };
+    states.iter().map(of).collect()
 }
 
 fn encoder(export: &Export, sensor: &str, state: &Arc<State>) -> Box<dyn Encoder> {

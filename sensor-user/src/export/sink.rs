@@ -1,4 +1,4 @@
-//! One export at work: takes batches off its queue, has them encoded, and writes them out. A thread of its own.
+//! One export at work: takes batches out of the spool, has them encoded, and writes them out. A thread of its own.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError};
 use tracing::{info, warn};
 
-use super::Batch;
 use super::message::Encoder;
 use super::output::Output;
 use super::state::{Shed, State};
 use crate::config::Export;
 use crate::record::Record;
+use crate::spool::{Next, Reader};
 
 /// How often an export without records looks at its output and at what is due.
 const TICK: Duration = Duration::from_secs(1);
@@ -27,8 +27,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Between two warnings of one export: what comes and goes should not fill the log.
 const WARNINGS_APART: Duration = Duration::from_mins(1);
 
-/// What hands records over. It does not know where they come from: whoever feeds it from a cursor moves the cursor by
-/// what [`Sink::deliver`] returns.
+/// What hands records over.
 pub(super) struct Sink {
     export: Arc<Export>,
     encoder: Box<dyn Encoder>,
@@ -53,19 +52,34 @@ impl Sink {
         Self { export, encoder, output, state, stop, backoff: BACKOFF_MIN, next_try, warned: None }
     }
 
-    /// Works until nobody feeds the queue any more, and it is empty.
-    pub(super) fn run(mut self, queue: &Receiver<Batch>) {
+    /// Works until the spool has ended, or waiting must end.
+    pub(super) fn run(mut self, mut reader: Reader) {
         loop {
-            match queue.recv_timeout(TICK) {
-                Ok(batch) => {
+            match reader.next(TICK) {
+                Ok(Next::Batch(batch)) => {
                     let taken: Vec<&Record> =
-                        batch.iter().filter(|record| self.export.takes(record)).collect();
-                    let sent = self.deliver(&taken);
-                    self.state.add_shed(Shed::Stopped, taken.len() - sent);
-                    self.state.dequeue(batch.len());
+                        batch.records.iter().filter(|record| self.export.takes(record)).collect();
+                    if self.deliver(&taken) < taken.len() {
+                        // The next daemon sends all of it.
+                        return;
+                    }
+                    match self.output.settle() {
+                        Ok(()) => reader.acknowledge(batch.number),
+                        Err(error) => {
+                            self.output.close();
+                            self.failed(&error);
+                            reader.rewind();
+                        }
+                    }
                 }
-                Err(RecvTimeoutError::Timeout) => self.tick(),
-                Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Next::Nothing) => self.tick(),
+                Ok(Next::Ended) => return,
+                Err(error) => {
+                    self.failed(&io::Error::other(error));
+                    if self.stop.recv_timeout(TICK) == Err(RecvTimeoutError::Disconnected) {
+                        return;
+                    }
+                }
             }
         }
     }

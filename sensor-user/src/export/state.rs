@@ -13,24 +13,18 @@ use crate::metrics::Number;
 /// Why a record was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shed {
-    /// The receiver is slower than records come, or away: the queue was full.
-    QueueFull,
     /// The system took no datagram.
     NotTaken,
-    /// The daemon stopped before.
-    Stopped,
 }
 
 impl Shed {
     /// Every value, in order.
-    pub const ALL: &'static [Self] = &[Self::QueueFull, Self::NotTaken, Self::Stopped];
+    pub const ALL: &'static [Self] = &[Self::NotTaken];
 
     /// The name in status and metrics.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::QueueFull => "queue-full",
             Self::NotTaken => "not-taken",
-            Self::Stopped => "stopped",
         }
     }
 }
@@ -43,7 +37,6 @@ pub struct State {
     target: String,
     sent: Number,
     shed: [Number; Shed::ALL.len()],
-    queued: Number,
     is_open: AtomicBool,
     trouble: Mutex<Option<String>>,
     rotation: AtomicBool,
@@ -63,8 +56,10 @@ pub struct ExportStatus {
     pub open: bool,
     /// Records handed over to the system since the start. That a receiver has them, only a receiver knows.
     pub sent: u64,
-    /// Records in the queue, those that the filter leaves out included.
+    /// Records in the spool that it has not taken yet, those that the filter leaves out included.
     pub queued: u64,
+    /// Records that made room for others in the spool before it had them.
+    pub lost: u64,
     /// Records not sent since the start, by every reason.
     pub shed: BTreeMap<String, u64>,
     /// What went wrong last, until something goes right.
@@ -109,22 +104,6 @@ impl State {
         self.shed.iter().map(Number::get).sum()
     }
 
-    /// Takes room in the queue for records, if there is room.
-    pub fn enqueue(&self, records: usize, limit: usize) -> bool {
-        // One thread feeds it, so nobody takes the room meanwhile.
-        let has_room = self.queued.get().saturating_add(records as u64) <= limit as u64;
-        if has_room || self.queued.get() == 0 {
-            self.queued.add(records as u64);
-            return true;
-        }
-        false
-    }
-
-    /// Gives it back.
-    pub fn dequeue(&self, records: usize) {
-        self.queued.subtract(records as u64);
-    }
-
     /// Notes that the output is open, and whether it was not before.
     pub fn opened(&self) -> bool {
         self.went_well();
@@ -165,7 +144,8 @@ impl State {
             target: self.target.clone(),
             open: self.is_open.load(Ordering::Relaxed),
             sent: self.sent.get(),
-            queued: self.queued.get(),
+            queued: 0,
+            lost: 0,
             shed: shed.map(|(reason, count)| (reason.name().to_owned(), count.get())).collect(),
             trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
@@ -175,11 +155,14 @@ impl State {
 /// Lines of `status`: what was sent, and what not and why.
 impl fmt::Display for ExportStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, kind, target, open, sent, queued, shed, trouble } = self;
+        let Self { name, kind, target, open, sent, queued, lost, shed, trouble } = self;
         let open = if *open { "open" } else { "NOT OPEN" };
         writeln!(f, "export    {name}: {kind} to {target}, {open}, {sent} sent, {queued} queued")?;
         if let Some(trouble) = trouble {
             writeln!(f, "  trouble {trouble}")?;
+        }
+        if *lost != 0 {
+            writeln!(f, "  NEVER HAD {:22}{lost:>12}", "")?;
         }
         for (reason, count) in shed.iter().filter(|(_, count)| **count != 0) {
             writeln!(f, "  NOT SENT {reason:21}{count:>12}")?;
@@ -200,28 +183,18 @@ mod tests {
             target: "/var/log/eve.json".to_owned(),
             open: true,
             sent: 7,
-            shed: [("queue-full".to_owned(), 0)].into(),
+            shed: [("not-taken".to_owned(), 0)].into(),
             ..ExportStatus::default()
         };
         let away = ExportStatus {
             name: "siem".to_owned(),
             open: false,
             queued: 60_000,
-            shed: [("queue-full".to_owned(), 12), ("stopped".to_owned(), 0)].into(),
+            lost: 7,
+            shed: [("not-taken".to_owned(), 12)].into(),
             trouble: Some("Connection refused".to_owned()),
             ..well.clone()
         };
         insta::assert_snapshot!(format!("{well}{away}"));
-    }
-
-    #[test]
-    fn a_full_queue_takes_nothing_and_an_empty_one_a_batch_of_any_size() {
-        let state = State::default();
-        assert!(state.enqueue(500, 100));
-        assert!(!state.enqueue(1, 100));
-        state.dequeue(500);
-        assert!(state.enqueue(60, 100) && state.enqueue(40, 100));
-        assert!(!state.enqueue(1, 100));
-        assert_eq!(state.status().queued, 100);
     }
 }

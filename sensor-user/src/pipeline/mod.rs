@@ -1,28 +1,36 @@
-//! The data path's threads: rings → samples → records → store → exports. Wiring only.
+//! The data path's threads: rings → samples → records → spool → store. Wiring only.
 //!
 //! Every channel is bounded. When one is full its sender waits; in the end the rings wait, the kernel
 //! counts what they refuse, and the sweep finds those flows later. No wait reaches a verdict.
+//!
+//! A flow may go when the spool has its record ([`keep`]). From there the day store has it ([`deliver`]) and every
+//! [export](crate::export), each at its own pace.
+
+mod deliver;
+mod keep;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam::channel::{Receiver, Sender, bounded, never, select, tick};
 use sensor_ebpf::abi::{FlowEndEvent, VerdictEvent, Volume};
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
 use crate::assembly::{Assembler, Honesty, Ready, Waiting};
 use crate::clock;
-use crate::export::Feed;
 use crate::kernel::KernelError;
 use crate::kernel::events;
 use crate::kernel::events::Rings;
 use crate::metrics::Metrics;
 use crate::privacy::Pseudonyms;
-use crate::record::Record;
+use crate::spool::{Reader, Spool};
 use crate::store::DayStore;
+
+use self::deliver::deliver;
+use self::keep::{Outlets, keep};
 
 /// Samples between the rings and assembly: 16 Ki of at most 352 bytes.
 const SAMPLES_MAX: usize = 1 << 14;
@@ -39,11 +47,8 @@ const RING_WAIT: Duration = Duration::from_millis(10);
 /// How often closed flows are looked at for the end of their linger.
 const LINGER_TICK: Duration = Duration::from_millis(50);
 
-/// Records of one transaction: where a commit's cost no longer shows in the store's rate.
+/// Records of one transaction: where a commit's cost no longer shows in the rate of spool and store.
 const BATCH_RECORDS: usize = 5000;
-
-/// Longest a record waits for others of its transaction.
-const BATCH_WAIT: Duration = Duration::from_millis(200);
 
 /// Wait before a failed transaction is tried again.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -74,20 +79,23 @@ pub type Counted = Box<dyn Fn() -> Result<Volume, KernelError> + Send>;
 
 /// Where records go.
 pub struct Drains {
-    /// The store that has every one.
+    /// What has every one before its flow may go.
+    pub spool: Spool,
+    /// What they have in place of names, there and behind it.
+    pub pseudonyms: Option<Pseudonyms>,
+    /// The store that has them from there.
     pub store: DayStore,
+    /// Its cursor.
+    pub reader: Reader,
     /// Full days it keeps before today.
     pub retention_days: u32,
-    /// Who else is offered them, once they are stored.
-    pub exports: Feed,
-    /// What they have in place of names, there and here.
-    pub pseudonyms: Option<Pseudonyms>,
 }
 
 /// The running threads.
 pub struct Pipeline {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
+    spool: JoinHandle<Spool>,
 }
 
 /// Starts the threads.
@@ -105,9 +113,7 @@ pub fn start(
     let (samples_in, samples_out) = bounded(SAMPLES_MAX);
     let (records_in, records_out) = bounded(BATCHES_MAX);
     let (commits_in, commits_out) = bounded(COMMITS_MAX);
-    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-        thread::Builder::new().name(name.to_owned()).spawn(run)
-    };
+    let thread = |name: &str| thread::Builder::new().name(name.to_owned());
     let read = {
         let (stop, asked) = (Arc::clone(&stop), Arc::clone(&asked));
         move || read_rings(rings, &samples_in, &asked, &stop)
@@ -122,37 +128,49 @@ pub fn start(
             assemble(assembler, streams, sweep_interval, &mut looks, &metrics);
         }
     };
+    let Drains { spool, pseudonyms, store, reader, retention_days } = drains;
     let keep = {
         let (stop, metrics) = (Arc::clone(&stop), Arc::clone(metrics));
-        let Drains { store, retention_days, exports, pseudonyms } = drains;
-        let commits = Commits { settled: commits_in, exports, pseudonyms };
-        move || keep(store, &records_out, &commits, retention_days, &stop, &metrics)
+        let outlets = Outlets { settled: commits_in, pseudonyms };
+        move || keep(spool, &records_out, &outlets, &stop, &metrics)
+    };
+    let deliver = {
+        let (stop, metrics) = (Arc::clone(&stop), Arc::clone(metrics));
+        move || deliver(store, reader, retention_days, &stop, &metrics)
     };
     let threads = vec![
-        spawn("rings", Box::new(read))?,
-        spawn("assembly", Box::new(assemble))?,
-        spawn("store", Box::new(keep))?,
+        thread("rings").spawn(read)?,
+        thread("assembly").spawn(assemble)?,
+        thread("store").spawn(deliver)?,
     ];
-    Ok(Pipeline { stop, threads })
+    Ok(Pipeline { stop, threads, spool: thread("spool").spawn(keep)? })
 }
 
 impl Pipeline {
-    /// Empties the rings, records every flow so far, commits, and ends: each thread ends when what feeds
-    /// it has ended.
-    pub fn stop(self) {
+    /// Empties the rings, records every flow so far, has it in the spool and the store, and ends: each thread ends when
+    /// what feeds it has ended. Who else reads the spool goes on; it is to be closed when they have ended.
+    pub fn stop(self) -> Option<Spool> {
         self.stop.store(true, Ordering::Relaxed);
+        let spool = joined(self.spool);
         for thread in self.threads {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                error!(thread = name, "a thread of the data path panicked");
-            }
+            let _ended = joined(thread);
         }
+        spool
     }
 
     /// True while every thread runs.
     pub fn is_running(&self) -> bool {
-        !self.threads.iter().any(JoinHandle::is_finished)
+        !self.spool.is_finished() && !self.threads.iter().any(JoinHandle::is_finished)
     }
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> Option<T> {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    let ended = thread.join().ok();
+    if ended.is_none() {
+        error!(thread = name, "a thread of the data path panicked");
+    }
+    ended
 }
 
 fn read_rings(mut rings: Rings, samples: &Sender<Sample>, asked: &AtomicBool, stop: &AtomicBool) {
@@ -361,84 +379,6 @@ fn note_failure(done: Result<(), KernelError>, metrics: &Metrics) {
         metrics.table_failures.add(1);
         error!(error = %chain(&failure), "the flow table refused; its flows wait for the next sweep");
     }
-}
-
-/// What a batch is made ready with, and who is told of its commit.
-struct Commits {
-    settled: Sender<Vec<Waiting>>,
-    exports: Feed,
-    pseudonyms: Option<Pseudonyms>,
-}
-
-fn keep(
-    mut store: DayStore,
-    records: &Receiver<Vec<Ready>>,
-    commits: &Commits,
-    retention_days: u32,
-    stop: &AtomicBool,
-    metrics: &Metrics,
-) {
-    let mut expired_on = None;
-    let mut today = store.today();
-    if let Err(failure) = &today {
-        warn!(error = %chain(failure), "the days of the store could not be listed: none is removed");
-    }
-    while let Ok(mut batch) = records.recv() {
-        let until = Instant::now() + BATCH_WAIT;
-        while batch.len() < BATCH_RECORDS {
-            match records.recv_deadline(until) {
-                Ok(more) => batch.extend(more),
-                Err(_late_or_ended) => break,
-            }
-        }
-        let (mut batch, keys): (Vec<Record>, Vec<Waiting>) =
-            batch.into_iter().map(|ready| (ready.record, ready.of)).unzip();
-        // Here, so that store and exports have the same, and nothing else writes names.
-        if let Some(pseudonyms) = &commits.pseudonyms {
-            pseudonyms.cover(&mut batch);
-        }
-        // An error means that assembly has ended; its flows are found by the next start.
-        if commit(&mut store, &batch, stop, metrics) {
-            let _ended = commits.settled.send(keys);
-            commits.exports.offer(&Arc::new(batch));
-        }
-        let says = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
-        let day = today.as_mut().ok().map(|today| today.of(says, Instant::now()));
-        if let Some(day) = day
-            && expired_on != Some(day)
-        {
-            expired_on = Some(day);
-            if let Err(failure) = store.expire(retention_days, day) {
-                warn!(error = %chain(&failure), "old day files could not be removed");
-            }
-        }
-    }
-}
-
-/// Commits a batch, again and again until the store takes it; at a stop only so often, then false.
-fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &Metrics) -> bool {
-    let mut last_tries = 0;
-    loop {
-        let Err(failure) = store.append(batch) else { break };
-        metrics.store_failures.add(1);
-        error!(error = %chain(&failure), records = batch.len(), "the store refused; trying again");
-        last_tries += u32::from(stop.load(Ordering::Relaxed));
-        if last_tries >= LAST_TRIES {
-            metrics.records_lost.add(batch.len() as u64);
-            error!(records = batch.len(), "given up");
-            return false;
-        }
-        thread::sleep(RETRY_WAIT);
-    }
-    metrics.records_stored.add(batch.len() as u64);
-    let clocks = clock::now();
-    let now_us = clocks.wall_us(clocks.now_ns);
-    metrics.names.lock().unwrap_or_else(PoisonError::into_inner).add(batch, now_us);
-    for record in batch {
-        let latency_us = now_us.saturating_sub(record.end_us);
-        metrics.record_latency.record(u64::try_from(latency_us).unwrap_or(0) * 1000);
-    }
-    true
 }
 
 /// An error with what caused it, on one line.

@@ -1,4 +1,4 @@
-//! The last thread: what becomes of records on their way to the store and to exports.
+//! The last threads: what becomes of records on their way to the spool, the store and exports.
 
 use std::fs;
 use std::net::UdpSocket;
@@ -10,10 +10,12 @@ use super::*;
 use crate::config::Config;
 use crate::export;
 use crate::privacy::{Pseudonymise, is_pseudonym};
+use crate::record::Record;
 use crate::record::sample::record;
+use crate::spool::{Options, Start};
 use crate::store::{Query, Reader};
 
-/// Carries records through the last thread, with exports of every kind; their receivers' bytes.
+/// Carries records through the last threads, with exports of every kind; their receivers' bytes.
 fn kept(dir: &TempDir, pseudonyms: Option<Pseudonyms>, records: Vec<Record>) -> Vec<Vec<u8>> {
     let receiver = || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -30,18 +32,21 @@ fn kept(dir: &TempDir, pseudonyms: Option<Pseudonyms>, records: Vec<Record>) -> 
         text.push_str(&["target = \"", target, "\"\n"].concat());
     }
     let exports = Config::parse(&text, Path::new("sensor.toml"), "gw").unwrap().export;
-    let exports = export::start(&exports, "gw").unwrap();
+    let mut spool = Spool::open(Options::new(&dir.path().join("spool"))).unwrap();
+    let exports = export::start(&exports, "gw", &mut spool).unwrap();
+    let reader = spool.reader("day-store", Start::Oldest).unwrap();
     let (records_in, records_out) = bounded(1);
     let (settled, _committed) = bounded(1);
-    let commits = Commits { settled, exports: exports.feed(), pseudonyms };
+    let outlets = Outlets { settled, pseudonyms };
     let store = DayStore::open(&dir.path().join("store"), "gw").unwrap();
     let ready = records.into_iter().map(|record| Ready { record, of: Waiting::Nothing });
     records_in.send(ready.collect()).unwrap();
     drop(records_in);
-    let metrics = Metrics::default();
-    keep(store, &records_out, &commits, 100_000, &AtomicBool::new(false), &metrics);
-    drop(commits);
+    let (metrics, stop) = (Metrics::default(), AtomicBool::new(false));
+    let spool = keep(spool, &records_out, &outlets, &stop, &metrics);
+    deliver(store, reader, 100_000, &stop, &metrics);
     exports.stop();
+    spool.close().unwrap();
     let datagrams = |socket: UdpSocket| {
         let mut bytes = Vec::new();
         let mut datagram = vec![0; 65_536];

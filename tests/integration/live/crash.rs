@@ -1,6 +1,7 @@
 //! The daemon dies in the middle of traffic: the kernel goes on alone, and its successor takes over.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -28,12 +29,38 @@ const TRAFFIC: Duration = Duration::from_mins(1);
 /// - the sum of all records is what the interface counted.
 #[test]
 fn a_kill_in_mid_traffic_loses_no_record_and_no_verdict() -> Result<()> {
+    kill_in_mid_traffic(Store::Works)
+}
+
+/// The same while the day store takes nothing, from before the kill until after the traffic: what the spool has is told by it,
+/// and by nobody again.
+#[test]
+fn a_kill_while_records_wait_in_the_spool_loses_none_and_tells_none_twice() -> Result<()> {
+    kill_in_mid_traffic(Store::TakesNothing)
+}
+
+/// How the day store is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Store {
+    Works,
+    TakesNothing,
+}
+
+fn kill_in_mid_traffic(store: Store) -> Result<()> {
     let plan = Plan { offloads: Offloads::Off, ..Plan::default() };
     // Neighbour discovery must not end in the very moment of the kill.
     let mut site = Site::with(plan, &setup_with("idle_timeout_s", 600))?;
     truth::count(&site.lab)?;
     let dialler = Dialler::start(&site.lab, Some(&site.web), &traffic(), AT_ONCE)?;
+    dialler.wait_for(usize::from(FLOWS) / 6, TRAFFIC)?;
+    let held = if store == Store::TakesNothing { Some(hold_store(&site)?) } else { None };
     dialler.wait_for(usize::from(FLOWS) / 3, TRAFFIC)?;
+    if store == Store::TakesNothing {
+        process::wait_until("records that wait", SOON, || {
+            let waiting = status(&site.sensor)?.spool.records.values().sum::<u64>();
+            Ok((waiting > 0).then_some(()))
+        })?;
+    }
     site.sensor.kill()?;
     let before = dialler.so_far()?.len();
     // A fortieth of the traffic with no daemon at all.
@@ -42,6 +69,7 @@ fn a_kill_in_mid_traffic_loses_no_record_and_no_verdict() -> Result<()> {
     site.sensor.resume()?;
     let while_away = dialler.so_far()?.len() - before;
     let dialled = dialler.finish(TRAFFIC)?;
+    drop(held);
 
     for one in &dialled {
         let is_blocked = one.name == BLOCKED;
@@ -66,6 +94,19 @@ fn a_kill_in_mid_traffic_loses_no_record_and_no_verdict() -> Result<()> {
         records.len()
     ));
     Ok(())
+}
+
+/// Keeps others from writing to the day file, for as long as it is held.
+fn hold_store(site: &Site) -> Result<rusqlite::Connection> {
+    let file = process::wait_until("a day file", SOON, || {
+        let files = fs::read_dir(site.sensor.store_directory())?;
+        let paths = files.map(|file| Ok(file?.path())).collect::<Result<Vec<_>>>()?;
+        Ok(paths.into_iter().find(|path| path.extension().is_some_and(|end| end == "db")))
+    })?;
+    let held = rusqlite::Connection::open(file)?;
+    held.busy_timeout(SOON)?;
+    held.execute_batch("BEGIN IMMEDIATE")?;
+    Ok(held)
 }
 
 /// Every fifth connection is for a blocked name; small requests, so that each packet the client sends

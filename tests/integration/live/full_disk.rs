@@ -1,12 +1,10 @@
 //! A disk that is full: nothing is enforced less, nothing that was stored is lost, and records go on when there is room.
 
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use sensor_lab::clients::Outcome;
+use sensor_lab::disk::Disk;
 use sensor_lab::process;
 use sensor_user::control::status::Status;
 use sensor_user::record::Record;
@@ -14,47 +12,17 @@ use sensor_user::record::Record;
 use super::{ALLOWED, BLOCKED, SOON, Site, page, record, records, setup, status};
 
 /// Room for a day file and its journal, and little more.
-const DISK: &str = "size=4m";
+const DISK_MIB: u32 = 4;
 
-/// A file system of its own over a directory, until it is dropped.
-struct Disk(PathBuf);
+/// Room for a spool, and little more.
+const SPOOL_DISK_MIB: u32 = 16;
 
-impl Disk {
-    fn mount(at: &Path) -> Result<Self> {
-        let at = at.to_owned();
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", DISK, "tmpfs"]).arg(&at))?;
-        Ok(Self(at))
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) -> Result<PathBuf> {
-        let path = self.0.join("filler");
-        let mut file = File::create(&path)?;
-        while file.write_all(&[0; 4_096]).is_ok() {}
-        Ok(path)
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // Lazily: a daemon that a failed test leaves may still have files open.
-        if let Err(error) = run(Command::new("umount").arg("-l").arg(&self.0)) {
-            super::say(&format!("{error:#}"));
-        }
-    }
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status()?;
-    ensure!(status.success(), "{command:?}: {status}");
-    Ok(())
-}
-
+/// Records wait in the spool, and flows go as ever.
 #[test]
 fn a_full_disk_loses_no_record_and_no_verdict() -> Result<()> {
     let mut site = Site::build(&setup())?;
     site.sensor.stop()?;
-    let disk = Disk::mount(&site.sensor.store_directory())?;
+    let disk = Disk::mount(&site.sensor.store_directory(), DISK_MIB)?;
     site.sensor.resume()?;
     assert_eq!(site.ask(ALLOWED)?, page(ALLOWED));
     record(&site.sensor, "a record before the disk is full", is_of(ALLOWED))?;
@@ -83,6 +51,48 @@ fn a_full_disk_loses_no_record_and_no_verdict() -> Result<()> {
         let blocked = records.iter().filter(|one| is_of(BLOCKED)(one)).count();
         Ok((blocked >= 5).then_some(()))
     })?;
+    numbers_have_no_gap(&mut site)?;
+    drop(site);
+    drop(disk);
+    Ok(())
+}
+
+/// Flows wait in their table, and go on from there.
+#[test]
+fn a_full_disk_of_the_spool_loses_no_record_and_no_verdict() -> Result<()> {
+    let mut site = Site::build(&setup())?;
+    site.sensor.stop()?;
+    let disk = Disk::mount(&site.sensor.spool_directory(), SPOOL_DISK_MIB)?;
+    site.sensor.resume()?;
+    assert_eq!(site.ask(ALLOWED)?, page(ALLOWED));
+    record(&site.sensor, "a record before the disk is full", is_of(ALLOWED))?;
+
+    let filler = disk.fill()?;
+    for _ in 0..5 {
+        assert_eq!(site.ask(BLOCKED)?, Outcome::Reset);
+    }
+    let refused = process::wait_until("the spool to refuse", SOON, || {
+        let status: Status = status(&site.sensor)?;
+        Ok((status.records.spool_failures >= 2).then_some(status.records))
+    })?;
+    assert!(refused.made > refused.spooled, "{refused:?}");
+    assert_eq!(refused.lost, 0, "{refused:?}");
+    assert_eq!(site.ask(BLOCKED)?, Outcome::Reset);
+    let log = site.sensor.log()?;
+    assert!(log.contains("the spool refused; trying again"), "{log}");
+
+    fs::remove_file(filler)?;
+    process::wait_until("the records of the time between", SOON, || {
+        let blocked = records(&site.sensor)?.iter().filter(|one| is_of(BLOCKED)(one)).count();
+        Ok((blocked >= 5).then_some(()))
+    })?;
+    numbers_have_no_gap(&mut site)?;
+    drop(site);
+    drop(disk);
+    Ok(())
+}
+
+fn numbers_have_no_gap(site: &mut Site) -> Result<()> {
     site.sensor.stop()?;
     site.sensor.resume()?;
     let mut all = records(&site.sensor)?;
@@ -90,8 +100,6 @@ fn a_full_disk_loses_no_record_and_no_verdict() -> Result<()> {
     for (expected, one) in (0..).zip(&all) {
         assert_eq!(one.sequence, expected, "numbers have no gap");
     }
-    drop(site);
-    drop(disk);
     Ok(())
 }
 

@@ -14,7 +14,6 @@ mod tshark;
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,6 +21,7 @@ use sensor_lab::process;
 use sensor_user::config::Config;
 use sensor_user::export;
 use sensor_user::record::{Record, name_of_bytes};
+use sensor_user::spool::{Options, Spool};
 use serde_json::json;
 
 /// For a program that starts, and for what it prints now and then.
@@ -67,13 +67,16 @@ fn samples() -> Result<Vec<Record>> {
 fn send(section: &str, records: &[Record]) -> Result<()> {
     let text = format!("[[interface]]\nname = \"lan0\"\n[[export]]\nname = \"test\"\n{section}");
     let config = Config::parse(&text, Path::new("sensor.toml"), "gw-1")?;
-    let exports = export::start(&config.export, "gw-1")?;
+    let dir = tempfile::tempdir()?;
+    let mut spool = Spool::open(Options::new(dir.path()))?;
+    let exports = export::start(&config.export, "gw-1", &mut spool)?;
     for record in records {
-        exports.feed().offer(&Arc::new(vec![record.clone()]));
+        spool.append(std::slice::from_ref(record), 0)?;
     }
+    spool.finish();
     let states = exports.states();
     exports.stop();
-    for status in export::status(&states) {
+    for status in export::status(&states, &spool.watch().status(0)) {
         ensure!(status.sent == records.len() as u64, "not all was sent: {status:?}");
     }
     Ok(())

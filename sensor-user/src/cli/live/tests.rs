@@ -62,7 +62,7 @@ fn status(seconds: u64) -> Value {
         "exports": [
             {"name": "eve", "target": "/var/log/eve.json", "open": true, "sent": 50 * seconds},
             {"name": "siem", "target": "tcp://192.0.2.9:601", "open": false, "queued": 60_000,
-             "shed": {"queue-full": 12}, "trouble": "Connection refused"},
+             "shed": {"not-taken": 12}, "trouble": "Connection refused"},
         ],
     })
 }

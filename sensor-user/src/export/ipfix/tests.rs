@@ -36,7 +36,7 @@ fn export(fields: Fields, directions: Directions) -> Export {
 fn ipfix(fields: Fields, directions: Directions, carrier: Carrier) -> Ipfix {
     let export = export(fields, directions);
     let state = State::of(&export);
-    state.add_shed(Shed::QueueFull, 5);
+    state.add_shed(Shed::NotTaken, 5);
     Ipfix::new(&export, carrier, "gw-1", Arc::new(state))
 }
 

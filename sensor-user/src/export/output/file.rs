@@ -143,6 +143,10 @@ impl Output for FileOutput {
         }
     }
 
+    fn settle(&mut self) -> io::Result<()> {
+        self.open.as_ref().map_or(Ok(()), |open| open.file.sync_data())
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
         if self.open.as_ref().is_none_or(|open| open.bytes == 0) || !self.is_open() {
             return Ok(());

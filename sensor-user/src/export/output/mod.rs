@@ -29,6 +29,11 @@ pub trait Output: Send {
     /// Takes a whole message or fails. What was written of one that failed is void.
     fn write(&mut self, message: &[u8]) -> io::Result<()>;
 
+    /// Has what was written so far where a crash of the machine leaves it, where there is such a thing.
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Whether a message that failed should be tried again, once the output is open again.
     fn tries_again(&self) -> bool {
         true
