@@ -6,6 +6,7 @@
 //! [`interfaces`] are attached to and counted, [`differences`] tells their counts from the programs', [`in_force`] is the policy and how it is replaced, [`watch`] tells when its
 //! files are others, [`sources`] are those who tell who is where, and [`who`] is what comes of it.
 
+mod before;
 mod blind;
 mod differences;
 mod in_force;
@@ -16,7 +17,6 @@ mod sources;
 mod watch;
 mod who;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,13 +29,14 @@ use sensor_ebpf::abi::Direction;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info, warn};
 
+use self::before::{STORE_CURSOR, newest_records, open_spool};
 use self::in_force::PolicyInForce;
 use self::interfaces::Attached;
 use self::sources::Sources;
 use self::watch::Watch;
 use self::who::{directory, here, now_us};
 use crate::assembly::rates::{Meter as RateMeter, Watch as RateWatch};
-use crate::assembly::{Assembler, Identity, Timeouts, UNSETTLED_MAX};
+use crate::assembly::{Assembler, Identity, Timeouts};
 use crate::bundle::{self, Site};
 use crate::clock;
 use crate::config::{Config, Privacy};
@@ -61,18 +62,11 @@ use crate::pipeline::{self, Drains, Pipeline};
 use crate::policy::generations::Generations;
 use crate::policy::{Policy, PolicyError};
 use crate::privacy::Pseudonyms;
-use crate::spool::{self, Spool, Start, Watch as SpoolWatch};
-use crate::store::{DayStore, Reader, Told};
+use crate::spool::{Spool, Start, Watch as SpoolWatch};
+use crate::store::{DayStore, Reader};
 
 /// How often the data path's threads are looked after.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Newest records looked at for what an earlier daemon told last: those it had on its way, and those of one before it whose
-/// events it had not come to.
-const RECONCILED_MAX: usize = 2 * UNSETTLED_MAX;
-
-/// The day store's cursor in the spool.
-const STORE_CURSOR: &str = "day-store";
 
 /// File beside the records that keeps what policy generations mean.
 const GENERATIONS_FILE: &str = "policy-generations.json";
@@ -447,42 +441,6 @@ fn tampering(config: &crate::config::Policy) -> Option<String> {
     let failure = bundle::check_in_force(config).err()?;
     error!(error = %failure, "the policy was tampered with; it is taken, for want of another");
     Some(failure.to_string())
-}
-
-/// Opens the spool, and takes leave of those who read it no more.
-fn open_spool(config: &Config) -> anyhow::Result<Spool> {
-    let crate::config::Spool { dir, size_mib, days, key_file } = &config.spool;
-    let mut spool = Spool::open(spool::Options {
-        dir: dir.clone(),
-        bytes_max: u64::from(*size_mib) << 20,
-        days_max: *days,
-        key_file: key_file.clone(),
-    })?;
-    let mut cursors: Vec<_> = config.export.iter().map(export::cursor).collect();
-    cursors.push(STORE_CURSOR.to_owned());
-    let cursors: Vec<&str> = cursors.iter().map(String::as_str).collect();
-    for gone in spool.retain(&cursors)? {
-        info!(cursor = gone, "nobody reads the spool by this cursor any more");
-    }
-    Ok(spool)
-}
-
-/// What the daemon before this one told last: in the store, or still on its way there.
-fn newest_records(config: &Config, spool: &Spool, boot: &str, sequence: u64) -> Vec<Told> {
-    let since = sequence.saturating_sub(RECONCILED_MAX as u64);
-    let read = |reader: Reader| reader.told_since(&config.sensor.name, boot, since);
-    let warned = |error: &dyn std::error::Error| {
-        warn!(%error, "older records cannot be read: flows of before may be counted twice");
-    };
-    let stored = Reader::open(&config.store.dir).and_then(read);
-    let stored = stored.inspect_err(|error| warned(error)).unwrap_or_default();
-    let spooled = spool.newest(RECONCILED_MAX).inspect_err(|error| warned(error));
-    let spooled = spooled.unwrap_or_default();
-    let spooled = spooled.iter().filter(|record| record.boot == boot && record.sequence >= since);
-    // Most are in both.
-    let told: BTreeMap<u64, Told> =
-        spooled.map(Told::from).chain(stored).map(|told| (told.sequence, told)).collect();
-    told.into_values().collect()
 }
 
 /// What had a name in the recent hours, before this daemon. Without it the meter starts at nothing.
