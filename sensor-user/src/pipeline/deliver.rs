@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use super::{LAST_TRIES, RETRY_WAIT, chain};
 use crate::clock;
@@ -20,7 +20,11 @@ use crate::store::{DayStore, StoreError, Today};
 /// How often the store is looked at where no records come: days expire all the same.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Works until the spool has ended. What the store does not take at a stop stays there.
+/// Longest work on what waits once a stop is asked for, well within the 90 s that systemd gives a service. A store that was away
+/// for long has hours of records to take.
+const LAST_WORK: Duration = Duration::from_secs(20);
+
+/// Works until the spool has ended. What the store has not taken by the end of a stop stays there.
 pub(super) fn deliver(
     mut store: DayStore,
     mut reader: Reader,
@@ -29,7 +33,8 @@ pub(super) fn deliver(
     metrics: &Metrics,
 ) {
     let mut days = Days::of(&store, retention_days);
-    loop {
+    let mut last = LastWork::default();
+    while !last.is_over(stop.load(Ordering::Relaxed), Instant::now()) {
         match reader.next(TICK) {
             Ok(Next::Batch(batch)) => {
                 if !commit(&mut store, &batch.records, stop, metrics) {
@@ -41,13 +46,21 @@ pub(super) fn deliver(
             Ok(Next::Ended) => return,
             Err(failure) => {
                 error!(error = %chain(&failure), "the spool cannot be read; trying again");
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
                 thread::sleep(RETRY_WAIT);
             }
         }
         days.expire(&mut store);
+    }
+    info!("the rest stays in the spool for the next start");
+}
+
+/// How long there is still to work.
+#[derive(Default)]
+struct LastWork(Option<Instant>);
+
+impl LastWork {
+    fn is_over(&mut self, is_stopping: bool, now: Instant) -> bool {
+        is_stopping && now >= *self.0.get_or_insert(now + LAST_WORK)
     }
 }
 
@@ -104,4 +117,19 @@ fn commit(store: &mut DayStore, batch: &[Record], stop: &AtomicBool, metrics: &M
         metrics.record_latency.record(u64::try_from(latency_us).unwrap_or(0) * 1000);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_waited_for_so_long_and_no_longer() {
+        let (start, mut last) = (Instant::now(), LastWork::default());
+        assert!(!last.is_over(false, start + 2 * LAST_WORK));
+        let stopped = start + 3 * LAST_WORK;
+        assert!(!last.is_over(true, stopped));
+        assert!(!last.is_over(true, stopped + LAST_WORK - Duration::from_millis(1)));
+        assert!(last.is_over(true, stopped + LAST_WORK));
+    }
 }

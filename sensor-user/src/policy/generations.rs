@@ -100,7 +100,13 @@ impl Generations {
             meanings.pop_front();
         }
         match &self.file {
-            Some(file) => write_whole(file, &serde_json::to_vec(&*meanings)?),
+            Some(file) => write_whole(file, &serde_json::to_vec(&*meanings)?).map_err(|error| {
+                let file = file.display();
+                let text = format!(
+                    "{file}: {error}; make room on its disk, and see that it may be written"
+                );
+                io::Error::new(error.kind(), text)
+            }),
             None => Ok(()),
         }
     }
@@ -196,6 +202,19 @@ mod tests {
     use super::super::category::LOCAL_BLOCK;
     use super::super::fixture::load;
     use super::*;
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("generations.json");
+        let generations = Generations::open(&file, "boot").unwrap();
+        drop(dir);
+        let policy = "version = \"1\"\ndefault_group = \"all\"\ngroup = [{ name = \"all\" }]\n";
+        let policy = load(&[("policy.toml", policy)]).unwrap();
+        let refusal = generations.note(1, &policy).unwrap_err().to_string();
+        assert!(refusal.starts_with(&file.display().to_string()), "{refusal}");
+        assert!(refusal.contains("; make room"), "{refusal}");
+    }
 
     /// What records say of a flow with these categories and of this list.
     fn judged(categories: u64, list: u16) -> Judged {
