@@ -129,7 +129,7 @@ mod tests {
         assert!(!last.is_over(false, start + 2 * LAST_WORK));
         let stopped = start + 3 * LAST_WORK;
         assert!(!last.is_over(true, stopped));
-        assert!(!last.is_over(true, stopped + LAST_WORK - Duration::from_millis(1)));
+        assert!(!last.is_over(true, stopped + LAST_WORK / 2));
         assert!(last.is_over(true, stopped + LAST_WORK));
     }
 }
