@@ -3,7 +3,7 @@
 //! Every channel is bounded. When one is full its sender waits; in the end the rings wait, the kernel
 //! counts what they refuse, and the sweep finds those flows later. No wait reaches a verdict.
 //!
-//! A flow may go when the spool has its record ([`keep`]). From there the day store has it ([`deliver`]) and every
+//! A flow may go when the spool has its record ([`mod@keep`]). From there the day store has it ([`mod@deliver`]) and every
 //! [export](crate::export), each at its own pace.
 
 mod deliver;

@@ -111,7 +111,8 @@ impl Generations {
         }
     }
 
-    /// What a flow's numbers mean. A flow that was never judged has the group its device is in now.
+    /// What a flow's numbers mean. A flow that was never judged has the group its device is in now. Of a policy that is not
+    /// known any more it is not known either which names it protects: none is recorded.
     pub fn resolve(&self, flow: &Flow, device: IpAddr) -> Judged {
         let meanings = self.meanings.read().unwrap_or_else(PoisonError::into_inner);
         if flow.policy == 0 {
@@ -121,7 +122,8 @@ impl Generations {
             return Judged { group: now.group_name(group), unlogged, ..Judged::default() };
         }
         let known = meanings.iter().find(|meaning| meaning.generation == flow.policy);
-        known.map_or_else(Judged::default, |meaning| meaning.judged(flow))
+        let unknown = || Judged { unlogged: !meanings.is_empty(), ..Judged::default() };
+        known.map_or_else(unknown, |meaning| meaning.judged(flow))
     }
 
     /// Whether records leave out this flow's name: what [`Self::resolve`] says of it, for much less.
@@ -131,14 +133,16 @@ impl Generations {
             return meanings.back().is_some_and(|now| now.leaves_out(now.group_of(device), 0));
         }
         let known = meanings.iter().find(|meaning| meaning.generation == flow.policy);
-        known.is_some_and(|known| known.leaves_out(GroupId(flow.group), flow.categories))
+        let leaves_out = |known: &Meaning| known.leaves_out(GroupId(flow.group), flow.categories);
+        known.map_or(!meanings.is_empty(), leaves_out)
     }
 
     /// Whether records of a device leave out names that had these categories under a generation.
     pub fn leaves_out(&self, generation: u32, categories: u64, device: IpAddr) -> bool {
         let meanings = self.meanings.read().unwrap_or_else(PoisonError::into_inner);
         let known = meanings.iter().find(|meaning| meaning.generation == generation);
-        known.is_some_and(|known| known.leaves_out(known.group_of(device), categories))
+        let leaves_out = |known: &Meaning| known.leaves_out(known.group_of(device), categories);
+        known.map_or(!meanings.is_empty(), leaves_out)
     }
 }
 
@@ -202,6 +206,26 @@ mod tests {
     use super::super::category::LOCAL_BLOCK;
     use super::super::fixture::load;
     use super::*;
+
+    #[test]
+    fn of_a_policy_that_is_not_known_any_more_no_name_is_recorded() {
+        let policy = "version = \"1\"\ndefault_group = \"all\"\ngroup = [{ name = \"all\" }]\n";
+        let policy = load(&[("policy.toml", policy)]).unwrap();
+        let generations = Generations::default();
+        let device = IpAddr::from([10, 0, 0, 1]);
+        let flow = |policy| Flow { policy, categories: 1, ..Flow::default() };
+        let all_of = |flow: &Flow| {
+            let unlogged = generations.resolve(flow, device).unlogged;
+            assert_eq!(generations.withholds(flow, device), unlogged);
+            assert_eq!(generations.leaves_out(flow.policy, flow.categories, device), unlogged);
+            unlogged
+        };
+        for generation in 1..=GENERATIONS_MAX as u32 + 1 {
+            generations.note(generation, &policy).unwrap();
+        }
+        assert!(all_of(&flow(1)), "the oldest is forgotten");
+        assert!(!all_of(&flow(2)));
+    }
 
     #[test]
     fn a_file_that_cannot_be_written_is_named() {
