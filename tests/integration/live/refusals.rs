@@ -150,8 +150,9 @@ fn second(site: &Site) -> Result<(PathBuf, PathBuf)> {
     let bpffs = site.sensor.bpffs().with_extension("second");
     // Names in the BPF file system have no dots.
     let bpffs = PathBuf::from(bpffs.to_string_lossy().replace('.', "-"));
+    // Store and spool.
     let text = text
-        .replace(&format!("{}/store", first.display()), &format!("{}/store", directory.display()))
+        .replace(&format!("{}/s", first.display()), &format!("{}/s", directory.display()))
         .replace("control.sock", "second.sock")
         .replace(&site.sensor.bpffs().display().to_string(), &bpffs.display().to_string());
     fs::create_dir_all(&directory)?;
