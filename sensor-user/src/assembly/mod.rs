@@ -322,7 +322,15 @@ impl Assembler {
                 recorded.first_ns == flow.first_ns && *stand == Stand::of(flow)
             })
         };
-        for taken in self.table.take_if(&over, is_it)? {
+        let all_taken = self.table.take_if(&over, is_it)?;
+        let gone: HashSet<FlowKey> = all_taken.iter().map(|taken| taken.key).collect();
+        for key in over.iter().filter(|key| !gone.contains(*key)) {
+            // What began without an event in a flow that was told to its end is a flow of its own.
+            if let Some(Pending { recorded, .. }) = settled.get(key) {
+                self.table.renew(key, recorded);
+            }
+        }
+        for taken in all_taken {
             self.table.forget(&taken.key);
             self.leave(&taken.key, &taken.flow);
             let recorded = settled.get(&taken.key).map(|pending| pending.recorded);

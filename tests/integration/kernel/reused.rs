@@ -110,6 +110,11 @@ fn a_connection_in_the_place_of_one_whose_event_has_no_room_keeps_its_verdict() 
     let told = stored.iter().map(|record| record.packets_to_peer + record.packets_to_lan);
     assert_eq!(told.sum::<u64>(), stage.counters.in_flows(&[0])?.packets);
     assert!(stage.flow(&syn).is_none());
+    // It is a flow of its own, from the end of the one before.
+    let of_port: Vec<_> = stored.iter().filter(|one| one.device_port == syn.source_port).collect();
+    let [first, second, ..] = of_port[..] else { panic!("{of_port:?}") };
+    assert_ne!(first.flow_id, second.flow_id);
+    assert!(second.start_us >= first.end_us && second.verdict == Verdict::Block, "{second:?}");
     Ok(())
 }
 

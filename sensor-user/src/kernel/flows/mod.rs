@@ -172,6 +172,15 @@ impl FlowTable {
         }
     }
 
+    /// Has a flow that goes on behind its last record begin where that was made: what of it is recorded stays noted. Not where
+    /// another one has its place by now, nor in the kernel's hash map, which has no words of its own.
+    pub fn renew(&self, key: &FlowKey, recorded: &Recorded) {
+        match &self.flows {
+            Place::Table(table) => table.renew(key, recorded),
+            Place::Stock(_) => {}
+        }
+    }
+
     /// Forgets it, after the flow's last record.
     pub fn forget(&mut self, key: &FlowKey) {
         match &mut self.flows {

@@ -233,6 +233,23 @@ impl Table {
         }
     }
 
+    pub(super) fn renew(&self, key: &FlowKey, recorded: &Recorded) {
+        let Some((place, entry)) = self.find(key) else { return };
+        let number = place.entry();
+        let began = self.entries.words().get(number as usize * ENTRY + FIRST_NS);
+        let Some(began) = began.filter(|_| entry.flow.first_ns == recorded.first_ns) else {
+            return;
+        };
+        let first_ns = recorded.recorded_ns;
+        // First what is recorded: who dies in between leaves a flow whose records the store still tells.
+        self.note(number, &Recorded { first_ns, ..*recorded });
+        let order = (Ordering::SeqCst, Ordering::Relaxed);
+        if began.compare_exchange(recorded.first_ns, first_ns, order.0, order.1).is_err() {
+            // A program has put another flow there, whose event asks for this.
+            self.note(number, recorded);
+        }
+    }
+
     fn taken(&self, number: u32) -> Taken {
         let FlowEntry { key, flow, recorded } = self.read(number);
         Taken { key, flow, recorded: noted(recorded), entry: Some(Entry(number)) }
