@@ -30,19 +30,7 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> Result<()> {
     let toolchain = ensure(Need::Build)?;
     let mut bench = cargo::cargo(&toolchain);
-    // These are user space's, as it is shipped.
-    let of_user_space = [
-        (options.store, &["store"][..]),
-        (options.rate, &["rate", "--live", "1000000"]),
-        (options.spool, &["spool"]),
-    ];
-    if let Some((_, arguments)) = of_user_space.into_iter().find(|(is_asked, _)| *is_asked) {
-        bench.args(["run", "--quiet", "--release", "--package", "sensor-benches", "--"]);
-        bench.args(arguments);
-    } else {
-        // The measured code is in the kernel, and always optimised: the dev profile serves.
-        bench.args(["run", "--quiet", "--package", "sensor-benches", "--", "bench"]);
-    }
+    bench.args(run_by(options));
     if let Some(only) = &options.only {
         bench.arg("--only").arg(only);
     }
@@ -51,4 +39,34 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bench.arg("--json").arg(std::path::absolute(json)?);
     }
     cargo::succeed(&mut bench)
+}
+
+/// What cargo runs, and which bench.
+fn run_by(options: &Options) -> Vec<&'static str> {
+    // These are user space's, as it is shipped.
+    let of_user_space = [
+        (options.store, &["store"][..]),
+        (options.rate, &["rate", "--live", "1000000"]),
+        (options.spool, &["spool"]),
+    ];
+    let asked = of_user_space.into_iter().find(|(is_asked, _)| *is_asked);
+    // The programs' code is in the kernel, and always optimised: the dev profile serves.
+    let (profile, which) =
+        asked.map_or((&[][..], &["bench"][..]), |(_, which)| (&["--release"], which));
+    let package = &["--package", "sensor-benches", "--"];
+    [&["run", "--quiet"], profile, package, which].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_bench_is_run_by_its_name() {
+        let none = Options { only: None, json: None, store: false, rate: false, spool: false };
+        let programs = ["run", "--quiet", "--package", "sensor-benches", "--", "bench"];
+        assert_eq!(run_by(&none), programs);
+        let spool = ["run", "--quiet", "--release", "--package", "sensor-benches", "--", "spool"];
+        assert_eq!(run_by(&Options { spool: true, ..none }), spool);
+    }
 }
